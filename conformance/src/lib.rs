@@ -1,0 +1,1 @@
+//! Black-box tests of Drape in front of real servers.
