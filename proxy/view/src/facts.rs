@@ -1,0 +1,63 @@
+//! What is read from a record before it is judged: types, ids, codes, links, dates. Never shown to anyone.
+
+/// The facts of one entry: the record and everything contained in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// The record itself first, then its contained resources in document order.
+    pub records: Vec<RecordFacts>,
+}
+
+/// A code with its system; both as the upstream sent them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Coding {
+    /// The code system's URI; empty where the coding names none.
+    pub system: String,
+    /// The code.
+    pub code: String,
+}
+
+/// The facts of one resource.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecordFacts {
+    /// `resourceType`.
+    pub resource_type: String,
+    /// `id`, where there is one.
+    pub id: Option<String>,
+    /// `meta.versionId`.
+    pub version: Option<String>,
+    /// `meta.security`.
+    pub security: Vec<Coding>,
+    /// Every other coding in the resource itself, at whatever depth (contained resources have their own).
+    pub codings: Vec<Coding>,
+    /// Whether a concept stood there with text alone, or a coding with display alone: content no code list can judge.
+    pub uncoded: bool,
+    /// Codes of `category` (and `class` for Encounter), whatever their system.
+    pub category_codes: Vec<String>,
+    /// `status`, `clinicalStatus` codes excluded.
+    pub status: Option<String>,
+    /// Logical ids of the patients whom the subject-like elements name (for Patient: its own id).
+    pub patients: Vec<String>,
+    /// Whether every subject-like element named a patient literally; false also when none is there.
+    pub patients_complete: bool,
+    /// The record's own date as sent (`effective`, `onset`, `period.start`, `recordedDate`, `created`, …).
+    pub date: Option<String>,
+    /// `Patient.birthDate`.
+    pub birth_date: Option<String>,
+    /// `Type/id` of Organizations and Locations the record stands in (service provider, location, department).
+    pub departments: Vec<String>,
+    /// `Type/id` of insurers (Coverage.payor, Claim.insurer).
+    pub insurers: Vec<String>,
+    /// `Type/id` of authors, recorders and asserters.
+    pub authors: Vec<String>,
+    /// Whether the record holds something the definitions do not know.
+    pub unknown_content: bool,
+    /// Whether the record holds free text: narrative, notes, attachments.
+    pub free_text: bool,
+}
+
+impl Facts {
+    /// The record itself.
+    pub fn main(&self) -> Option<&RecordFacts> {
+        self.records.first()
+    }
+}

@@ -1,0 +1,152 @@
+//! What is done to each category of one record, and who decides it.
+
+use std::sync::Arc;
+
+use crate::category::{Category, CategorySet};
+use crate::profile::Profile;
+use crate::treatment::Treatment;
+
+/// What becomes of one record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It does not reach the caller, and nothing says that it is there.
+    Withhold(Reason),
+    /// It reaches the caller, treated so.
+    Keep(Arc<Plan>),
+}
+
+/// Why a record was withheld; for the officer, never for the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Reason {
+    /// No policy lets it reach the caller.
+    NotReceived,
+    /// A policy that should have decided erred, and an error is a no.
+    PolicyError,
+    /// A `patient/` scope does not cover it.
+    OutOfScope,
+    /// Its type is closed to callers who are not shown everything.
+    ClosedType,
+    /// A modifier element cannot be shown; hiding it would reverse the record's meaning.
+    Modifier,
+    /// It cannot be made valid FHIR without what is hidden.
+    NotValid,
+}
+
+impl Reason {
+    /// The word in logs and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NotReceived => "not-received",
+            Self::PolicyError => "policy-error",
+            Self::OutOfScope => "out-of-scope",
+            Self::ClosedType => "closed-type",
+            Self::Modifier => "modifier",
+            Self::NotValid => "not-valid",
+        }
+    }
+}
+
+/// The treatment of every category in one record. The carrier rule (design 2.3) always holds in it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Plan {
+    treatments: [Treatment; Category::COUNT],
+    policies: Vec<String>,
+}
+
+/// Decides what of a record may be seen. Pure; answers are cached by whoever implements it.
+pub trait Judge: Send + Sync {
+    /// The verdict for records of that profile.
+    fn judge(&self, profile: &Profile) -> Verdict;
+
+    /// Whether every record gets the same verdict, whatever it holds: then totals and last-page links say nothing
+    /// that the records themselves would not.
+    fn uniform(&self) -> bool;
+}
+
+impl Plan {
+    /// A plan from what policy permits. `policies` are the ids of those that determined it, sorted. Carriers are
+    /// redacted unless everything is shown, whatever policy says.
+    pub fn new(mut treatments: [Treatment; Category::COUNT], policies: Vec<String>) -> Self {
+        if treatments.iter().any(|t| *t != Treatment::Show) {
+            for category in Category::ALL {
+                if category.is_carrier() {
+                    treatments[category.index()] = Treatment::Redact;
+                }
+            }
+        }
+        for category in Category::ALL {
+            let treatment = &mut treatments[category.index()];
+            if !treatment.fits(category) {
+                *treatment = Treatment::Redact;
+            }
+        }
+        Self { treatments, policies }
+    }
+
+    /// The plan that shows everything.
+    pub fn show_all(policies: Vec<String>) -> Self {
+        Self::new([Treatment::Show; Category::COUNT], policies)
+    }
+
+    /// What is done to elements of `category`.
+    pub fn treatment(&self, category: Category) -> Treatment {
+        self.treatments[category.index()]
+    }
+
+    /// Whether nothing is treated at all.
+    pub fn shows_all(&self) -> bool {
+        self.treatments.iter().all(|t| *t == Treatment::Show)
+    }
+
+    /// The categories treated with `Show`.
+    pub fn shown(&self) -> CategorySet {
+        Category::ALL.into_iter().filter(|c| self.treatment(*c) == Treatment::Show).collect()
+    }
+
+    /// The ids of the policies that determined it.
+    pub fn policies(&self) -> &[String] {
+        &self.policies
+    }
+
+    /// For a contained resource: the stricter of its own and its container's treatment, category by category.
+    #[must_use]
+    pub fn stricter(&self, other: &Plan) -> Plan {
+        let mut treatments = self.treatments;
+        for category in Category::ALL {
+            let place = category.index();
+            treatments[place] = treatments[place].stricter(other.treatments[place]);
+        }
+        let mut policies = self.policies.clone();
+        policies.extend(other.policies.iter().cloned());
+        policies.sort();
+        policies.dedup();
+        Plan::new(treatments, policies)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn carriers_are_redacted_as_soon_as_anything_is_hidden() {
+        let mut treatments = [Treatment::Show; Category::COUNT];
+        assert!(Plan::new(treatments, vec![]).shows_all());
+        treatments[Category::Identifier.index()] = Treatment::Redact;
+        let plan = Plan::new(treatments, vec![]);
+        for category in Category::ALL {
+            let hidden = category.is_carrier() || category == Category::Identifier;
+            assert_eq!(plan.treatment(category) == Treatment::Redact, hidden, "{category}");
+        }
+    }
+
+    #[test]
+    fn a_treatment_that_a_category_cannot_bear_redacts_it() {
+        let mut treatments = [Treatment::Show; Category::COUNT];
+        treatments[Category::Diagnosis.index()] = Treatment::Pseudonymize;
+        treatments[Category::RecordId.index()] = Treatment::Encrypt;
+        let plan = Plan::new(treatments, vec![]);
+        assert_eq!(plan.treatment(Category::Diagnosis), Treatment::Redact);
+        assert_eq!(plan.treatment(Category::RecordId), Treatment::Redact);
+    }
+}
