@@ -1,1 +1,14 @@
-//! caller
+//! From a bearer token to a caller: strict JWTs, issuers' keys, SMART scopes, claims. No I/O.
+
+pub mod claims;
+pub mod fault;
+pub mod jwks;
+pub mod scopes;
+pub mod strict;
+pub mod token;
+
+pub use claims::{ClaimNames, caller};
+pub use fault::TokenFault;
+pub use jwks::KeySet;
+pub use scopes::{Need, ScopeRuling};
+pub use token::{Algorithm, Peek, Rules};

@@ -1,0 +1,117 @@
+//! An issuer's public keys (RFC 7517), of which only signature keys of sufficient strength are taken.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::DecodingKey;
+use serde_json::{Map, Value};
+
+use crate::fault::TokenFault;
+use crate::strict;
+use crate::token::Algorithm;
+
+/// The usable keys of one issuer.
+#[derive(Clone, Debug, Default)]
+pub struct KeySet {
+    keys: Vec<Key>,
+}
+
+#[derive(Clone)]
+struct Key {
+    id: Option<String>,
+    algorithms: Vec<Algorithm>,
+    key: DecodingKey,
+}
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Key").field("id", &self.id).field("algorithms", &self.algorithms).finish_non_exhaustive()
+    }
+}
+
+/// More keys than any issuer publishes.
+const KEYS_MAX: usize = 100;
+
+impl KeySet {
+    /// Reads a JWK set. Keys of unknown kinds, for encryption, or too weak (RSA under 2048 bits) are passed over; two
+    /// usable keys with one `kid` make the whole set unusable, since nobody could say which was meant.
+    pub fn parse(bytes: &[u8]) -> Result<Self, TokenFault> {
+        let document = strict::object(bytes)?;
+        let Some(Value::Array(items)) = document.get("keys") else {
+            return Err(TokenFault::Malformed("the key set has no list `keys`"));
+        };
+        if items.len() > KEYS_MAX {
+            return Err(TokenFault::Malformed("the key set has too many keys"));
+        }
+        let mut set = Self::default();
+        for item in items {
+            let Value::Object(item) = item else { continue };
+            let Some(key) = usable(item) else { continue };
+            if key.id.is_some() && set.keys.iter().any(|k| k.id == key.id) {
+                return Err(TokenFault::Malformed("the key set names a key twice"));
+            }
+            set.keys.push(key);
+        }
+        Ok(set)
+    }
+
+    /// The key for a token. Without a `kid` exactly one key must fit the algorithm.
+    pub fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Option<&DecodingKey> {
+        let mut fitting = self.keys.iter().filter(|k| k.algorithms.contains(&algorithm));
+        match id {
+            Some(id) => fitting.find(|k| k.id.as_deref() == Some(id)).map(|k| &k.key),
+            None => {
+                let only = fitting.next()?;
+                fitting.next().is_none().then_some(&only.key)
+            }
+        }
+    }
+
+    /// How many keys can be used.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether none can.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+}
+
+fn usable(item: &Map<String, Value>) -> Option<Key> {
+    let text = |name: &str| item.get(name).and_then(Value::as_str);
+    if text("use").is_some_and(|u| u != "sig") {
+        return None;
+    }
+    if let Some(Value::Array(operations)) = item.get("key_ops")
+        && !operations.iter().any(|o| o == "verify")
+    {
+        return None;
+    }
+    let (mut algorithms, key) = match text("kty")? {
+        "RSA" => {
+            let modulus = URL_SAFE_NO_PAD.decode(text("n")?).ok()?;
+            let significant = modulus.iter().skip_while(|b| **b == 0).count();
+            if significant < 256 {
+                return None;
+            }
+            let key = DecodingKey::from_rsa_components(text("n")?, text("e")?).ok()?;
+            (vec![Algorithm::Rs256, Algorithm::Rs384], key)
+        }
+        "EC" => {
+            let algorithm = match text("crv")? {
+                "P-256" => Algorithm::Es256,
+                "P-384" => Algorithm::Es384,
+                _ => return None,
+            };
+            (vec![algorithm], DecodingKey::from_ec_components(text("x")?, text("y")?).ok()?)
+        }
+        _ => return None,
+    };
+    if let Some(name) = text("alg") {
+        algorithms.retain(|a| a.name() == name);
+    }
+    if algorithms.is_empty() {
+        return None;
+    }
+    Some(Key { id: text("kid").map(str::to_owned), algorithms, key })
+}

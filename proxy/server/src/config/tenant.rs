@@ -1,0 +1,430 @@
+//! One tenant: a FHIR server, who may vouch for its callers, and the policies over it.
+
+use std::path::{Path, PathBuf};
+
+use super::read::{Faults, Table};
+
+/// A FHIR server that Drape stands in front of.
+#[derive(Clone, Debug)]
+pub struct Tenant {
+    /// Its name in logs, keys and metrics.
+    pub name: String,
+    /// The base URL clients use, without a trailing slash. Requests are told apart by its host and path.
+    pub public_base_url: String,
+    /// The server behind.
+    pub upstream: Upstream,
+    /// Who vouches for callers.
+    pub issuers: Vec<Issuer>,
+    /// Browser origins that may call.
+    pub cors: Cors,
+    /// IANA name; hours, weekdays and ages are counted in it.
+    pub time_zone: String,
+    /// What decides.
+    pub policies: Policies,
+    /// The project under which pseudonyms are made; another project, other pseudonyms.
+    pub project: String,
+}
+
+/// The unmodified FHIR server.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// Its base URL, without a trailing slash.
+    pub base_url: String,
+    /// The credential it is shown.
+    pub auth: UpstreamAuth,
+    /// PEM roots to trust instead of the public ones.
+    pub ca_file: Option<PathBuf>,
+    /// How it pages and answers.
+    pub dialect: Dialect,
+}
+
+/// How Drape authenticates to the upstream.
+#[derive(Clone, Debug)]
+pub enum UpstreamAuth {
+    /// Not at all.
+    None,
+    /// The caller's own token, passed on.
+    CallerToken,
+    /// RFC 7617.
+    Basic {
+        /// The user.
+        username: String,
+        /// A file that holds the password.
+        password_file: PathBuf,
+    },
+    /// A fixed `Authorization` value.
+    Header {
+        /// A file that holds the whole value.
+        value_file: PathBuf,
+    },
+    /// RFC 6749 section 4.4 with `client_secret_basic`.
+    ClientCredentials {
+        /// The token endpoint.
+        token_url: String,
+        /// The client.
+        client_id: String,
+        /// A file that holds the secret.
+        client_secret_file: PathBuf,
+        /// The scope to ask for.
+        scope: Option<String>,
+    },
+}
+
+/// What is known of the upstream's own ways.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// The standard alone.
+    Generic,
+    /// HAPI FHIR.
+    Hapi,
+    /// Epic.
+    Epic,
+    /// Oracle Health Millennium.
+    OracleHealth,
+}
+
+/// An OIDC issuer.
+#[derive(Clone, Debug)]
+pub struct Issuer {
+    /// `iss`, compared to the letter.
+    pub issuer: String,
+    /// Accepted values of `aud`.
+    pub audiences: Vec<String>,
+    /// Where its keys are; discovered from `/.well-known/openid-configuration` when absent.
+    pub jwks_url: Option<String>,
+    /// Signature algorithms it may use.
+    pub algorithms: Vec<Algorithm>,
+    /// PEM roots to trust instead of the public ones.
+    pub ca_file: Option<PathBuf>,
+    /// Which claim says what.
+    pub claims: Claims,
+    /// Purpose of use → the roles it activates. A purpose that is not listed activates none.
+    pub purposes: Vec<(String, Vec<String>)>,
+    /// Leeway for `exp` and `nbf`.
+    pub clock_skew: std::time::Duration,
+    /// Whether tokens must carry SMART scopes for what they ask.
+    pub smart_scopes: bool,
+}
+
+/// A signature algorithm of RFC 7518 that Drape verifies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Algorithm {
+    Rs256,
+    Rs384,
+    Es256,
+    Es384,
+}
+
+/// The names of the claims that say who the caller is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Claims {
+    pub name: String,
+    pub roles: String,
+    pub organization: String,
+    pub departments: String,
+    pub title: String,
+    pub client: String,
+    pub purpose_of_use: String,
+    pub shift: String,
+    pub relations: String,
+    pub fhir_user: String,
+    pub patient: String,
+    pub scope: String,
+}
+
+/// Cross-origin resource sharing.
+#[derive(Clone, Debug, Default)]
+pub struct Cors {
+    /// Exact origins, `https://app.example.org`.
+    pub origins: Vec<String>,
+}
+
+/// What decides in a tenant.
+#[derive(Clone, Debug)]
+pub struct Policies {
+    /// The set.
+    pub source: PolicySource,
+    /// An officer's list of patients with labels and consents.
+    pub overrides_file: Option<PathBuf>,
+    /// Instead of the shipped `categories.yaml`.
+    pub categories_file: Option<PathBuf>,
+    /// Instead of the shipped `treatments.yaml`.
+    pub treatments_file: Option<PathBuf>,
+    /// Instead of the shipped `labels.yaml`.
+    pub labels_file: Option<PathBuf>,
+}
+
+/// Where the Cedar files are.
+#[derive(Clone, Debug)]
+pub enum PolicySource {
+    /// A set that ships with Drape.
+    Shipped(String),
+    /// A folder of `*.cedar` files.
+    Directory(PathBuf),
+}
+
+pub(super) fn read(mut t: Table, base: &Path, faults: &mut Faults) -> Tenant {
+    let name = t.required("name", "a short name, e.g. `main`", faults);
+    if !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') || name.len() > 32 {
+        let help = "lower-case letters, digits and `-`, at most 32".to_owned();
+        faults.add(&t.at("name"), format!("`{name}` is not a tenant name"), help);
+    }
+    let public_base_url = url(&mut t, "public_base_url", "the base URL that clients use", true, faults);
+    let upstream = match t.required_table("upstream", "the FHIR server behind: `{base_url: …, auth: …}`", faults) {
+        Some(u) => upstream(u, base, faults),
+        None => Upstream {
+            base_url: String::new(),
+            auth: UpstreamAuth::None,
+            ca_file: None,
+            dialect: Dialect::Generic,
+        },
+    };
+    if !t.has("issuers") {
+        let help = "at least one OIDC issuer; without one nobody can be admitted".to_owned();
+        faults.add(&t.at("issuers"), "is required", help);
+    }
+    let issuers: Vec<Issuer> =
+        t.tables("issuers", faults).into_iter().map(|i| issuer(i, base, &public_base_url, faults)).collect();
+    let cors = match t.table("cors", faults) {
+        Some(mut c) => {
+            let origins = c.strings("origins", faults).unwrap_or_default();
+            for origin in &origins {
+                if origin == "*" || !origin.contains("://") || origin.ends_with('/') {
+                    let help = "name each origin, e.g. `https://app.example.org`, without a path".to_owned();
+                    faults.add(&c.at("origins"), format!("`{origin}` is not an origin"), help);
+                }
+            }
+            c.finish(faults);
+            Cors { origins }
+        }
+        None => Cors::default(),
+    };
+    let time_zone = t.required("time_zone", "an IANA name, e.g. `America/New_York`", faults);
+    if !time_zone.is_empty() && jiff::tz::TimeZone::get(&time_zone).is_err() {
+        let help = "use an IANA name, e.g. `Europe/Berlin`".to_owned();
+        faults.add(&t.at("time_zone"), format!("`{time_zone}` is not a time zone"), help);
+    }
+    let policies = match t.required_table("policies", "`{set: hospital}` or `{directory: …}`", faults) {
+        Some(p) => policies(p, base, faults),
+        None => Policies {
+            source: PolicySource::Shipped(String::new()),
+            overrides_file: None,
+            categories_file: None,
+            treatments_file: None,
+            labels_file: None,
+        },
+    };
+    let project = t.string("project", faults).unwrap_or_else(|| "default".into());
+    t.finish(faults);
+    Tenant { name, public_base_url, upstream, issuers, cors, time_zone, policies, project }
+}
+
+/// A base URL without a trailing slash, a query or a fragment. Plain HTTP only where `plaintext: true` stands beside.
+fn url(t: &mut Table, key: &'static str, help: &str, plain_allowed: bool, faults: &mut Faults) -> String {
+    let text = t.required(key, help, faults);
+    check_url(&text, t, key, plain_allowed, faults);
+    text
+}
+
+fn check_url(text: &str, t: &Table, key: &str, plain_allowed: bool, faults: &mut Faults) {
+    if text.is_empty() {
+        return;
+    }
+    let parsed: Option<http::Uri> = text.parse().ok();
+    let well_formed = parsed.as_ref().is_some_and(|u| u.host().is_some() && u.query().is_none())
+        && !text.ends_with('/')
+        && !text.contains('#');
+    if !well_formed {
+        let help = "write `https://host[:port]/path` without a trailing slash, query or fragment".to_owned();
+        faults.add(&t.at(key), format!("`{text}` is not a base URL"), help);
+        return;
+    }
+    match parsed.as_ref().and_then(|u| u.scheme_str()) {
+        Some("https") => {}
+        Some("http") if plain_allowed => {}
+        Some("http") => {
+            let help = "add `plaintext: true` beside it if the way there is private".to_owned();
+            faults.add(&t.at(key), format!("`{text}` is plain HTTP"), help);
+        }
+        _ => faults.add(&t.at(key), format!("`{text}` is neither https nor http"), None),
+    }
+}
+
+fn upstream(mut t: Table, base: &Path, faults: &mut Faults) -> Upstream {
+    let plaintext = t.flag("plaintext", false, faults);
+    let base_url = url(&mut t, "base_url", "e.g. `https://ehr.example.org/api/FHIR/R4`", plaintext, faults);
+    let dialect = match t.string("dialect", faults).as_deref() {
+        None | Some("generic") => Dialect::Generic,
+        Some("hapi") => Dialect::Hapi,
+        Some("epic") => Dialect::Epic,
+        Some("oracle-health") => Dialect::OracleHealth,
+        Some(other) => {
+            let help = "known: generic, hapi, epic, oracle-health".to_owned();
+            faults.add(&t.at("dialect"), format!("`{other}` is not a dialect"), help);
+            Dialect::Generic
+        }
+    };
+    let ca_file = t.table("tls", faults).and_then(|mut tls| {
+        let file = tls.file("ca_file", base, faults);
+        tls.finish(faults);
+        file
+    });
+    let auth = match t.required_table("auth", "`{kind: none}` if the upstream asks for no credential", faults) {
+        Some(a) => auth(a, base, plaintext, faults),
+        None => UpstreamAuth::None,
+    };
+    t.finish(faults);
+    Upstream { base_url, auth, ca_file, dialect }
+}
+
+fn auth(mut t: Table, base: &Path, plaintext: bool, faults: &mut Faults) -> UpstreamAuth {
+    let kind = t.required("kind", "none, caller-token, basic, header or client-credentials", faults);
+    let auth = match kind.as_str() {
+        "none" | "" => UpstreamAuth::None,
+        "caller-token" => UpstreamAuth::CallerToken,
+        "basic" => UpstreamAuth::Basic {
+            username: t.required("username", "the user at the upstream", faults),
+            password_file: base.join(t.required("password_file", "a file that holds the password", faults)),
+        },
+        "header" => UpstreamAuth::Header {
+            value_file: base.join(t.required("value_file", "a file that holds the Authorization value", faults)),
+        },
+        "client-credentials" => UpstreamAuth::ClientCredentials {
+            token_url: url(&mut t, "token_url", "the upstream's token endpoint", plaintext, faults),
+            client_id: t.required("client_id", "the client at the upstream", faults),
+            client_secret_file: base.join(t.required("client_secret_file", "a file that holds the secret", faults)),
+            scope: t.string("scope", faults),
+        },
+        other => {
+            let help = "known: none, caller-token, basic, header, client-credentials".to_owned();
+            faults.add(&t.at("kind"), format!("`{other}` is not a kind of credential"), help);
+            UpstreamAuth::None
+        }
+    };
+    t.finish(faults);
+    auth
+}
+
+fn issuer(mut t: Table, base: &Path, public_base: &str, faults: &mut Faults) -> Issuer {
+    let plaintext = t.flag("plaintext", false, faults);
+    let issuer = t.required("issuer", "the `iss` of its tokens", faults);
+    if !issuer.is_empty() {
+        check_url(issuer.trim_end_matches('/'), &t, "issuer", plaintext, faults);
+    }
+    let audiences = t.strings("audiences", faults).unwrap_or_else(|| vec![public_base.to_owned()]);
+    if audiences.is_empty() {
+        let help = "an empty list would admit nobody; leave the key out for the public base URL".to_owned();
+        faults.add(&t.at("audiences"), "is empty", help);
+    }
+    let jwks_url = t.string("jwks_url", faults);
+    if let Some(jwks) = &jwks_url {
+        check_url(jwks, &t, "jwks_url", plaintext, faults);
+    }
+    let names = t.strings("algorithms", faults).unwrap_or_else(|| vec!["RS256".into(), "ES256".into()]);
+    let mut algorithms = Vec::new();
+    for name in &names {
+        match name.as_str() {
+            "RS256" => algorithms.push(Algorithm::Rs256),
+            "RS384" => algorithms.push(Algorithm::Rs384),
+            "ES256" => algorithms.push(Algorithm::Es256),
+            "ES384" => algorithms.push(Algorithm::Es384),
+            other => {
+                let help = "known: RS256, RS384, ES256, ES384; shared secrets and `none` never".to_owned();
+                faults.add(&t.at("algorithms"), format!("`{other}` is not accepted"), help);
+            }
+        }
+    }
+    if names.is_empty() {
+        faults.add(&t.at("algorithms"), "is empty", None);
+    }
+    let ca_file = t.file("ca_file", base, faults);
+    let claims = claims(t.table("claims", faults), faults);
+    let purposes = t.lists("purposes", faults).unwrap_or_default();
+    if purposes.is_empty() {
+        let help = "which roles each purpose of use activates, e.g. `TREAT: [clinician, nurse]`; `\"\"` stands for \
+                    no stated purpose"
+            .to_owned();
+        faults.add(&t.at("purposes"), "is required", help);
+    }
+    let clock_skew = t.millis("clock_skew_ms", 30_000, 0..=60_000, faults);
+    let smart_scopes = t.flag("smart_scopes", true, faults);
+    t.finish(faults);
+    Issuer { issuer, audiences, jwks_url, algorithms, ca_file, claims, purposes, clock_skew, smart_scopes }
+}
+
+fn claims(table: Option<Table>, faults: &mut Faults) -> Claims {
+    let mut c = Claims::default();
+    let Some(mut t) = table else { return c };
+    let mut set = |key: &'static str, slot: &mut String| {
+        if let Some(name) = t.string(key, faults) {
+            *slot = name;
+        }
+    };
+    set("name", &mut c.name);
+    set("roles", &mut c.roles);
+    set("organization", &mut c.organization);
+    set("departments", &mut c.departments);
+    set("title", &mut c.title);
+    set("client", &mut c.client);
+    set("purpose_of_use", &mut c.purpose_of_use);
+    set("shift", &mut c.shift);
+    set("relations", &mut c.relations);
+    set("fhir_user", &mut c.fhir_user);
+    set("patient", &mut c.patient);
+    set("scope", &mut c.scope);
+    t.finish(faults);
+    c
+}
+
+impl Default for Claims {
+    fn default() -> Self {
+        let s = str::to_owned;
+        Self {
+            name: s("name"),
+            roles: s("roles"),
+            organization: s("organization"),
+            departments: s("departments"),
+            title: s("title"),
+            client: s("client_id"),
+            purpose_of_use: s("purpose_of_use"),
+            shift: s("shift"),
+            relations: s("relations"),
+            fhir_user: s("fhirUser"),
+            patient: s("patient"),
+            scope: s("scope"),
+        }
+    }
+}
+
+fn policies(mut t: Table, base: &Path, faults: &mut Faults) -> Policies {
+    let set = t.string("set", faults);
+    let directory = t.file("directory", base, faults);
+    let source = match (set, directory) {
+        (Some(set), None) => {
+            if set != "hospital" {
+                faults.add(&t.at("set"), format!("`{set}` is not shipped"), "shipped: hospital".to_owned());
+            }
+            PolicySource::Shipped(set)
+        }
+        (None, Some(directory)) => PolicySource::Directory(directory),
+        (None, None) => {
+            faults.add(t.path(), "names no policies", "give `set: hospital` or `directory: …`".to_owned());
+            PolicySource::Shipped(String::new())
+        }
+        (Some(_), Some(_)) => {
+            faults.add(t.path(), "names both a set and a directory", "keep one of the two".to_owned());
+            PolicySource::Shipped(String::new())
+        }
+    };
+    let policies = Policies {
+        source,
+        overrides_file: t.file("overrides_file", base, faults),
+        categories_file: t.file("categories_file", base, faults),
+        treatments_file: t.file("treatments_file", base, faults),
+        labels_file: t.file("labels_file", base, faults),
+    };
+    t.finish(faults);
+    policies
+}

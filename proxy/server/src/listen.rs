@@ -1,0 +1,195 @@
+//! Takes connections, with TLS where configured, within limits; on shutdown lets open requests finish.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+
+use crate::body::OutBody;
+use crate::config::{Limits, Listen, ServerTls};
+
+/// A bound socket, ready to serve.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    tls: Option<tokio_rustls::TlsAcceptor>,
+    limits: Limits,
+}
+
+/// Why a socket cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// Typically: the port is taken, or needs a privilege.
+    #[error("cannot listen on `{0}`: {1}")]
+    Bind(SocketAddr, std::io::Error),
+    /// The certificate or key cannot be used.
+    #[error("cannot use the TLS files `{certificate}` and `{key}`: {what}")]
+    Tls {
+        /// The chain.
+        certificate: String,
+        /// The key.
+        key: String,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+fn acceptor(tls: &ServerTls) -> Result<tokio_rustls::TlsAcceptor, ListenError> {
+    let fault = |what: String| ListenError::Tls {
+        certificate: tls.certificate_file.display().to_string(),
+        key: tls.key_file.display().to_string(),
+        what,
+    };
+    let chain = CertificateDer::pem_file_iter(&tls.certificate_file)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|e| fault(e.to_string()))?;
+    let key = PrivateKeyDer::from_pem_file(&tls.key_file).map_err(|e| fault(e.to_string()))?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .and_then(|b| b.with_no_client_auth().with_single_cert(chain, key))
+        .map_err(|e| fault(e.to_string()))?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(tokio_rustls::TlsAcceptor::from(Arc::new(config)))
+}
+
+impl Listener {
+    /// Binds the socket and reads the TLS files.
+    pub async fn bind(listen: &Listen, limits: &Limits) -> Result<Self, ListenError> {
+        let tls = listen.tls.as_ref().map(acceptor).transpose()?;
+        let socket = TcpListener::bind(listen.address).await.map_err(|e| ListenError::Bind(listen.address, e))?;
+        Ok(Self { socket, tls, limits: limits.clone() })
+    }
+
+    /// Where it listens; tells the port when the configuration said 0.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Serves until `stop` turns true, then drains: no new connections, HTTP/2 GOAWAY, `Connection: close`; open
+    /// requests may finish within the drain timeout.
+    pub async fn serve<H, F>(self, handler: H, mut stop: watch::Receiver<bool>)
+    where
+        H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Response<OutBody>> + Send + 'static,
+    {
+        let graceful = GracefulShutdown::new();
+        let room = Arc::new(Semaphore::new(self.limits.connections_max));
+        loop {
+            let permit = tokio::select! {
+                _ = stop.wait_for(|s| *s) => break,
+                permit = Arc::clone(&room).acquire_owned() => match permit {
+                    Ok(permit) => permit,
+                    Err(_) => break,
+                },
+            };
+            let (stream, peer) = tokio::select! {
+                _ = stop.wait_for(|s| *s) => break,
+                accepted = self.socket.accept() => match accepted {
+                    Ok(accepted) => accepted,
+                    Err(error) => {
+                        // Typically: out of file descriptors. Waiting a little lets some close.
+                        tracing::warn!(%error, "cannot accept a connection");
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                        continue;
+                    }
+                },
+            };
+            let _ = stream.set_nodelay(true);
+            let watcher = graceful.watcher();
+            let tls = self.tls.clone();
+            let limits = self.limits.clone();
+            let handler = handler.clone();
+            tokio::spawn(async move {
+                let _permit = permit;
+                match tls {
+                    None => connection(stream, peer, &limits, handler, watcher).await,
+                    Some(tls) => match tokio::time::timeout(limits.header_timeout, tls.accept(stream)).await {
+                        Ok(Ok(stream)) => connection(stream, peer, &limits, handler, watcher).await,
+                        Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
+                        Err(_) => tracing::debug!("TLS handshake timed out"),
+                    },
+                }
+            });
+        }
+        drop(self.socket);
+        let limit = self.limits.drain_timeout;
+        if tokio::time::timeout(limit, graceful.shutdown()).await.is_err() {
+            tracing::warn!(limit_ms = limit.as_millis() as u64, "requests were still open when the drain time ended");
+        }
+    }
+}
+
+async fn connection<S, H, F>(
+    stream: S,
+    peer: SocketAddr,
+    limits: &Limits,
+    handler: H,
+    watcher: hyper_util::server::graceful::Watcher,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response<OutBody>> + Send + 'static,
+{
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .max_headers(limits.header_count_max)
+        .max_buf_size(limits.header_bytes_max.max(8_192));
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams_max)
+        .max_header_list_size(u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX))
+        .max_pending_accept_reset_streams(20)
+        .max_local_error_reset_streams(1_024)
+        .keep_alive_interval(Some(Duration::from_secs(30)))
+        .keep_alive_timeout(Duration::from_secs(20));
+    let service = service_fn(move |request| {
+        let answer = handler(request, peer);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let serving = watcher.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned());
+    if let Err(error) = serving.await {
+        tracing::debug!(%error, "connection ended with an error");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_taken_port_is_a_clear_error() {
+        let limits = Limits::default();
+        let listen = Listen { address: SocketAddr::from(([127, 0, 0, 1], 0)), tls: None };
+        let first = Listener::bind(&listen, &limits).await.unwrap();
+        let taken = Listen { address: first.address().unwrap(), tls: None };
+        let error = Listener::bind(&taken, &limits).await.unwrap_err().to_string();
+        assert!(error.starts_with("cannot listen on"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn missing_tls_files_are_named() {
+        let tls = ServerTls { certificate_file: "/nonexistent/a.pem".into(), key_file: "/nonexistent/b.pem".into() };
+        let listen = Listen { address: SocketAddr::from(([127, 0, 0, 1], 0)), tls: Some(tls) };
+        let error = Listener::bind(&listen, &Limits::default()).await.unwrap_err().to_string();
+        assert!(error.contains("/nonexistent/a.pem"), "{error}");
+    }
+
+}

@@ -1,0 +1,101 @@
+//! A no: what the caller hears and what the officer reads, as two fields that never mix.
+
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+
+/// Why a request is not answered with what it asked for.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// The FHIR issue type (`http://hl7.org/fhir/issue-type`).
+    pub code: &'static str,
+    /// What the caller hears. Never says whether a record exists.
+    pub public: String,
+    /// What the officer reads.
+    pub reason: String,
+    /// The stage that refused.
+    pub stage: &'static str,
+    /// `WWW-Authenticate`, `Retry-After`, `Allow`.
+    pub headers: HeaderMap,
+    /// Whether nobody was authenticated: such refusals are counted, not entered one by one.
+    pub stranger: bool,
+}
+
+impl Refusal {
+    /// A refusal with one text for both readers.
+    pub fn new(stage: &'static str, status: StatusCode, code: &'static str, public: impl Into<String>) -> Self {
+        let public = public.into();
+        Self {
+            status,
+            code,
+            reason: public.clone(),
+            public,
+            stage,
+            headers: HeaderMap::new(),
+            stranger: false,
+        }
+    }
+
+    /// With a reason that only the officer reads.
+    #[must_use]
+    pub fn because(mut self, reason: impl Into<String>) -> Self {
+        self.reason = reason.into();
+        self
+    }
+
+    /// With a response header.
+    #[must_use]
+    pub fn with(mut self, name: header::HeaderName, value: &str) -> Self {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.headers.insert(name, value);
+        }
+        self
+    }
+
+    /// 401: nobody was authenticated. `error` and `description` are those of RFC 6750 section 3; both are left out
+    /// when the request carried no credential at all.
+    pub fn unauthenticated(realm: &str, error: Option<(&str, &str)>, reason: impl Into<String>) -> Self {
+        let quoted = |s: &str| s.replace(['"', '\\'], "'");
+        let challenge = match error {
+            None => format!("Bearer realm=\"{}\"", quoted(realm)),
+            Some((error, description)) => format!(
+                "Bearer realm=\"{}\", error=\"{}\", error_description=\"{}\"",
+                quoted(realm),
+                quoted(error),
+                quoted(description)
+            ),
+        };
+        let public = match error {
+            None => "a bearer token is needed".to_owned(),
+            Some((_, description)) => description.to_owned(),
+        };
+        let mut refusal = Self::new("admit", StatusCode::UNAUTHORIZED, "login", public)
+            .because(reason)
+            .with(header::WWW_AUTHENTICATE, &challenge);
+        refusal.stranger = true;
+        refusal
+    }
+
+    /// 403 by policy.
+    pub fn forbidden(stage: &'static str, public: impl Into<String>) -> Self {
+        Self::new(stage, StatusCode::FORBIDDEN, "forbidden", public)
+    }
+
+    /// 404 for what is not there and what may not be seen: the two answer alike.
+    pub fn unknown(stage: &'static str, reason: impl Into<String>) -> Self {
+        Self::new(stage, StatusCode::NOT_FOUND, "not-found", "no such record is known to you").because(reason)
+    }
+
+    /// 502: the upstream's fault.
+    pub fn upstream(reason: impl Into<String>) -> Self {
+        Self::new("forward", StatusCode::BAD_GATEWAY, "transient", "the FHIR server behind gave no usable answer")
+            .because(reason)
+    }
+
+    /// 503: Drape cannot do its duty now.
+    pub fn unavailable(stage: &'static str, public: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::new(stage, StatusCode::SERVICE_UNAVAILABLE, "transient", public)
+            .because(reason)
+            .with(header::RETRY_AFTER, "5")
+    }
+}

@@ -1,0 +1,341 @@
+//! Every record judged and shielded as it streams by; nothing leaves that is not first named in the log.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use drape_keys::keyring::DataKey;
+use drape_shield::{Answer as Rulings, Fault as ShieldFault, FaultKind, Shield, Step, Summary};
+use drape_view::{Facts, Treatment, Verdict};
+use http::{HeaderMap, StatusCode};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::enter::Entered;
+use super::seal::{Outcome, Totals, seal};
+use super::{Answer, Guard};
+use crate::body::{OutBody, Piece};
+use crate::parts::Tenant;
+use crate::refusal::Refusal;
+
+/// Upstream records on their way to the caller, with everything that judges them. Only `forward` makes one.
+pub struct Stream {
+    pub(super) status: StatusCode,
+    /// Already cut down to the allow-list.
+    pub(super) headers: HeaderMap,
+    pub(super) body: Incoming,
+    pub(super) shield: Box<Shield>,
+    pub(super) guard: Guard,
+    pub(super) deadline: Instant,
+}
+
+/// Upstream data that was judged. Its fields are private and only [`protect`] makes one, so no upstream byte can
+/// leave on another way.
+///
+/// ```compile_fail
+/// use drape_server::stages::Shielded;
+/// let forged = Shielded { status: http::StatusCode::OK, headers: http::HeaderMap::new(), body: todo!() };
+/// ```
+#[derive(Debug)]
+pub struct Shielded {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: OutBody,
+}
+
+impl Shielded {
+    pub(super) fn into_parts(self) -> (StatusCode, HeaderMap, OutBody) {
+        (self.status, self.headers, self.body)
+    }
+}
+
+/// Answers up to this size are held until they are whole: they get a real length and one log entry, and their
+/// faults still become an error status.
+const WHOLE_BYTES_MAX: usize = 64 << 10;
+
+/// How much leaves between two log entries of a long answer.
+const WINDOW_BYTES: usize = 256 << 10;
+
+/// Held entries are accounted in steps of this size.
+const HELD_STEP: usize = 64 << 10;
+
+/// Judges and shields `stream`. The entry rides on it and is sealed with the last byte, an abort or a drop.
+pub async fn protect(tenant: &Arc<Tenant>, stream: Stream, entered: Entered) -> Answer {
+    let Stream { status, mut headers, body, shield, guard, deadline } = stream;
+    let mut pump = Pump {
+        tenant: Arc::clone(tenant),
+        body,
+        shield: Some(shield),
+        guard,
+        deadline,
+        out: Vec::with_capacity(16 << 10),
+        pending: Bytes::new(),
+        received: 0,
+        held: Vec::new(),
+        totals: Totals::default(),
+    };
+    loop {
+        match pump.turn().await {
+            Ok(Turn::More) if pump.out.len() <= WHOLE_BYTES_MAX => {}
+            Ok(Turn::More) => break,
+            Ok(Turn::Done) => {
+                if let Some(refusal) = pump.nothing_to_show() {
+                    return seal(entered, Outcome::refused(refusal, pump.totals)).await;
+                }
+                let length = pump.out.len();
+                let body = OutBody::whole(std::mem::take(&mut pump.out));
+                pump.guard.finish_headers(&mut headers, &pump.totals);
+                headers.insert(http::header::CONTENT_LENGTH, length.into());
+                let shielded = Shielded { status, headers, body };
+                return seal(entered, Outcome::shielded(shielded, pump.totals)).await;
+            }
+            Err(fault) => return seal(entered, Outcome::refused(fault.refusal(), pump.totals)).await,
+        }
+    }
+    // A long answer: the headers go out now, and from here on a fault can only cut the body off.
+    pump.guard.finish_headers(&mut headers, &pump.totals);
+    let (send, receive) = mpsc::channel(1);
+    let shielded = Shielded { status, headers, body: OutBody::Stream(receive, false) };
+    tokio::spawn(pump.run(entered, send));
+    Answer::Shielded(shielded)
+}
+
+struct Pump {
+    tenant: Arc<Tenant>,
+    body: Incoming,
+    shield: Option<Box<Shield>>,
+    guard: Guard,
+    deadline: Instant,
+    out: Vec<u8>,
+    pending: Bytes,
+    received: u64,
+    held: Vec<OwnedSemaphorePermit>,
+    totals: Totals,
+}
+
+enum Turn {
+    More,
+    Done,
+}
+
+/// What stops a stream.
+#[derive(Debug)]
+pub(super) enum Fault {
+    Shield(ShieldFault),
+    Upstream(String),
+    Limit(&'static str),
+    Own(String),
+    TimedOut,
+}
+
+impl Fault {
+    fn refusal(&self) -> Refusal {
+        match self {
+            Self::TimedOut => Refusal::new(
+                "protect",
+                StatusCode::GATEWAY_TIMEOUT,
+                "timeout",
+                "the FHIR server behind did not finish in time",
+            ),
+            Self::Own(reason) => {
+                Refusal::unavailable("protect", "the answer cannot be protected at this time", reason.clone())
+            }
+            Self::Limit("held_bytes_max") => Refusal::unavailable(
+                "protect",
+                "too many large records are under way; try again",
+                "limit `held_bytes_max` reached",
+            ),
+            Self::Limit(name) => {
+                let mut refusal = Refusal::upstream(format!("limit `{name}` reached"));
+                refusal.code = "too-costly";
+                refusal.public = "the record is too large to be protected".into();
+                refusal
+            }
+            Self::Shield(fault) => match fault.kind {
+                FaultKind::Internal => {
+                    Refusal::unavailable("protect", "the answer cannot be protected at this time", fault.to_string())
+                }
+                FaultKind::Limit => {
+                    let mut refusal = Refusal::upstream(fault.to_string());
+                    refusal.code = "too-costly";
+                    refusal.public = "the record is too large to be protected".into();
+                    refusal
+                }
+                FaultKind::Upstream => Refusal::upstream(fault.to_string()),
+            },
+            Self::Upstream(reason) => Refusal::upstream(reason.clone()),
+        }
+    }
+
+    fn reason(&self) -> String {
+        self.refusal().reason
+    }
+}
+
+impl Pump {
+    /// One step: takes what the upstream sent, judges what is complete.
+    async fn turn(&mut self) -> Result<Turn, Fault> {
+        if self.pending.is_empty() {
+            match self.next_chunk().await? {
+                Some(chunk) => self.pending = chunk,
+                None => {
+                    let shield = self.shield.take().ok_or_else(|| Fault::Own("the shield ended twice".into()))?;
+                    let summary = shield.finish(&mut self.out).map_err(Fault::Shield)?;
+                    self.note(summary).await?;
+                    self.held.clear();
+                    return Ok(Turn::Done);
+                }
+            }
+        }
+        let chunk = std::mem::take(&mut self.pending);
+        let shield = self.shield.as_mut().ok_or_else(|| Fault::Own("the shield ended".into()))?;
+        let (consumed, step) = shield.feed(&chunk, &mut self.out).map_err(Fault::Shield)?;
+        self.pending = chunk.slice(consumed..);
+        self.account()?;
+        if let Step::Ask(facts) = step {
+            let rulings = self.judge(&facts).await?;
+            let shield = self.shield.as_mut().ok_or_else(|| Fault::Own("the shield ended".into()))?;
+            shield.answer(rulings, &mut self.out).map_err(Fault::Shield)?;
+        }
+        Ok(Turn::More)
+    }
+
+    async fn next_chunk(&mut self) -> Result<Option<Bytes>, Fault> {
+        loop {
+            let idle = self.tenant.limits.upstream_idle_timeout;
+            let frame = match timeout_at(self.deadline, timeout(idle, self.body.frame())).await {
+                Err(_) | Ok(Err(_)) => return Err(Fault::TimedOut),
+                Ok(Ok(frame)) => frame,
+            };
+            let Some(frame) = frame else { return Ok(None) };
+            let frame = frame.map_err(|e| Fault::Upstream(format!("the body broke off: {e}")))?;
+            let Ok(data) = frame.into_data() else { continue };
+            if data.is_empty() {
+                continue;
+            }
+            self.received += data.len() as u64;
+            if self.received > self.tenant.limits.response_bytes_max {
+                return Err(Fault::Limit("response_bytes_max"));
+            }
+            return Ok(Some(data));
+        }
+    }
+
+    async fn judge(&self, facts: &Facts) -> Result<Rulings, Fault> {
+        if self.guard.expired(self.tenant.clock.now_ms()) {
+            return Err(Fault::Own("the plan's time ran out while the answer was streaming".into()));
+        }
+        let verdicts = self.guard.view.rule(facts);
+        let seals = verdicts.iter().any(|v| match v {
+            Verdict::Keep(plan) => {
+                drape_view::Category::ALL.into_iter().any(|c| plan.treatment(c) == Treatment::Encrypt)
+            }
+            Verdict::Withhold(_) => false,
+        });
+        let seal_key = if seals { Some(self.seal_key(facts).await?) } else { None };
+        Ok(Rulings { verdicts, seal_key })
+    }
+
+    /// The data key of the one patient the record is about. It is on disk before anything is sealed with it.
+    async fn seal_key(&self, facts: &Facts) -> Result<Arc<DataKey>, Fault> {
+        let main = facts.main().ok_or_else(|| Fault::Own("an entry without a record".into()))?;
+        // A record about nobody in particular, or about several, has a key of its own.
+        let owner = match (&main.patients[..], main.patients_complete) {
+            ([one], true) => format!("Patient/{one}"),
+            _ => format!("{}/{}", main.resource_type, main.id.as_deref().unwrap_or_default()),
+        };
+        let keyring = Arc::clone(&self.tenant.keyring);
+        let tenant = self.tenant.name.clone();
+        let key = tokio::task::spawn_blocking(move || keyring.patient_key(&tenant, &owner))
+            .await
+            .map_err(|e| Fault::Own(format!("the key task failed: {e}")))?;
+        key.map_err(|e| Fault::Own(format!("no data key: {e}")))
+    }
+
+    /// Counts what the shield holds against the limit over all connections.
+    fn account(&mut self) -> Result<(), Fault> {
+        let holding = self.shield.as_ref().map_or(0, |s| s.held_bytes()) + self.out.len();
+        let steps = holding.div_ceil(HELD_STEP);
+        self.held.truncate(steps);
+        while self.held.len() < steps {
+            match Arc::clone(&self.tenant.held).try_acquire_owned() {
+                Ok(permit) => self.held.push(permit),
+                Err(_) => return Err(Fault::Limit("held_bytes_max")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in what was seen, and makes every new pseudonym openable before it leaves.
+    async fn note(&mut self, mut summary: Summary) -> Result<(), Fault> {
+        let minted = std::mem::take(&mut summary.minted);
+        self.totals.add(summary);
+        if minted.is_empty() {
+            return Ok(());
+        }
+        let map = Arc::clone(&self.tenant.pseudonyms);
+        tokio::task::spawn_blocking(move || map.remember(minted.iter().map(|m| (&*m.0, &*m.1, &*m.2))))
+            .await
+            .map_err(|e| Fault::Own(format!("the pseudonym task failed: {e}")))?
+            .map_err(|e| Fault::Own(format!("pseudonyms cannot be kept: {e}")))
+    }
+
+    /// A single record that was withheld answers as one that is not there.
+    fn nothing_to_show(&self) -> Option<Refusal> {
+        (self.guard.single && self.totals.records.is_empty()).then(|| {
+            let why: Vec<&str> = self.totals.withheld.keys().map(|r| r.name()).collect();
+            Refusal::unknown("protect", format!("withheld: {}", why.join(", ")))
+        })
+    }
+
+    /// The rest of a long answer.
+    async fn run(mut self, entered: Entered, send: mpsc::Sender<Piece>) {
+        let mut entered = entered;
+        loop {
+            if self.out.len() >= WINDOW_BYTES || send.capacity() > 0 && self.out.len() > WHOLE_BYTES_MAX {
+                if let Err(reason) = self.flush(&mut entered, &send).await {
+                    return entered.cut(reason, self.totals).await;
+                }
+            }
+            match self.turn().await {
+                Ok(Turn::More) => {}
+                Ok(Turn::Done) => break,
+                // Typically: the upstream's body broke off. The client sees a body without an end.
+                Err(fault) => return entered.cut(fault.reason(), self.totals).await,
+            }
+            if send.is_closed() {
+                return entered.cut("the client went away".into(), self.totals).await;
+            }
+        }
+        if let Err(reason) = self.flush(&mut entered, &send).await {
+            return entered.cut(reason, self.totals).await;
+        }
+        // The outcome is durable before the end of the stream is: a crash in between leaves an intent whose
+        // segments name everything that left.
+        if entered.complete(StatusCode::OK, self.totals).await.is_ok() {
+            let _ = send.send(Piece::End).await;
+        }
+    }
+
+    /// Names the window's records in the log, durably, and only then lets its bytes go.
+    async fn flush(&mut self, entered: &mut Entered, send: &mpsc::Sender<Piece>) -> Result<(), String> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        if let Some(shield) = self.shield.as_mut() {
+            let summary = shield.drain();
+            self.note(summary).await.map_err(|f| f.reason())?;
+        }
+        entered.segment(&mut self.totals).await.map_err(|e| format!("the log refused a segment: {e}"))?;
+        let data = BytesMut::from(&self.out[..]).freeze();
+        self.out.clear();
+        self.account().map_err(|f| f.reason())?;
+        let limit = self.deadline;
+        match timeout_at(limit, send.send(Piece::Data(data))).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err("the client went away".into()),
+            Err(_) => Err("the client did not take the answer in time".into()),
+        }
+    }
+}
