@@ -1,1 +1,3 @@
 //! fhir
+
+pub mod json;

@@ -1,0 +1,41 @@
+// Starts a real OpenID provider whose clients are the personas of the suite: provider.mjs PORT PERSONAS.json AUDIENCE
+// PERSONAS.json maps a client id to the claims its access tokens carry; it is read anew for every token.
+import fs from 'node:fs';
+import { Provider } from 'oidc-provider';
+
+const [port, personas, audience] = process.argv.slice(2);
+const read = () => JSON.parse(fs.readFileSync(personas, 'utf8'));
+const issuer = `http://127.0.0.1:${port}`;
+const scope = 'system/*.cruds user/*.cruds patient/*.cruds user/*.rs patient/*.rs system/*.rs';
+
+const provider = new Provider(issuer, {
+  clients: Object.keys(read()).map((client_id) => ({
+    client_id,
+    client_secret: `${client_id}-secret`,
+    grant_types: ['client_credentials'],
+    redirect_uris: [],
+    response_types: [],
+    scope,
+  })),
+  scopes: scope.split(' '),
+  ttl: { ClientCredentials: 3600 },
+  features: {
+    devInteractions: { enabled: false },
+    clientCredentials: { enabled: true },
+    resourceIndicators: {
+      enabled: true,
+      defaultResource: () => audience,
+      useGrantedResource: () => true,
+      getResourceServerInfo: () => ({
+        scope,
+        audience,
+        accessTokenFormat: 'jwt',
+        accessTokenTTL: 3600,
+        jwt: { sign: { alg: 'RS256' } },
+      }),
+    },
+  },
+  extraTokenClaims: (_ctx, token) => read()[token.clientId] ?? {},
+});
+
+provider.listen(Number(port), '127.0.0.1', () => console.log(`READY ${issuer}`));
