@@ -1,3 +1,9 @@
-//! fhir
+//! FHIR R4 without I/O: definitions, search parameters, interactions, references, outcomes, the JSON stream.
 
+pub mod definitions;
+pub mod interaction;
 pub mod json;
+pub mod outcome;
+pub mod query;
+pub mod reference;
+pub mod search;

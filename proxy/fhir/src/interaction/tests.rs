@@ -1,0 +1,109 @@
+use super::*;
+use proptest::prelude::*;
+
+fn ask(method: &str, target: &str) -> Result<Interaction, Misunderstood> {
+    with(method, target, &[], None)
+}
+
+fn with(method: &str, target: &str, headers: &[(&str, &str)], body: Option<&[u8]>) -> Result<Interaction, Misunderstood> {
+    let (path, query) = target.split_once('?').map_or((target, None), |(p, q)| (p, Some(q)));
+    parse(&Parts { method, path, query, headers, body })
+}
+
+#[test]
+fn what_is_offered_is_told_apart() {
+    assert_eq!(ask("GET", "/Patient/1").unwrap().code(), "read");
+    assert_eq!(ask("GET", "/Patient/1/_history/2").unwrap().code(), "vread");
+    assert_eq!(ask("GET", "/Patient/1/_history").unwrap().code(), "history-instance");
+    assert_eq!(ask("GET", "/Patient?birthdate=1980").unwrap().code(), "search-type");
+    assert_eq!(ask("GET", "/Patient").unwrap().code(), "search-type");
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    let Interaction::Search(search) = with("POST", "/Patient/_search?gender=male", &form, Some(b"birthdate=1980")).unwrap() else {
+        panic!("no search")
+    };
+    assert_eq!(search.to_query(), "gender=male&birthdate=1980");
+    let json = [("content-type", "application/fhir+json; charset=utf-8")];
+    assert_eq!(with("POST", "/Patient", &json, Some(b"{}")).unwrap().code(), "create");
+    assert_eq!(with("PUT", "/Patient/1", &json, Some(b"{}")).unwrap().code(), "update");
+}
+
+#[test]
+fn everything_else_is_refused_with_the_right_status() {
+    for (method, target, status) in [
+        ("GET", "/", 403),
+        ("POST", "/", 403),
+        ("GET", "/_history", 403),
+        ("GET", "/Patient/_history", 403),
+        ("GET", "/Patient/1/Observation", 403),
+        ("GET", "/Patient/1/$everything", 403),
+        ("GET", "/$export", 403),
+        ("GET", "/$graphql?query=x", 403),
+        ("PATCH", "/Patient/1", 405),
+        ("DELETE", "/Patient/1", 405),
+        ("HEAD", "/Patient/1", 405),
+        ("TRACE", "/Patient/1", 405),
+        ("PUT", "/Patient?identifier=1", 403),
+        ("GET", "/Nobody/1", 404),
+        ("GET", "/patient/1", 404),
+        ("GET", "/Patient/a%2fb", 400),
+        ("GET", "/Patient/../Patient/1", 400),
+        ("GET", "/Patient//1", 400),
+        ("GET", "/Patient/1;a=b", 400),
+        ("GET", "/Patient/%ff", 400),
+        ("GET", "/Patient/%2", 400),
+        ("GET", "/Patient/a%20b", 400),
+        ("GET", "/Patient?_method=DELETE", 403),
+        ("GET", "/Patient?name=a;b", 400),
+        ("GET", "/Patient?=x", 400),
+        ("GET", "/Patient?name=%00", 400),
+        ("GET", "/Patient?_format=xml", 406),
+        ("GET", "/Patient/1?_format=application/fhir%2Bxml", 406),
+        ("GET", "/Patient/1?_summary=count", 400),
+        ("GET", "/Patient/1?name=x", 403),
+        ("GET", "/Patient/1/_history?_since=2020", 403),
+        ("GET", "?_getpages=1", 403),
+        ("POST", "/Patient/_search", 415),
+    ] {
+        let result = ask(method, target);
+        assert_eq!(result.as_ref().map_err(|m| m.status), Err(status), "{method} {target}: {result:?}");
+    }
+}
+
+#[test]
+fn headers_that_change_the_meaning_are_refused() {
+    let json = ("content-type", "application/fhir+json");
+    for (header, value, status) in [
+        ("x-http-method-override", "DELETE", 403),
+        ("x-original-url", "/Patient/2", 403),
+        ("if-none-exist", "identifier=1", 403),
+        ("prefer", "respond-async", 403),
+        ("prefer", "wait=10", 400),
+        ("accept", "application/fhir+xml", 406),
+        ("accept", "text/html, application/json;q=0", 406),
+    ] {
+        let result = with("POST", "/Patient", &[json, (header, value)], Some(b"{}"));
+        assert_eq!(result.map_err(|m| m.status), Err(status), "{header}: {value}");
+    }
+    for accept in ["*/*", "application/fhir+json", "text/html,application/*;q=0.5", ""] {
+        assert!(with("GET", "/Patient/1", &[("accept", accept)], None).is_ok(), "{accept}");
+    }
+    // `_format` decides before `Accept`.
+    assert!(with("GET", "/Patient/1?_format=json", &[("accept", "text/html")], None).is_ok());
+}
+
+proptest! {
+    #[test]
+    fn no_target_makes_classification_panic(method in "[A-Z]{3,6}", path in "(/.{0,12}){0,4}", query in ".{0,60}") {
+        let _ = parse(&Parts { method: &method, path: &path, query: Some(&query), headers: &[], body: None });
+    }
+
+    #[test]
+    fn what_is_rebuilt_means_the_same(name in "[a-zA-Z éß&=+%,$|]{1,20}", birth in "(19|20)[0-9]{2}", count in 0u32..500) {
+        let encoded = crate::query::encode(&name);
+        let target = format!("/Patient?name={encoded}&birthdate=ge{birth}&_count={count}");
+        let Interaction::Search(first) = ask("GET", &target).unwrap() else { panic!() };
+        prop_assert_eq!(&first.criteria[0].value, &name);
+        let Interaction::Search(second) = ask("GET", &format!("/Patient?{}", first.to_query())).unwrap() else { panic!() };
+        prop_assert_eq!(first, second);
+    }
+}
