@@ -33,6 +33,9 @@ def structures(directory):
             s = entry["resource"]
             if s["resourceType"] != "StructureDefinition" or s.get("derivation") == "constraint":
                 continue
+            # Some packages carry this type of a later version beside R4's own.
+            if s["type"] == "SubscriptionStatus":
+                continue
             if s["kind"] not in ("resource", "complex-type", "primitive-type"):
                 continue
             found[s["type"]] = s

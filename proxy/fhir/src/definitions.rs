@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn all_of_r4_is_there() {
         let defs = r4();
-        assert_eq!(defs.resource_types().count(), 147);
+        assert_eq!(defs.resource_types().count(), 146);
         assert!(defs.is_resource("Patient") && !defs.is_resource("HumanName") && !defs.is_resource("Resource"));
         assert_eq!(defs.kind("date"), Some(TypeKind::Primitive));
         let rows: usize = defs.children.values().map(Vec::len).sum();

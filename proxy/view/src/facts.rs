@@ -27,9 +27,9 @@ pub struct RecordFacts {
     pub version: Option<String>,
     /// `meta.security`.
     pub security: Vec<Coding>,
-    /// Every other coding in the resource itself, at whatever depth (contained resources have their own).
-    pub codings: Vec<Coding>,
-    /// Whether a concept stood there with text alone, or a coding with display alone: content no code list can judge.
+    /// The concepts at whatever depth, each with all its codings (contained resources have their own).
+    pub concepts: Vec<Vec<Coding>>,
+    /// Whether a concept stood there without any code: content no code list can judge.
     pub uncoded: bool,
     /// Codes of `category` (and `class` for Encounter), whatever their system.
     pub category_codes: Vec<String>,
@@ -49,10 +49,6 @@ pub struct RecordFacts {
     pub insurers: Vec<String>,
     /// `Type/id` of authors, recorders and asserters.
     pub authors: Vec<String>,
-    /// Whether the record holds something the definitions do not know.
-    pub unknown_content: bool,
-    /// Whether the record holds free text: narrative, notes, attachments.
-    pub free_text: bool,
 }
 
 impl Facts {

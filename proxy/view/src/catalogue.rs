@@ -1,0 +1,437 @@
+//! The element catalogue: a graph over the R4 definitions that tells the category of every JSON member.
+
+mod rules;
+
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
+use drape_fhir::definitions::{Definitions, Element, TypeKind, r4};
+
+use crate::category::{Category, CategorySet};
+use crate::fault::Fault;
+use rules::Rules;
+
+/// The catalogue, compiled.
+#[derive(Debug)]
+pub struct Catalogue {
+    nodes: Vec<HashMap<String, Edge>>,
+    roots: HashMap<&'static str, NodeId>,
+    extensions: HashMap<String, Category>,
+    extension_nodes: [NodeId; Category::COUNT],
+    primitive: NodeId,
+}
+
+/// A place in the graph: the members that an object there may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct NodeId(u32);
+
+/// One member of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Edge {
+    /// Whose rules it follows.
+    pub category: Assigned,
+    /// The members of its value, when that is an object.
+    pub node: NodeId,
+    /// The shape of its value.
+    pub kind: Kind,
+    /// Its data type.
+    pub type_name: &'static str,
+    /// Whether it must stand there.
+    pub mandatory: bool,
+    /// Whether it is an array.
+    pub list: bool,
+    /// Whether its code comes from a fixed list, so that nothing else can stand in its place.
+    pub required_binding: bool,
+    /// Whether hiding it could reverse the record's meaning.
+    pub modifier: bool,
+    /// What it tells about the record.
+    pub fact: Option<Fact>,
+    /// The only type a reference may lead to, where the definitions leave one.
+    pub target: Option<&'static str>,
+}
+
+/// How a member's category is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Assigned {
+    /// Always this.
+    Fixed(Category),
+    /// By the type of the record that a Reference names.
+    Reference,
+    /// By the URL of the extension; parts of a known one fall back on its category.
+    Extension(Option<Category>),
+}
+
+/// The shape of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A JSON string, number or boolean, with a `_` sibling.
+    Primitive,
+    /// An object.
+    Complex,
+    /// A whole resource: its members are found by its own `resourceType`.
+    Resource,
+}
+
+/// What a member tells about its record, for profiles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fact {
+    /// `Resource.id`.
+    Id,
+    /// `meta.versionId`.
+    Version,
+    /// `meta.security`.
+    Security,
+    /// Names the patient the record is about.
+    Subject,
+    /// The record's own date; the lowest number wins.
+    Date(u8),
+    /// `Patient.birthDate`.
+    BirthDate,
+    /// `status`.
+    Status,
+    /// `category`, `Encounter.class`.
+    CategoryCode,
+    /// Where it was done.
+    Department,
+    /// Who insures.
+    Insurer,
+    /// Who wrote it.
+    Author,
+    /// `text`, notes, attachments.
+    FreeText,
+}
+
+/// A document of more nodes than this would mean that the rules multiply contexts without end.
+const NODES_MAX: usize = 60_000;
+
+struct Builder<'a> {
+    definitions: &'static Definitions,
+    rules: &'a Rules,
+    nodes: Vec<HashMap<String, Edge>>,
+    made: HashMap<(&'static str, Context), NodeId>,
+    faults: Vec<Fault>,
+}
+
+/// What an element inherits from where it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Context {
+    /// In a resource of that type, outside any data type.
+    Resource(&'static str),
+    /// In a data type whose element has that category.
+    Within(Category),
+}
+
+impl Catalogue {
+    /// The shipped catalogue, compiled once.
+    pub fn builtin() -> &'static Self {
+        static BUILTIN: OnceLock<Catalogue> = OnceLock::new();
+        BUILTIN.get_or_init(|| match Self::parse(crate::shipped::CATEGORIES, r4()) {
+            Ok(catalogue) => catalogue,
+            // A test holds the shipped file to its rules; an empty catalogue knows no element and shows nothing.
+            Err(_) => Self {
+                nodes: vec![HashMap::new()],
+                roots: HashMap::new(),
+                extensions: HashMap::new(),
+                extension_nodes: [NodeId(0); Category::COUNT],
+                primitive: NodeId(0),
+            },
+        })
+    }
+
+    /// Compiles `categories.yaml`. The rules must reach every element of every R4 type.
+    pub fn parse(yaml: &str, definitions: &'static Definitions) -> Result<Self, Vec<Fault>> {
+        let rules = Rules::parse(yaml, definitions)?;
+        let mut builder =
+            Builder { definitions, rules: &rules, nodes: Vec::new(), made: HashMap::new(), faults: Vec::new() };
+        let primitive = builder.node("Element", Context::Within(Category::Structure));
+        let mut roots = HashMap::new();
+        for name in definitions.resource_types() {
+            roots.insert(name, builder.node(name, Context::Resource(name)));
+        }
+        let extension_nodes = Category::ALL.map(|c| builder.node("Extension", Context::Within(c)));
+        if builder.nodes.len() > NODES_MAX {
+            builder.faults.push(Fault::new("categories.yaml", "the rules make too many contexts"));
+        }
+        let Builder { nodes, mut faults, .. } = builder;
+        faults.sort_by(|a, b| a.path.cmp(&b.path));
+        faults.dedup();
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        Ok(Self { nodes, roots, extensions: rules.extensions, extension_nodes, primitive })
+    }
+
+    /// The members of a resource.
+    pub fn root(&self, resource_type: &str) -> Option<NodeId> {
+        self.roots.get(resource_type).copied()
+    }
+
+    /// One member of an object; a `_` sibling is asked for without its underscore.
+    pub fn edge(&self, node: NodeId, key: &str) -> Option<&Edge> {
+        self.nodes.get(node.0 as usize)?.get(key)
+    }
+
+    /// The members of the object beside a primitive value (`_birthDate`): `id` and `extension`.
+    pub fn primitive_node(&self) -> NodeId {
+        self.primitive
+    }
+
+    /// The category of an extension by its URL, where it is listed.
+    pub fn extension(&self, url: &str) -> Option<Category> {
+        self.extensions.get(url).copied()
+    }
+
+    /// The members of an extension that belongs to `category`.
+    pub fn extension_node(&self, category: Category) -> NodeId {
+        self.extension_nodes[category.index()]
+    }
+
+    /// The members of an object that must stand there.
+    pub fn mandatory(&self, node: NodeId) -> impl Iterator<Item = (&str, &Edge)> {
+        let members = self.nodes.get(node.0 as usize).into_iter().flatten();
+        members.filter(|(_, edge)| edge.mandatory).map(|(name, edge)| (name.as_str(), edge))
+    }
+
+    /// Every member of an object.
+    pub fn members(&self, node: NodeId) -> impl Iterator<Item = (&str, &Edge)> {
+        self.nodes.get(node.0 as usize).into_iter().flatten().map(|(name, edge)| (name.as_str(), edge))
+    }
+
+    /// The category of a reference to a record of that type.
+    pub fn link_category(target_type: &str) -> Category {
+        match target_type {
+            "Patient" | "RelatedPerson" | "Person" | "Group" => Category::PatientLink,
+            "Practitioner" | "PractitionerRole" | "Organization" | "OrganizationAffiliation" | "Location"
+            | "HealthcareService" | "Endpoint" => Category::Staff,
+            _ => Category::RecordLink,
+        }
+    }
+
+    /// The category of the display text of such a reference.
+    pub fn display_category(target_type: &str) -> Category {
+        match Self::link_category(target_type) {
+            Category::PatientLink => Category::PersonName,
+            Category::Staff => Category::Staff,
+            _ => Category::Note,
+        }
+    }
+
+    /// Every category that a search on `path` can read: the element's and all its descendants'. The path is written
+    /// as in `data/search.tsv`: `Patient.name`, `Observation.value:Quantity`. A path that is not known reveals
+    /// everything.
+    pub fn categories_at(&self, resource_type: &str, path: &str) -> CategorySet {
+        let mut found = CategorySet::EMPTY;
+        let (path, chosen) = path.split_once(':').map_or((path, None), |(p, t)| (p, Some(t)));
+        let mut nodes: Vec<NodeId> = self.root(resource_type).into_iter().collect();
+        let mut steps = path.split('.').skip(1).peekable();
+        if steps.peek().is_none() {
+            return CategorySet::FULL;
+        }
+        while let Some(step) = steps.next() {
+            let last = steps.peek().is_none();
+            let mut next = Vec::new();
+            for node in &nodes {
+                for (name, edge) in self.members(*node) {
+                    let fits = name == step
+                        || name.strip_prefix(step).is_some_and(|rest| {
+                            rest.eq_ignore_ascii_case(edge.type_name) && chosen.is_none_or(|t| t == edge.type_name)
+                        });
+                    if !fits {
+                        continue;
+                    }
+                    if last {
+                        self.collect(edge, &mut found, &mut Vec::new());
+                    }
+                    next.push(edge.node);
+                }
+            }
+            nodes = next;
+        }
+        if found.is_empty() { CategorySet::FULL } else { found }
+    }
+
+    fn collect(&self, edge: &Edge, found: &mut CategorySet, seen: &mut Vec<NodeId>) {
+        match edge.category {
+            Assigned::Fixed(category) => found.insert(category),
+            Assigned::Reference => match edge.target {
+                Some(target) => found.insert(Self::link_category(target)),
+                None => {
+                    for category in [Category::PatientLink, Category::RecordLink, Category::Staff] {
+                        found.insert(category);
+                    }
+                }
+            },
+            // Search parameters of the standard read no extensions.
+            Assigned::Extension(_) => return,
+        }
+        // References are searched by what they name; display and identifier have parameters of their own modifiers,
+        // which reveal the identifier too.
+        if matches!(edge.category, Assigned::Reference) {
+            found.insert(Category::Identifier);
+            return;
+        }
+        if edge.kind != Kind::Complex || seen.contains(&edge.node) {
+            return;
+        }
+        seen.push(edge.node);
+        for (name, child) in self.members(edge.node) {
+            if name != "id" {
+                self.collect(child, found, seen);
+            }
+        }
+    }
+}
+
+impl Builder<'_> {
+    fn node(&mut self, path: &'static str, context: Context) -> NodeId {
+        if let Some(id) = self.made.get(&(path, context)) {
+            return *id;
+        }
+        let id = NodeId(u32::try_from(self.nodes.len()).unwrap_or(u32::MAX));
+        self.nodes.push(HashMap::new());
+        self.made.insert((path, context), id);
+        if self.nodes.len() > NODES_MAX {
+            return id;
+        }
+        let elements: Vec<Element> = self.definitions.elements(path).to_vec();
+        let mut members = HashMap::new();
+        for element in &elements {
+            for (name, data_type) in element.json_names() {
+                if let Some(edge) = self.edge(element, data_type, context) {
+                    members.insert(name, edge);
+                }
+            }
+        }
+        self.nodes[id.0 as usize] = members;
+        id
+    }
+
+    fn edge(&mut self, element: &Element, data_type: &'static str, context: Context) -> Option<Edge> {
+        let data_type = if element.content_reference.is_some() { "BackboneElement" } else { data_type };
+        let nested = matches!(data_type, "BackboneElement" | "Element");
+        let kind = match self.definitions.kind(data_type) {
+            _ if data_type == "Resource" => Kind::Resource,
+            Some(TypeKind::Primitive) => Kind::Primitive,
+            _ => Kind::Complex,
+        };
+        let category = self.assign(element, data_type, nested, context)?;
+        let inner = match (category, context) {
+            // A nested element of a resource is only a bracket: its members are judged one by one.
+            (_, Context::Resource(name)) if nested => Context::Resource(name),
+            (Assigned::Fixed(c), _) => Context::Within(c),
+            (Assigned::Reference, _) => Context::Within(Category::RecordLink),
+            (Assigned::Extension(_), _) => Context::Within(Category::Unknown),
+        };
+        let node = match kind {
+            Kind::Primitive | Kind::Resource => self.node("Element", Context::Within(Category::Structure)),
+            Kind::Complex => {
+                let children = self.definitions.children_of(element, data_type);
+                self.node(children, inner)
+            }
+        };
+        let mut targets = element.targets();
+        let only = targets.next().filter(|_| targets.next().is_none());
+        Some(Edge {
+            category,
+            node,
+            kind,
+            type_name: data_type,
+            mandatory: element.min > 0,
+            list: element.list,
+            required_binding: element.required_binding && data_type == "code",
+            // Inside a data type a modifier (`HumanName.use`) goes with the element that it modifies.
+            modifier: element.modifier
+                && (matches!(context, Context::Resource(_)) || element.name == "modifierExtension"),
+            fact: fact(element, context),
+            target: only,
+        })
+    }
+
+    fn assign(
+        &mut self,
+        element: &Element,
+        data_type: &'static str,
+        nested: bool,
+        context: Context,
+    ) -> Option<Assigned> {
+        if data_type == "Extension" {
+            return Some(Assigned::Extension(match context {
+                Context::Within(c) if element.path.starts_with("Extension.") => Some(c),
+                _ => None,
+            }));
+        }
+        if element.path.ends_with(".id") {
+            let own = matches!(context, Context::Resource(name) if element.path.len() == name.len() + 3);
+            return Some(Assigned::Fixed(if own { Category::RecordId } else { Category::Structure }));
+        }
+        let category = match context {
+            Context::Within(inherited) => {
+                // What is wholly staff or wholly structure stays so in all its parts.
+                let uniform = matches!(inherited, Category::Staff | Category::Structure);
+                match self.rules.part(element, data_type) {
+                    Some(part) if !uniform => part,
+                    _ if data_type == "Reference" && !uniform => return Some(Assigned::Reference),
+                    _ if element.path.starts_with("Reference.") && element.path != "Reference.identifier" => {
+                        return Some(Assigned::Reference);
+                    }
+                    _ if data_type == "Reference" => return Some(Assigned::Reference),
+                    _ => inherited,
+                }
+            }
+            Context::Resource(resource) => {
+                if data_type == "Reference" {
+                    return Some(Assigned::Reference);
+                }
+                match self.rules.element(element, data_type, resource) {
+                    Some(category) => category,
+                    None if nested || data_type == "Resource" => Category::Structure,
+                    None => {
+                        let what = format!("no rule reaches this element ({data_type})");
+                        let help = "add a line under `elements`, `names`, `types` or `resources`";
+                        self.faults.push(Fault::new(format!("categories.yaml {}", element.path), what).help(help));
+                        return None;
+                    }
+                }
+            }
+        };
+        Some(Assigned::Fixed(category))
+    }
+}
+
+/// Dates a record can have of its own, in the order in which they count.
+const DATES: [&str; 18] = [
+    "effective", "performed", "occurrence", "onset", "period", "billablePeriod", "start", "started", "whenHandedOver",
+    "whenPrepared", "recordedDate", "authoredOn", "date", "sent", "issued", "created", "recorded", "authored",
+];
+
+fn fact(element: &Element, context: Context) -> Option<Fact> {
+    match element.path {
+        "Meta.versionId" => return Some(Fact::Version),
+        "Meta.security" => return Some(Fact::Security),
+        "Patient.birthDate" => return Some(Fact::BirthDate),
+        "Patient.id" => return Some(Fact::Id),
+        "Encounter.class" => return Some(Fact::CategoryCode),
+        "Encounter.serviceProvider" | "Encounter.location.location" => return Some(Fact::Department),
+        "Coverage.payor" | "Claim.insurer" | "ExplanationOfBenefit.insurer" => return Some(Fact::Insurer),
+        _ => {}
+    }
+    let Context::Resource(resource) = context else { return None };
+    if drape_fhir::search::subject_paths(resource).any(|p| p.split(':').next() == Some(element.path.trim_end_matches("[x]"))) {
+        return Some(Fact::Subject);
+    }
+    let top = element.path.strip_prefix(resource).and_then(|rest| rest.strip_prefix('.')).filter(|r| !r.contains('.'))?;
+    match top.trim_end_matches("[x]") {
+        "id" => Some(Fact::Id),
+        "status" => Some(Fact::Status),
+        "category" => Some(Fact::CategoryCode),
+        "author" | "recorder" | "asserter" => Some(Fact::Author),
+        "text" => Some(Fact::FreeText),
+        name => {
+            let place = DATES.iter().position(|d| *d == name)?;
+            u8::try_from(place).ok().map(Fact::Date)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
