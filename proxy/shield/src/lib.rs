@@ -1,1 +1,187 @@
-//! shield
+//! The shield: fed upstream bytes, it holds one record at a time, asks what may be seen of it, and lets through only
+//! that. It does no I/O.
+
+mod facts;
+mod frame;
+mod rewrite;
+mod tape;
+mod treat;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use drape_keys::{DataKey, Pseudonymizer};
+use drape_view::{Catalogue, Category, Facts, Reason, Verdict};
+
+pub use frame::Shield;
+
+/// The URL of the extension that carries a sealed element.
+pub const ENCRYPTED_ELEMENT: &str = "https://drape.dev/fhir/StructureDefinition/encrypted-element";
+
+/// What the upstream was asked for; anything else is not passed on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// One record.
+    Record {
+        /// Its type.
+        resource_type: String,
+        /// Its logical id, where one was asked for.
+        id: Option<String>,
+        /// Its version, where one was asked for.
+        version: Option<String>,
+    },
+    /// A Bundle.
+    Bundle(BundleKind),
+}
+
+/// Which Bundle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BundleKind {
+    /// `searchset`.
+    Searchset,
+    /// `history`.
+    History,
+}
+
+/// Bounds on one answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// One entry, held whole.
+    pub entry_bytes_max: usize,
+    /// How deep JSON may nest.
+    pub depth_max: usize,
+}
+
+/// Everything a shield needs to know.
+pub struct Setup {
+    /// Which category each element belongs to.
+    pub catalogue: Arc<Catalogue>,
+    /// What was asked for.
+    pub expect: Expect,
+    /// The upstream's base URL, without a trailing slash.
+    pub upstream_base: String,
+    /// The base URL clients use, without a trailing slash.
+    pub public_base: String,
+    /// Bounds.
+    pub limits: Limits,
+    /// Whether totals may stay.
+    pub uniform: bool,
+    /// Whether the caller is shown everything, so that the Bundle passes as it is.
+    pub shows_all: bool,
+    /// Whether what was hidden is visible as hidden (security labels, `masked`).
+    pub declared: bool,
+    /// Rewrites the links of a Bundle.
+    pub links: Box<dyn Links + Send>,
+    /// Makes pseudonyms.
+    pub pseudonyms: Arc<Pseudonymizer>,
+    /// The tenant, for ciphertexts.
+    pub tenant: String,
+    /// The local civil date, `YYYY-MM-DD`; ages are counted on it.
+    pub today: String,
+}
+
+impl std::fmt::Debug for Setup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Setup").field("expect", &self.expect).finish_non_exhaustive()
+    }
+}
+
+/// Rewrites a Bundle's links.
+pub trait Links {
+    /// What stands in place of the upstream's link of that relation; `None` drops it.
+    fn rewrite(&mut self, relation: &str, url: &str) -> Option<String>;
+}
+
+/// What the shield wants next.
+#[derive(Debug)]
+pub enum Step {
+    /// More bytes.
+    Hungry,
+    /// A verdict on each of these records.
+    Ask(Facts),
+}
+
+/// The verdicts, in the order of the facts.
+#[derive(Debug)]
+pub struct Answer {
+    /// One a record.
+    pub verdicts: Vec<Verdict>,
+    /// The key that seals, when any plan encrypts.
+    pub seal_key: Option<Arc<DataKey>>,
+}
+
+/// A record that reaches the caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordSeen {
+    /// Its type.
+    pub resource_type: String,
+    /// Its logical id at the upstream.
+    pub id: Option<String>,
+    /// Its version.
+    pub version: Option<String>,
+    /// Whom it is about.
+    pub patients: Vec<String>,
+}
+
+/// What happened since the last summary.
+#[derive(Debug, Default)]
+pub struct Summary {
+    /// Records that reach the caller.
+    pub records: Vec<RecordSeen>,
+    /// Records that do not.
+    pub withheld: BTreeMap<Reason, u64>,
+    /// Elements by category and treatment.
+    pub treated: Vec<(Category, &'static str, u64)>,
+    /// Pseudonyms made, with the type and id each stands for.
+    pub minted: Vec<(String, String, String)>,
+}
+
+/// Why the shield stops. What was put out before it must not be ended as if it were complete.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what}")]
+pub struct Fault {
+    /// Whose fault.
+    pub kind: FaultKind,
+    /// What; names no value of the record.
+    pub what: String,
+}
+
+/// Whose fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultKind {
+    /// The upstream's: not FHIR, not what was asked for, broken off.
+    Upstream,
+    /// A limit was reached.
+    Limit,
+    /// Drape's own.
+    Internal,
+}
+
+impl Fault {
+    pub(crate) fn upstream(what: impl Into<String>) -> Self {
+        Self { kind: FaultKind::Upstream, what: what.into() }
+    }
+
+    pub(crate) fn internal(what: impl Into<String>) -> Self {
+        Self { kind: FaultKind::Internal, what: what.into() }
+    }
+}
+
+/// Reads the facts of a record that a caller sends, for writes: it must be of that type.
+pub fn facts_of(
+    catalogue: &Catalogue,
+    text: &[u8],
+    resource_type: &str,
+    bases: &[&str],
+    depth_max: usize,
+) -> Result<Facts, Fault> {
+    let tape = tape::Tape::read(text, depth_max)?;
+    let facts = facts::read(catalogue, &tape, text, 0, bases)?;
+    match facts.main() {
+        Some(main) if main.resource_type == resource_type => Ok(facts),
+        _ => Err(Fault::upstream(format!("the body is no {resource_type}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests;

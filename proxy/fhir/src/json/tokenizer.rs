@@ -203,6 +203,12 @@ impl Tokenizer {
         Ok(None)
     }
 
+    /// Tells that reading of the current piece stops after `taken` bytes, and that the next call brings what follows
+    /// them as a new piece.
+    pub fn pause(&mut self, taken: usize) {
+        self.base += taken as u64;
+    }
+
     /// Ends the document: a number that ran to its last byte is still a token; anything open is a fault.
     pub fn finish(&mut self) -> Result<Option<Token>, JsonError> {
         let at = self.base;

@@ -1,0 +1,217 @@
+//! First pass over an entry: what it is, whom it is about, what is coded in it.
+
+use drape_fhir::json::Kind as J;
+use drape_fhir::reference::Reference;
+use drape_view::catalogue::{Edge, Fact, Kind, NodeId};
+use drape_view::{Catalogue, Coding, Facts, RecordFacts};
+
+use crate::Fault;
+use crate::tape::Tape;
+
+/// The facts of the resource at `i` and of everything contained in it.
+pub(crate) fn read(catalogue: &Catalogue, tape: &Tape, text: &[u8], i: usize, bases: &[&str]) -> Result<Facts, Fault> {
+    let mut reader = Reader { catalogue, tape, text, bases, records: Vec::new(), dates: Vec::new() };
+    reader.resource(i, false)?;
+    Ok(Facts { records: reader.records })
+}
+
+struct Reader<'a> {
+    catalogue: &'a Catalogue,
+    tape: &'a Tape,
+    text: &'a [u8],
+    bases: &'a [&'a str],
+    records: Vec<RecordFacts>,
+    /// The rank of the date found for each record.
+    dates: Vec<u8>,
+}
+
+impl Reader<'_> {
+    fn resource(&mut self, i: usize, contained: bool) -> Result<(), Fault> {
+        if self.tape.get(i).kind != J::ObjectStart {
+            return Err(Fault::upstream("a resource is not an object"));
+        }
+        let resource_type = self
+            .tape
+            .string(self.text, i, "resourceType")
+            .ok_or_else(|| Fault::upstream("a resource without `resourceType`"))?
+            .into_owned();
+        let node = self
+            .catalogue
+            .root(&resource_type)
+            .ok_or_else(|| Fault::upstream("a resource of a type that FHIR R4 does not have"))?;
+        let place = self.records.len();
+        self.dates.push(u8::MAX);
+        self.records.push(RecordFacts { resource_type, patients_complete: true, ..RecordFacts::default() });
+        self.object(i, node, place)?;
+        let record = &mut self.records[place];
+        if record.resource_type == "Patient" {
+            // A contained Patient is nobody the server knows by that id.
+            let own = record.id.clone().map(|id| if contained { format!("#{id}") } else { id });
+            record.patients_complete = own.is_some();
+            record.patients = own.into_iter().collect();
+        }
+        record.patients_complete &= !record.patients.is_empty();
+        record.patients.sort();
+        record.patients.dedup();
+        Ok(())
+    }
+
+    fn object(&mut self, i: usize, node: NodeId, place: usize) -> Result<(), Fault> {
+        for (key, value) in self.tape.members(i) {
+            let name = self.tape.text(self.text, key);
+            // Beside a primitive stand only an id and extensions; they tell nothing that policies read.
+            if name.starts_with('_') {
+                continue;
+            }
+            let Some(edge) = self.catalogue.edge(node, &name).copied() else { continue };
+            match self.tape.get(value).kind {
+                J::ArrayStart => {
+                    for item in self.tape.items(value) {
+                        self.value(item, &edge, place)?;
+                    }
+                }
+                _ => self.value(value, &edge, place)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn value(&mut self, i: usize, edge: &Edge, place: usize) -> Result<(), Fault> {
+        let token = self.tape.get(i);
+        if let Some(fact) = edge.fact {
+            self.fact(fact, i, edge, place);
+        }
+        if token.kind != J::ObjectStart {
+            return Ok(());
+        }
+        match edge.kind {
+            Kind::Resource => return self.resource(i, true),
+            Kind::Primitive => return Ok(()),
+            Kind::Complex => {}
+        }
+        match edge.type_name {
+            "CodeableConcept" if edge.fact != Some(Fact::Security) => self.concept(i, place),
+            // A Coding within a CodeableConcept was read with it; others stand for themselves.
+            "Coding" if edge.fact != Some(Fact::Security) => {
+                let found = self.coding(i);
+                self.note_concept(found.into_iter().collect(), place);
+            }
+            _ => self.object(i, edge.node, place)?,
+        }
+        Ok(())
+    }
+
+    fn concept(&mut self, i: usize, place: usize) {
+        let mut codings = Vec::new();
+        if let Some(list) = self.tape.member(self.text, i, "coding")
+            && self.tape.get(list).kind == J::ArrayStart
+        {
+            codings.extend(self.tape.items(list).filter_map(|item| self.coding(item)));
+        }
+        self.note_concept(codings, place);
+    }
+
+    fn note_concept(&mut self, codings: Vec<Coding>, place: usize) {
+        let record = &mut self.records[place];
+        if codings.is_empty() {
+            record.uncoded = true;
+        } else {
+            record.concepts.push(codings);
+        }
+    }
+
+    fn coding(&self, i: usize) -> Option<Coding> {
+        if self.tape.get(i).kind != J::ObjectStart {
+            return None;
+        }
+        let code = self.tape.string(self.text, i, "code")?.into_owned();
+        let system = self.tape.string(self.text, i, "system").map(std::borrow::Cow::into_owned).unwrap_or_default();
+        Some(Coding { system, code })
+    }
+
+    fn string(&self, i: usize) -> Option<String> {
+        (self.tape.get(i).kind == J::String).then(|| self.tape.text(self.text, i).into_owned())
+    }
+
+    fn fact(&mut self, fact: Fact, i: usize, edge: &Edge, place: usize) {
+        match fact {
+            Fact::Id => self.records[place].id = self.string(i),
+            Fact::Version => self.records[place].version = self.string(i),
+            Fact::Status => self.records[place].status = self.string(i),
+            Fact::BirthDate => self.records[place].birth_date = self.string(i),
+            Fact::Security => {
+                if let Some(coding) = self.coding(i) {
+                    self.records[place].security.push(coding);
+                }
+            }
+            Fact::CategoryCode => {
+                let codes: Vec<String> = if edge.type_name == "Coding" {
+                    self.coding(i).into_iter().map(|c| c.code).collect()
+                } else if edge.type_name == "CodeableConcept" && self.tape.get(i).kind == J::ObjectStart {
+                    let list = self.tape.member(self.text, i, "coding").filter(|l| self.tape.get(*l).kind == J::ArrayStart);
+                    list.into_iter()
+                        .flat_map(|l| self.tape.items(l))
+                        .filter_map(|item| self.coding(item))
+                        .map(|c| c.code)
+                        .collect()
+                } else {
+                    self.string(i).into_iter().collect()
+                };
+                self.records[place].category_codes.extend(codes);
+            }
+            Fact::Subject => match self.target(i) {
+                Some(Target::Local("Patient", id)) => self.records[place].patients.push(id),
+                Some(Target::Contained(id)) => self.records[place].patients.push(format!("#{id}")),
+                // A group, a device, somebody elsewhere: not all patients could be found.
+                _ => self.records[place].patients_complete = false,
+            },
+            Fact::Department => self.name_target(i, place, |r| &mut r.departments),
+            Fact::Insurer => self.name_target(i, place, |r| &mut r.insurers),
+            Fact::Author => self.name_target(i, place, |r| &mut r.authors),
+            Fact::Date(rank) => {
+                if rank >= self.dates[place] {
+                    return;
+                }
+                let found = match self.tape.get(i).kind {
+                    J::ObjectStart => self
+                        .tape
+                        .string(self.text, i, "start")
+                        .or_else(|| self.tape.string(self.text, i, "end"))
+                        .map(std::borrow::Cow::into_owned),
+                    _ => self.string(i),
+                };
+                if let Some(date) = found {
+                    self.dates[place] = rank;
+                    self.records[place].date = Some(date);
+                }
+            }
+            Fact::FreeText => {}
+        }
+    }
+
+    fn name_target(&mut self, i: usize, place: usize, list: impl Fn(&mut RecordFacts) -> &mut Vec<String>) {
+        if let Some(Target::Local(kind, id)) = self.target(i) {
+            list(&mut self.records[place]).push(format!("{kind}/{id}"));
+        }
+    }
+
+    fn target(&self, i: usize) -> Option<Target> {
+        if self.tape.get(i).kind != J::ObjectStart {
+            return None;
+        }
+        let reference = self.tape.string(self.text, i, "reference")?;
+        match Reference::parse(&reference, self.bases) {
+            Reference::Local { resource_type, id, .. } => {
+                let known = drape_fhir::definitions::r4().resource_types().find(|t| *t == resource_type)?;
+                Some(Target::Local(known, id.to_owned()))
+            }
+            Reference::Contained(id) => Some(Target::Contained(id.to_owned())),
+            _ => None,
+        }
+    }
+}
+
+enum Target {
+    Local(&'static str, String),
+    Contained(String),
+}

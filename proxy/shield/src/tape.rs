@@ -1,0 +1,137 @@
+//! Where each token of the held entry stands, so that both passes read it once.
+
+use drape_fhir::json::{self, Kind, Limits, Token, Tokens};
+
+use crate::{Fault, FaultKind};
+
+/// One token within the held text.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tok {
+    pub(crate) kind: Kind,
+    pub(crate) start: u32,
+    pub(crate) end: u32,
+    pub(crate) escaped: bool,
+    /// For a container's start: the place of its end on the tape.
+    pub(crate) close: u32,
+}
+
+/// The tokens of one value, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Tape {
+    toks: Vec<Tok>,
+    open: Vec<u32>,
+}
+
+pub(crate) fn json_fault(error: &json::JsonError) -> Fault {
+    let kind = match error.what {
+        json::What::Depth(_) | json::What::Members(_) | json::What::KeyLength(_) => FaultKind::Limit,
+        _ => FaultKind::Upstream,
+    };
+    Fault { kind, what: format!("the body is not acceptable JSON: {error}") }
+}
+
+pub(crate) fn limits(depth_max: usize) -> Limits {
+    Limits { depth_max, ..Limits::default() }
+}
+
+impl Tape {
+    /// The tape of a whole text.
+    pub(crate) fn read(text: &[u8], depth_max: usize) -> Result<Self, Fault> {
+        let mut tokens = Tokens::new(text, limits(depth_max));
+        let mut tape = Self::default();
+        while let Some(token) = tokens.next_token().map_err(|e| json_fault(&e))? {
+            tape.push(&token, 0);
+        }
+        Ok(tape)
+    }
+
+    /// Adds a token; `base` is the document offset at which the held text begins.
+    pub(crate) fn push(&mut self, token: &Token, base: u64) {
+        let place = u32::try_from(self.toks.len()).unwrap_or(u32::MAX);
+        let at = |offset: u64| u32::try_from(offset.saturating_sub(base)).unwrap_or(u32::MAX);
+        match token.kind {
+            Kind::ObjectStart | Kind::ArrayStart => self.open.push(place),
+            Kind::ObjectEnd | Kind::ArrayEnd => {
+                if let Some(start) = self.open.pop() {
+                    self.toks[start as usize].close = place;
+                }
+            }
+            _ => {}
+        }
+        self.toks.push(Tok {
+            kind: token.kind,
+            start: at(token.start),
+            end: at(token.end),
+            escaped: token.escaped,
+            close: place,
+        });
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.toks.clear();
+        self.open.clear();
+    }
+
+    pub(crate) fn get(&self, i: usize) -> Tok {
+        self.toks[i]
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.toks.is_empty()
+    }
+
+    /// Where the value at `i` ends: its last token's place and the byte after it.
+    pub(crate) fn end(&self, i: usize) -> (usize, usize) {
+        let close = self.toks[i].close as usize;
+        (close, self.toks[close].end as usize)
+    }
+
+    /// The members of the object at `i`: the places of each key and its value.
+    pub(crate) fn members(&self, i: usize) -> impl Iterator<Item = (usize, usize)> + '_ {
+        let end = self.toks[i].close as usize;
+        let mut at = i + 1;
+        std::iter::from_fn(move || {
+            if at >= end {
+                return None;
+            }
+            let found = (at, at + 1);
+            at = self.toks[at + 1].close as usize + 1;
+            Some(found)
+        })
+    }
+
+    /// The items of the array at `i`.
+    pub(crate) fn items(&self, i: usize) -> impl Iterator<Item = usize> + '_ {
+        let end = self.toks[i].close as usize;
+        let mut at = i + 1;
+        std::iter::from_fn(move || {
+            if at >= end {
+                return None;
+            }
+            let found = at;
+            at = self.toks[at].close as usize + 1;
+            Some(found)
+        })
+    }
+
+    /// The raw bytes of the value at `i`.
+    pub(crate) fn raw<'t>(&self, text: &'t [u8], i: usize) -> &'t [u8] {
+        &text[self.toks[i].start as usize..self.end(i).1]
+    }
+
+    /// The text of the string or key at `i`.
+    pub(crate) fn text<'t>(&self, text: &'t [u8], i: usize) -> std::borrow::Cow<'t, str> {
+        json::unescape(&text[self.toks[i].start as usize..self.toks[i].end as usize])
+    }
+
+    /// The value of the member called `name` of the object at `i`.
+    pub(crate) fn member(&self, text: &[u8], i: usize, name: &str) -> Option<usize> {
+        self.members(i).find(|(key, _)| self.text(text, *key) == name).map(|(_, value)| value)
+    }
+
+    /// The text of a string member.
+    pub(crate) fn string<'t>(&self, text: &'t [u8], i: usize, name: &str) -> Option<std::borrow::Cow<'t, str>> {
+        let value = self.member(text, i, name)?;
+        (self.toks[value].kind == Kind::String).then(|| self.text(text, value))
+    }
+}
