@@ -1,1 +1,13 @@
-//! policy
+//! Cedar: loads and checks policy sets, decides about requests, judges records. No I/O but reading the files of a set.
+
+mod check;
+mod decide;
+mod entities;
+mod judge;
+mod known;
+mod set;
+mod types;
+
+pub use decide::{Action, Criterion, Decider, Ruling, Standing};
+pub use judge::RecordJudge;
+pub use set::{PolicySet, SHIPPED};

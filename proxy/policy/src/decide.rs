@@ -1,0 +1,360 @@
+//! Decisions about requests, made on what is known before anything is fetched; and the caller's own slice of the set.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use cedar_policy::{
+    Authorizer, Context, Decision, Entities, Entity, EntityUid, PolicySet as CedarSet, Request, PrincipalConstraint,
+};
+use drape_view::{Caller, Category, Profile, Profiler, Treatment, Verdict};
+use parking_lot::Mutex;
+
+use crate::check::{covers_action, covers_category};
+use crate::entities::{self, CedarError, name_of, uid};
+use crate::judge::Cache;
+use crate::known;
+use crate::set::PolicySet;
+
+/// What may be asked of a type before any record is in sight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Action {
+    Read,
+    Vread,
+    Search,
+    History,
+    Create,
+    Update,
+}
+
+impl Action {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Vread => "vread",
+            Self::Search => "search",
+            Self::History => "history",
+            Self::Create => "create",
+            Self::Update => "update",
+        }
+    }
+}
+
+/// Yes or no, and which policies say so.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ruling {
+    /// Whether it is permitted. An error in any policy is a no.
+    pub allowed: bool,
+    /// Ids of the determining policies, sorted.
+    pub policies: Vec<String>,
+    /// Whether a policy erred.
+    pub erred: bool,
+}
+
+/// Whether something may be a criterion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Criterion {
+    /// Whatever the record.
+    Open,
+    /// By pseudonym only.
+    ByPseudonym,
+    /// Only among records of patients to whom the caller's relation is proved.
+    Narrowed,
+    /// Not at all.
+    Refused,
+}
+
+/// Decides for one tenant.
+#[derive(Debug)]
+pub struct Decider {
+    pub(crate) set: Arc<PolicySet>,
+    fixed: Entities,
+    slices: Mutex<HashMap<Vec<usize>, Arc<CedarSet>>>,
+    pub(crate) cache: Cache,
+}
+
+/// One caller against one set: the policies whose scope and known conditions can reach this caller at all.
+#[derive(Debug)]
+pub struct Standing {
+    pub(crate) decider: Arc<Decider>,
+    pub(crate) caller: Arc<Caller>,
+    principal: EntityUid,
+    entities: Entities,
+    applicable: Vec<usize>,
+}
+
+impl Decider {
+    /// For a loaded set.
+    pub fn new(set: Arc<PolicySet>) -> Result<Self, String> {
+        let fixed = entities::fixed(&set.schema).map_err(|e| e.to_string())?;
+        Ok(Self { set, fixed, slices: Mutex::default(), cache: Cache::default() })
+    }
+
+    /// The caller's standing. Everything below is asked of it.
+    pub fn standing(self: &Arc<Self>, caller: &Arc<Caller>) -> Result<Standing, String> {
+        let make = || -> Result<Standing, CedarError> {
+            let is_in = |kind: &str, id: &str| match kind {
+                "Role" => caller.roles.contains(id),
+                _ => caller.organization.as_deref() == Some(id),
+            };
+            let applicable = self
+                .set
+                .policies
+                .iter()
+                .enumerate()
+                .filter(|(_, p)| {
+                    let by_scope = match p.policy.principal_constraint() {
+                        PrincipalConstraint::In(uid) | PrincipalConstraint::IsIn(_, uid) => {
+                            match uid.type_name().to_string().as_str() {
+                                kind @ ("Role" | "Organization") => is_in(kind, name_of(&uid)),
+                                _ => true,
+                            }
+                        }
+                        _ => true,
+                    };
+                    by_scope && known::can_hold(&p.json, &is_in)
+                })
+                .map(|(place, _)| place)
+                .collect();
+            Ok(Standing {
+                decider: Arc::clone(self),
+                caller: Arc::clone(caller),
+                principal: entities::principal(caller)?,
+                entities: entities::with_caller(&self.fixed, &self.set.schema, caller)?,
+                applicable,
+            })
+        };
+        make().map_err(|e| e.to_string())
+    }
+
+    pub(crate) fn slice(&self, places: &[usize]) -> Arc<CedarSet> {
+        let mut slices = self.slices.lock();
+        if let Some(found) = slices.get(places) {
+            return Arc::clone(found);
+        }
+        let mut set = CedarSet::new();
+        for place in places {
+            // Ids are unique within the loaded set, so adding cannot fail; a policy that were left out would be
+            // missing as a forbid too, so a failure empties the slice, and an empty slice permits nothing.
+            if set.add(self.set.policies[*place].policy.clone()).is_err() {
+                set = CedarSet::new();
+                break;
+            }
+        }
+        let set = Arc::new(set);
+        if slices.len() < 10_000 {
+            slices.insert(places.to_vec(), Arc::clone(&set));
+        }
+        set
+    }
+}
+
+impl Standing {
+    /// The applicable policies that reach `action`, and `category` where one is given.
+    pub(crate) fn places(&self, action: &str, category: Option<Category>) -> Vec<usize> {
+        self.applicable
+            .iter()
+            .copied()
+            .filter(|place| {
+                let policy = &self.decider.set.policies[*place].policy;
+                covers_action(&policy.action_constraint(), action)
+                    && category.is_none_or(|c| covers_category(&policy.resource_constraint(), c))
+            })
+            .collect()
+    }
+
+    pub(crate) fn ask(
+        &self,
+        places: &[usize],
+        action: &str,
+        resource: EntityUid,
+        context: Context,
+        entities: Option<&Entities>,
+    ) -> Ruling {
+        let refused = Ruling { allowed: false, policies: Vec::new(), erred: true };
+        let Ok(action) = uid("Action", action) else { return refused };
+        let Ok(request) = Request::new(self.principal.clone(), action, resource, context, None) else { return refused };
+        let slice = self.decider.slice(places);
+        let response = Authorizer::new().is_authorized(&request, &slice, entities.unwrap_or(&self.entities));
+        let erred = response.diagnostics().errors().next().is_some();
+        let mut policies: Vec<String> = response.diagnostics().reason().map(ToString::to_string).collect();
+        policies.sort();
+        Ruling { allowed: response.decision() == Decision::Allow && !erred, policies, erred }
+    }
+
+    /// Whether the caller may make such a request of that type at all.
+    pub fn request(&self, action: Action, resource_type: &str) -> Ruling {
+        let places = self.places(action.name(), None);
+        match (uid("ResourceType", resource_type), entities::request_context(&self.caller)) {
+            (Ok(resource), Ok(context)) => self.ask(&places, action.name(), resource, context, None),
+            _ => Ruling { erred: true, ..Ruling::default() },
+        }
+    }
+
+    /// Whether the caller may be given a noisy answer that costs so much, in 10⁻⁹ ε.
+    pub fn aggregate(&self, budget: &str, organization: &str, epsilon_nano: u64, resource_type: &str) -> Ruling {
+        let ask = || -> Result<Ruling, CedarError> {
+            let resource = uid("Budget", budget)?;
+            let owner = uid("Organization", organization)?;
+            let mut added = vec![Entity::new_no_attrs(resource.clone(), HashSet::from([owner.clone()]))];
+            if self.caller.organization.as_deref() != Some(organization) {
+                added.push(Entity::new_no_attrs(owner, HashSet::new()));
+            }
+            let entities = self.entities.clone().add_entities(added, None)?;
+            let context = entities::aggregate_context(&self.caller, epsilon_nano, resource_type)?;
+            Ok(self.ask(&self.places("aggregate", None), "aggregate", resource, context, Some(&entities)))
+        };
+        ask().unwrap_or(Ruling { erred: true, ..Ruling::default() })
+    }
+
+    fn of_category(&self, action: &str, category: Category) -> Ruling {
+        let places = self.places(action, Some(category));
+        match (uid("Category", category.name()), entities::request_context(&self.caller)) {
+            (Ok(resource), Ok(context)) => self.ask(&places, action, resource, context, None),
+            _ => Ruling { erred: true, ..Ruling::default() },
+        }
+    }
+
+    /// Whether elements of the category may be counted by in an aggregate.
+    pub fn count_by(&self, category: Category) -> Ruling {
+        self.of_category("countBy", category)
+    }
+
+    /// Whether the caller may search by elements of the category: `searchBy` must permit it, and the caller must be
+    /// shown them (or their pseudonyms, for links) whatever the record; else only among patients that are proved.
+    pub fn search_by(&self, category: Category) -> Criterion {
+        if !self.of_category("searchBy", category).allowed {
+            return Criterion::Refused;
+        }
+        match self.whatever_the_record(category) {
+            Some(Treatment::Show) => Criterion::Open,
+            Some(Treatment::Pseudonymize) if category.is_link() => Criterion::ByPseudonym,
+            _ if self.pseudonyms_only(category) => Criterion::ByPseudonym,
+            _ => Criterion::Narrowed,
+        }
+    }
+
+    /// Whether links are at best shown as pseudonyms to this caller: raw ids are then never taken.
+    fn pseudonyms_only(&self, category: Category) -> bool {
+        let permits = |action: &str| {
+            self.places(action, Some(category))
+                .iter()
+                .any(|p| self.decider.set.policies[*p].policy.effect() == cedar_policy::Effect::Permit)
+        };
+        let forbidden = self.places("show", Some(category)).iter().any(|p| {
+            let loaded = &self.decider.set.policies[*p];
+            loaded.policy.effect() == cedar_policy::Effect::Forbid
+                && !loaded.reads.record
+                && !loaded.policy.has_non_scope_constraint()
+        });
+        category.is_link() && permits("pseudonymize") && (forbidden || !permits("show"))
+    }
+
+    /// The treatment that every record's elements of the category get, where that does not depend on the record.
+    fn whatever_the_record(&self, category: Category) -> Option<Treatment> {
+        let independent = ["receive", "show", "pseudonymize"].iter().all(|action| {
+            let category = (*action != "receive").then_some(category);
+            self.places(action, category).iter().all(|p| !self.decider.set.policies[*p].reads.record)
+        });
+        if !independent {
+            return None;
+        }
+        // No applicable policy reads the record, so any record stands for all.
+        let profile = any_profile();
+        match self.judge_uncached(&profile) {
+            Verdict::Keep(plan) => Some(plan.treatment(category)),
+            Verdict::Withhold(_) => None,
+        }
+    }
+
+    /// Whether every record of any kind is judged alike.
+    pub fn uniform(&self) -> bool {
+        let reads = |action: &str| {
+            self.places(action, None).iter().any(|p| {
+                let policy = &self.decider.set.policies[*p];
+                policy.reads.record || action == "receive" && (policy.reads.resource || !covers_all_types(policy))
+            })
+        };
+        !["receive", "show", "generalize", "pseudonymize", "encrypt"].iter().any(|a| reads(a))
+    }
+
+    /// Whether this caller is shown everything of every record.
+    pub fn shows_all(&self) -> bool {
+        self.uniform() && matches!(self.judge_uncached(&any_profile()), Verdict::Keep(plan) if plan.shows_all())
+    }
+
+    /// Of the patients to whom the caller's relation is proved: those of whose records of that type at least some can
+    /// be shown with these categories. Used to narrow searches; each record is still judged by its own.
+    pub fn patients(&self, profiler: &Profiler, resource_type: &str, categories: &[Category]) -> BTreeSet<String> {
+        let own = self.caller.fhir_user.as_deref().and_then(|u| u.strip_prefix("Patient/"));
+        let launch = self.caller.patient.as_deref().filter(|_| self.caller.roles.contains("patient"));
+        let candidates: BTreeSet<&str> = self.caller.related_patients().chain(own).chain(launch).collect();
+        candidates
+            .into_iter()
+            .filter(|patient| {
+                let profile = profiler.expected(resource_type, patient, &self.caller);
+                match self.judge_cached(&profile) {
+                    Verdict::Keep(plan) => categories.iter().all(|c| plan.treatment(*c) == Treatment::Show),
+                    Verdict::Withhold(_) => false,
+                }
+            })
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// Whether the caller may write: everything of the record must be shown, and every category may be changed.
+    pub fn may_change(&self, profile: &Profile) -> Ruling {
+        let shown = matches!(self.judge_cached(profile), Verdict::Keep(plan) if plan.shows_all());
+        if !shown {
+            return Ruling::default();
+        }
+        let mut policies = BTreeSet::new();
+        for category in Category::ALL {
+            let places = self.places("change", Some(category));
+            let ruling = match (uid("Category", category.name()), entities::record_context(&self.caller, profile)) {
+                (Ok(resource), Ok(context)) => self.ask(&places, "change", resource, context, None),
+                _ => Ruling { erred: true, ..Ruling::default() },
+            };
+            if !ruling.allowed {
+                return ruling;
+            }
+            policies.extend(ruling.policies);
+        }
+        Ruling { allowed: true, policies: policies.into_iter().collect(), erred: false }
+    }
+
+    /// Whether the caller may write what policies, labels or relations themselves read.
+    pub fn may_relate(&self, profile: &Profile) -> Ruling {
+        let category = Category::Label;
+        let places = self.places("relate", Some(category));
+        match (uid("Category", category.name()), entities::record_context(&self.caller, profile)) {
+            (Ok(resource), Ok(context)) => self.ask(&places, "relate", resource, context, None),
+            _ => Ruling { erred: true, ..Ruling::default() },
+        }
+    }
+
+    pub(crate) fn entities(&self) -> &Entities {
+        &self.entities
+    }
+}
+
+/// A policy on `receive` that names no type reaches all of them alike.
+fn covers_all_types(loaded: &crate::set::Loaded) -> bool {
+    use cedar_policy::ResourceConstraint as R;
+    matches!(loaded.policy.resource_constraint(), R::Any | R::Is(_))
+}
+
+fn any_profile() -> Profile {
+    Profile {
+        resource_type: "Observation".into(),
+        labels: BTreeSet::new(),
+        classified: true,
+        category_codes: BTreeSet::new(),
+        status: None,
+        age_days: None,
+        departments: BTreeSet::new(),
+        insurers: BTreeSet::new(),
+        authored_by_caller: false,
+        patient: drape_view::Subject::default(),
+    }
+}
