@@ -162,7 +162,7 @@ impl Keyring {
     }
 }
 
-fn unwrap(wrap: &Secret, aad: &[u8], wrapped: &[u8]) -> Result<Secret, KeyError> {
+pub(crate) fn unwrap(wrap: &Secret, aad: &[u8], wrapped: &[u8]) -> Result<Secret, KeyError> {
     let plain = zeroize::Zeroizing::new(xaes::open_fresh(wrap, aad, wrapped).map_err(|_| KeyError::Unwrap)?);
     <[u8; 32]>::try_from(&plain[..]).map(Secret::new).map_err(|_| KeyError::Unwrap)
 }

@@ -6,6 +6,7 @@ pub mod keyring;
 pub mod pseudonym;
 pub mod secret;
 pub mod source;
+pub mod wrapped;
 pub mod xaes;
 
 pub use keyring::{DataKey, Keyring, TenantKeys};
@@ -15,7 +16,7 @@ pub use pseudonym::{PseudonymMap, Pseudonymizer};
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// Typically: the root key's file does not exist or may not be read.
-    #[error("cannot read the root key `{0}`: {1}")]
+    #[error("cannot use the key file `{0}`: {1}")]
     Unreadable(String, std::io::Error),
     /// It is not 32 bytes, raw, in hex or in base64.
     #[error("`{0}` does not hold a key of 32 bytes (raw, hex or base64)")]

@@ -234,6 +234,17 @@ impl Standing {
         }
     }
 
+    /// Whether this caller knows records by pseudonym only: raw ids are then never taken.
+    pub fn ids_by_pseudonym(&self) -> bool {
+        self.pseudonyms_only(Category::RecordId)
+    }
+
+    /// Whether records of that type about somebody who is nothing to the caller may be received.
+    pub fn receives_unrelated(&self, profiler: &Profiler, resource_type: &str) -> bool {
+        let profile = profiler.expected(resource_type, "~", &self.caller);
+        matches!(self.judge_cached(&profile), Verdict::Keep(_))
+    }
+
     /// Whether links are at best shown as pseudonyms to this caller: raw ids are then never taken.
     fn pseudonyms_only(&self, category: Category) -> bool {
         let permits = |action: &str| {

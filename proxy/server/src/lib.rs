@@ -1,1 +1,22 @@
-//! server
+//! The proxy itself: configuration, listeners, the stages of a request, officer pages, command line.
+
+pub mod body;
+pub mod cli;
+pub mod client;
+pub mod clock;
+pub mod config;
+pub mod cors;
+pub mod demo;
+pub mod discovery;
+pub mod exchange;
+pub mod issuers;
+pub mod listen;
+pub mod metrics;
+pub mod officer;
+pub mod page;
+pub mod parts;
+pub mod refusal;
+pub mod serve;
+pub mod stages;
+pub mod tokens;
+pub mod upstream;

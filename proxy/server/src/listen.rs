@@ -22,11 +22,16 @@ use crate::body::OutBody;
 use crate::config::{Limits, Listen, ServerTls};
 
 /// A bound socket, ready to serve.
-#[derive(Debug)]
 pub struct Listener {
     socket: TcpListener,
     tls: Option<tokio_rustls::TlsAcceptor>,
     limits: Limits,
+}
+
+impl std::fmt::Debug for Listener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Listener").field("socket", &self.socket).field("tls", &self.tls.is_some()).finish_non_exhaustive()
+    }
 }
 
 /// Why a socket cannot be served.
@@ -90,14 +95,14 @@ impl Listener {
         let room = Arc::new(Semaphore::new(self.limits.connections_max));
         loop {
             let permit = tokio::select! {
-                _ = stop.wait_for(|s| *s) => break,
+                () = stopped(&mut stop) => break,
                 permit = Arc::clone(&room).acquire_owned() => match permit {
                     Ok(permit) => permit,
                     Err(_) => break,
                 },
             };
             let (stream, peer) = tokio::select! {
-                _ = stop.wait_for(|s| *s) => break,
+                () = stopped(&mut stop) => break,
                 accepted = self.socket.accept() => match accepted {
                     Ok(accepted) => accepted,
                     Err(error) => {
@@ -131,6 +136,12 @@ impl Listener {
             tracing::warn!(limit_ms = limit.as_millis() as u64, "requests were still open when the drain time ended");
         }
     }
+}
+
+/// Resolves when it is time to stop, or when nobody is left to say so.
+pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // The guard on the value must not live across an await.
+    drop(stop.wait_for(|s| *s).await);
 }
 
 async fn connection<S, H, F>(

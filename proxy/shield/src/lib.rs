@@ -71,7 +71,7 @@ pub struct Setup {
     /// Whether what was hidden is visible as hidden (security labels, `masked`).
     pub declared: bool,
     /// Rewrites the links of a Bundle.
-    pub links: Box<dyn Links + Send>,
+    pub links: Box<dyn Links + Send + Sync>,
     /// Makes pseudonyms.
     pub pseudonyms: Arc<Pseudonymizer>,
     /// The tenant, for ciphertexts.

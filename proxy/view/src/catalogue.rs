@@ -220,6 +220,16 @@ impl Catalogue {
     /// as in `data/search.tsv`: `Patient.name`, `Observation.value:Quantity`. A path that is not known reveals
     /// everything.
     pub fn categories_at(&self, resource_type: &str, path: &str) -> CategorySet {
+        self.reached(resource_type, path, true)
+    }
+
+    /// The category of the element at `path` alone: what a search reads that compares codes, dates or quantities and
+    /// never the texts inside. A bracket without content of its own stands for all its members.
+    pub fn category_at(&self, resource_type: &str, path: &str) -> CategorySet {
+        self.reached(resource_type, path, false)
+    }
+
+    fn reached(&self, resource_type: &str, path: &str, deep: bool) -> CategorySet {
         let mut found = CategorySet::EMPTY;
         let (path, chosen) = path.split_once(':').map_or((path, None), |(p, t)| (p, Some(t)));
         let mut nodes: Vec<NodeId> = self.root(resource_type).into_iter().collect();
@@ -240,7 +250,12 @@ impl Catalogue {
                         continue;
                     }
                     if last {
-                        self.collect(edge, &mut found, &mut Vec::new());
+                        match edge.category {
+                            Assigned::Fixed(category) if !deep && edge.type_name != "BackboneElement" => {
+                                found.insert(category);
+                            }
+                            _ => self.collect(edge, &mut found, &mut Vec::new()),
+                        }
                     }
                     next.push(edge.node);
                 }
@@ -264,10 +279,8 @@ impl Catalogue {
             // Search parameters of the standard read no extensions.
             Assigned::Extension(_) => return,
         }
-        // References are searched by what they name; display and identifier have parameters of their own modifiers,
-        // which reveal the identifier too.
+        // References are searched by what they name; their display and identifier only by modifiers.
         if matches!(edge.category, Assigned::Reference) {
-            found.insert(Category::Identifier);
             return;
         }
         if edge.kind != Kind::Complex || seen.contains(&edge.node) {

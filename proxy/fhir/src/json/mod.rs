@@ -4,6 +4,9 @@
 //! surrogate, a byte order mark, over-deep nesting and over-wide objects are refused. Two parsers that read such a
 //! text differently would let one decide about what the other shows.
 
+mod keys;
+mod lexeme;
+mod scan;
 mod text;
 mod tokenizer;
 
@@ -59,6 +62,12 @@ pub enum What {
     /// A key longer than the limit.
     #[error("a key longer than {0} bytes")]
     KeyLength(usize),
+    /// A string value longer than the limit.
+    #[error("a string longer than {0} bytes")]
+    StringLength(u64),
+    /// A document longer than the limit.
+    #[error("a document longer than {0} bytes")]
+    Document(u64),
 }
 
 /// Pulls tokens from a text that is known whole. After the last token it checks that the document is complete.
@@ -77,6 +86,9 @@ impl<'a> Tokens<'a> {
     }
 
     /// The next token; `None` at the end of a complete document.
+    ///
+    /// # Errors
+    /// The first fault in the document, again at every later call.
     pub fn next_token(&mut self) -> Result<Option<Token>, JsonError> {
         if !self.ended {
             if let Some(token) = self.tokenizer.next_token(self.text, &mut self.at)? {
@@ -87,7 +99,7 @@ impl<'a> Tokens<'a> {
         self.tokenizer.finish()
     }
 
-    /// The unescaped text of the last key.
+    /// The unescaped text of the last key that was read in the objects still open.
     pub fn key(&self) -> &str {
         self.tokenizer.key()
     }
@@ -97,7 +109,8 @@ impl<'a> Tokens<'a> {
         &self.text[token.start as usize..token.end as usize]
     }
 
-    /// Reads on to the end of the value that began with `first` and gives the end of its span.
+    /// Reads on to the end of the value whose first token is `first`, the one just read, and gives the byte after it:
+    /// the value stands at `first.start` up to there. Of a key, which is no value, it gives the key's own end.
     pub fn skip(&mut self, first: &Token) -> Result<u64, JsonError> {
         if !matches!(first.kind, Kind::ObjectStart | Kind::ArrayStart) {
             return Ok(first.end);

@@ -1,5 +1,8 @@
 //! The tokenizer proper: fed pieces of any size, it remembers where it was in the grammar, never what it has read.
 
+use super::keys::{Clash, Keys};
+use super::lexeme::{Digits, Lexeme, Within};
+use super::scan::{self, Utf8};
 use super::{JsonError, What};
 
 /// Bounds on one document.
@@ -9,29 +12,50 @@ pub struct Limits {
     pub depth_max: usize,
     /// How many members one object may have.
     pub members_max: usize,
-    /// How long one key may be, unescaped.
+    /// How long one key may be, unescaped, in bytes.
     pub key_bytes_max: usize,
+    /// How long one string value may be between its quotes, as it stands in the document, in bytes.
+    pub string_bytes_max: u64,
+    /// How long the whole document may be, white space around it included, in bytes.
+    pub document_bytes_max: u64,
 }
 
 impl Default for Limits {
+    /// Strings and documents have no bound of their own: the tokenizer keeps neither, so whoever does keep them sets
+    /// the bound. What costs the tokenizer memory (open containers and their keys) is always bounded.
     fn default() -> Self {
-        Self { depth_max: 64, members_max: 4_096, key_bytes_max: 1_024 }
+        Self {
+            depth_max: 64,
+            members_max: 4_096,
+            key_bytes_max: 1_024,
+            string_bytes_max: u64::MAX,
+            document_bytes_max: u64::MAX,
+        }
     }
 }
 
-/// What a token is.
+/// What a token is (RFC 8259 section 2). Commas and colons are checked and not told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub enum Kind {
+    /// `{`
     ObjectStart,
+    /// `}`
     ObjectEnd,
+    /// `[`
     ArrayStart,
+    /// `]`
     ArrayEnd,
+    /// The name of a member, quotes included; its value is the next token.
     Key,
+    /// A string that is a value, quotes included.
     String,
+    /// A number; its text is kept as it stands.
     Number,
+    /// `true`
     True,
+    /// `false`
     False,
+    /// `null`
     Null,
 }
 
@@ -61,71 +85,10 @@ enum Expect {
     End,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Lexeme {
-    None,
-    String { start: u64, key: bool, escaped: bool, within: Within },
-    Number { start: u64, state: Digits },
-    Literal { start: u64, text: &'static [u8], matched: usize, kind: Kind },
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Within {
-    Text,
-    Escape,
-    Unicode { digits: u8, code: u32 },
-    /// A high surrogate was read; a backslash must follow,
-    LowBackslash { high: u32 },
-    /// then a `u`,
-    LowU { high: u32 },
-    /// then four digits.
-    LowUnicode { high: u32, digits: u8, code: u32 },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Digits {
-    Minus,
-    Zero,
-    Whole,
-    Point,
-    Fraction,
-    E,
-    Sign,
-    Exponent,
-}
-
-impl Digits {
-    fn next(self, byte: u8) -> Option<Self> {
-        Some(match (self, byte) {
-            (Self::Minus, b'0') => Self::Zero,
-            (Self::Minus, b'1'..=b'9') | (Self::Whole, b'0'..=b'9') => Self::Whole,
-            (Self::Zero | Self::Whole, b'.') => Self::Point,
-            (Self::Point | Self::Fraction, b'0'..=b'9') => Self::Fraction,
-            (Self::Zero | Self::Whole | Self::Fraction, b'e' | b'E') => Self::E,
-            (Self::E, b'+' | b'-') => Self::Sign,
-            (Self::E | Self::Sign | Self::Exponent, b'0'..=b'9') => Self::Exponent,
-            _ => return None,
-        })
-    }
-
-    fn may_end(self) -> bool {
-        matches!(self, Self::Zero | Self::Whole | Self::Fraction | Self::Exponent)
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Frame {
-    object: bool,
-    /// Where this object's keys begin in `keys` and their bytes in `arena`.
-    keys_from: usize,
-    arena_from: usize,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct KeyAt {
-    hash: u64,
-    start: usize,
-    end: usize,
+enum Container {
+    Object,
+    Array,
 }
 
 /// The state between two pieces of a document.
@@ -134,16 +97,12 @@ pub struct Tokenizer {
     limits: Limits,
     expect: Expect,
     lexeme: Lexeme,
-    stack: Vec<Frame>,
-    keys: Vec<KeyAt>,
-    arena: Vec<u8>,
+    stack: Vec<Container>,
+    keys: Keys,
     /// Offset of the current piece's first byte.
     base: u64,
-    /// An unfinished UTF-8 sequence: how many bytes are still needed and the range of the next one.
-    utf8: (u8, u8, u8),
+    utf8: Utf8,
 }
-
-const DEFAULT_RANGE: (u8, u8) = (0x80, 0xbf);
 
 impl Tokenizer {
     /// At the start of a document.
@@ -153,10 +112,9 @@ impl Tokenizer {
             expect: Expect::Value,
             lexeme: Lexeme::None,
             stack: Vec::new(),
-            keys: Vec::new(),
-            arena: Vec::new(),
+            keys: Keys::default(),
             base: 0,
-            utf8: (0, 0, 0),
+            utf8: Utf8::default(),
         }
     }
 
@@ -165,42 +123,33 @@ impl Tokenizer {
         self.stack.len()
     }
 
-    /// The unescaped text of the last key, until the object it stands in ends or the next key begins.
+    /// The unescaped text of the last key that was read in the objects still open.
     pub fn key(&self) -> &str {
-        let bytes = self.keys.last().map_or(&[][..], |k| &self.arena[k.start..k.end]);
         // Keys were checked to be UTF-8 while they were read.
-        std::str::from_utf8(bytes).unwrap_or_default()
+        std::str::from_utf8(self.keys.last()).unwrap_or_default()
     }
 
-    /// The next token that is complete within `piece`, reading on from `*at`; `None` when the piece is used up. The
-    /// next call then starts with the next piece and `*at == 0`.
+    /// The next token that is complete within `piece`, reading on from `*at`, which comes to stand after it; `None`
+    /// when the piece is used up. The next call then starts with the next piece and `*at == 0`. Tokens and faults do
+    /// not depend on how a document is cut into pieces.
+    ///
+    /// # Errors
+    /// The first fault in the document. It stays: every later call gives it again.
     pub fn next_token(&mut self, piece: &[u8], at: &mut usize) -> Result<Option<Token>, JsonError> {
-        loop {
-            let token = match self.lexeme {
-                Lexeme::None => {
-                    let rest = &piece[*at..];
-                    let Some(skip) = rest.iter().position(|b| !matches!(b, b' ' | b'\n' | b'\r' | b'\t')) else {
-                        *at = piece.len();
-                        break;
-                    };
-                    *at += skip;
-                    self.begin(piece[*at], at)?
-                }
-                Lexeme::String { .. } => self.string(piece, at)?,
-                Lexeme::Number { .. } => self.number(piece, at)?,
-                Lexeme::Literal { .. } => self.literal(piece, at)?,
-            };
-            if token.is_some() {
-                return Ok(token);
+        let room = self.limits.document_bytes_max.saturating_sub(self.base);
+        let readable = usize::try_from(room).map_or(piece, |room| &piece[..room.min(piece.len())]);
+        let fault = match self.read(readable, at) {
+            Ok(Some(token)) => return Ok(Some(token)),
+            Ok(None) if readable.len() == piece.len() => {
+                self.base += piece.len() as u64;
+                *at = 0;
+                return Ok(None);
             }
-            if *at >= piece.len() {
-                break;
-            }
-        }
-        self.base += piece.len() as u64;
-        *at = 0;
-        // A call after the piece is used up must not count it twice: callers pass an empty piece or the next one.
-        Ok(None)
+            Ok(None) => self.fault(What::Document(self.limits.document_bytes_max), readable.len()),
+            Err(fault) => fault,
+        };
+        self.lexeme = Lexeme::Failed(fault);
+        Err(fault)
     }
 
     /// Tells that reading of the current piece stops after `taken` bytes, and that the next call brings what follows
@@ -209,32 +158,55 @@ impl Tokenizer {
         self.base += taken as u64;
     }
 
-    /// Ends the document: a number that ran to its last byte is still a token; anything open is a fault.
+    /// Ends the document, after the last piece gave `None`: a number that ran to its last byte is still a token;
+    /// anything open is a fault.
+    ///
+    /// # Errors
+    /// [`What::Truncated`], or the fault that was found before.
     pub fn finish(&mut self) -> Result<Option<Token>, JsonError> {
         let at = self.base;
-        if let Lexeme::Number { start, state } = self.lexeme
-            && state.may_end()
-            && self.stack.is_empty()
-        {
-            self.lexeme = Lexeme::None;
-            self.expect = Expect::End;
-            return Ok(Some(Token { kind: Kind::Number, start, end: at, depth: 0, escaped: false }));
+        match self.lexeme {
+            Lexeme::Failed(fault) => return Err(fault),
+            Lexeme::Number { start, state } if state.may_end() && self.stack.is_empty() => {
+                self.after_value();
+                return Ok(Some(Token { kind: Kind::Number, start, end: at, depth: 0, escaped: false }));
+            }
+            Lexeme::None if self.expect == Expect::End => return Ok(None),
+            _ => {}
         }
-        if !matches!(self.lexeme, Lexeme::None) || self.expect != Expect::End {
-            return Err(JsonError { what: What::Truncated, at });
-        }
-        Ok(None)
+        let fault = JsonError { what: What::Truncated, at };
+        self.lexeme = Lexeme::Failed(fault);
+        Err(fault)
     }
 
     fn fault(&self, what: What, at: usize) -> JsonError {
         JsonError { what, at: self.base + at as u64 }
     }
 
+    fn read(&mut self, piece: &[u8], at: &mut usize) -> Result<Option<Token>, JsonError> {
+        loop {
+            let token = match self.lexeme {
+                Lexeme::None => {
+                    let rest = &piece[*at..];
+                    let space = rest.iter().position(|b| !matches!(b, b' ' | b'\n' | b'\r' | b'\t'));
+                    *at += space.unwrap_or(rest.len());
+                    let Some(&byte) = piece.get(*at) else { return Ok(None) };
+                    self.begin(byte, piece, at)?
+                }
+                Lexeme::String { .. } => self.string(piece, at)?,
+                Lexeme::Number { .. } => self.number(piece, at)?,
+                Lexeme::Literal { .. } => self.literal(piece, at)?,
+                Lexeme::Failed(fault) => return Err(fault),
+            };
+            if token.is_some() || *at >= piece.len() {
+                return Ok(token);
+            }
+        }
+    }
+
     /// The first byte of a token, not white space.
-    fn begin(&mut self, byte: u8, at: &mut usize) -> Result<Option<Token>, JsonError> {
-        let start = self.base + *at as u64;
-        let unexpected = Err(self.fault(What::Unexpected(byte), *at));
-        let one = |kind, depth| Token { kind, start, end: start + 1, depth, escaped: false };
+    fn begin(&mut self, byte: u8, piece: &[u8], at: &mut usize) -> Result<Option<Token>, JsonError> {
+        let innermost = self.stack.last();
         match (self.expect, byte) {
             (Expect::End, _) => Err(self.fault(What::Trailing, *at)),
             (Expect::Colon, b':') => {
@@ -243,77 +215,74 @@ impl Tokenizer {
                 Ok(None)
             }
             (Expect::CommaOrEnd, b',') => {
-                let object = self.stack.last().is_some_and(|f| f.object);
+                let object = innermost == Some(&Container::Object);
                 self.expect = if object { Expect::Key } else { Expect::Value };
                 *at += 1;
                 Ok(None)
             }
-            (Expect::CommaOrEnd | Expect::KeyOrEnd, b'}') if self.stack.last().is_some_and(|f| f.object) => {
-                *at += 1;
-                let depth = self.close();
-                Ok(Some(one(Kind::ObjectEnd, depth)))
+            (Expect::CommaOrEnd | Expect::KeyOrEnd, b'}') if innermost == Some(&Container::Object) => {
+                self.keys.close_object();
+                Ok(Some(self.close(Kind::ObjectEnd, at)))
             }
-            (Expect::CommaOrEnd | Expect::ValueOrEnd, b']') if self.stack.last().is_some_and(|f| !f.object) => {
-                *at += 1;
-                let depth = self.close();
-                Ok(Some(one(Kind::ArrayEnd, depth)))
+            (Expect::CommaOrEnd | Expect::ValueOrEnd, b']') if innermost == Some(&Container::Array) => {
+                Ok(Some(self.close(Kind::ArrayEnd, at)))
             }
-            (Expect::Key | Expect::KeyOrEnd, b'"') => {
-                let from = self.arena.len();
-                self.keys.push(KeyAt { hash: 0, start: from, end: from });
-                self.lexeme = Lexeme::String { start, key: true, escaped: false, within: Within::Text };
-                *at += 1;
-                Ok(None)
-            }
-            (Expect::Value | Expect::ValueOrEnd, byte) => {
-                *at += 1;
-                match byte {
-                    b'{' | b'[' => {
-                        let depth = self.stack.len();
-                        if depth >= self.limits.depth_max {
-                            return Err(self.fault(What::Depth(self.limits.depth_max), *at - 1));
-                        }
-                        let object = byte == b'{';
-                        let (keys_from, arena_from) = (self.keys.len(), self.arena.len());
-                        self.stack.push(Frame { object, keys_from, arena_from });
-                        self.expect = if object { Expect::KeyOrEnd } else { Expect::ValueOrEnd };
-                        Ok(Some(one(if object { Kind::ObjectStart } else { Kind::ArrayStart }, depth)))
-                    }
-                    b'"' => {
-                        self.lexeme = Lexeme::String { start, key: false, escaped: false, within: Within::Text };
-                        Ok(None)
-                    }
-                    b'-' => self.number_from(start, Digits::Minus),
-                    b'0' => self.number_from(start, Digits::Zero),
-                    b'1'..=b'9' => self.number_from(start, Digits::Whole),
-                    b't' => self.literal_from(start, b"true", Kind::True),
-                    b'f' => self.literal_from(start, b"false", Kind::False),
-                    b'n' => self.literal_from(start, b"null", Kind::Null),
-                    _ => unexpected,
-                }
-            }
-            _ => unexpected,
+            (Expect::Key | Expect::KeyOrEnd, b'"') => self.open_string(true, piece, at),
+            (Expect::Value | Expect::ValueOrEnd, _) => self.value(byte, piece, at),
+            _ => Err(self.fault(What::Unexpected(byte), *at)),
         }
     }
 
-    fn number_from(&mut self, start: u64, state: Digits) -> Result<Option<Token>, JsonError> {
-        self.lexeme = Lexeme::Number { start, state };
+    fn value(&mut self, byte: u8, piece: &[u8], at: &mut usize) -> Result<Option<Token>, JsonError> {
+        let start = self.base + *at as u64;
+        let literal = |text: &'static [u8], kind| Lexeme::Literal { start, text, matched: 1, kind };
+        self.lexeme = match byte {
+            b'"' => return self.open_string(false, piece, at),
+            b'{' => return self.open(Container::Object, at).map(Some),
+            b'[' => return self.open(Container::Array, at).map(Some),
+            b'-' => Lexeme::Number { start, state: Digits::Minus },
+            b'0' => Lexeme::Number { start, state: Digits::Zero },
+            b'1'..=b'9' => Lexeme::Number { start, state: Digits::Whole },
+            b't' => literal(b"true", Kind::True),
+            b'f' => literal(b"false", Kind::False),
+            b'n' => literal(b"null", Kind::Null),
+            _ => return Err(self.fault(What::Unexpected(byte), *at)),
+        };
+        *at += 1;
         Ok(None)
     }
 
-    fn literal_from(&mut self, start: u64, text: &'static [u8], kind: Kind) -> Result<Option<Token>, JsonError> {
-        self.lexeme = Lexeme::Literal { start, text, matched: 1, kind };
-        Ok(None)
-    }
-
-    /// Ends the innermost container and forgets its keys; gives the depth it stood at.
-    fn close(&mut self) -> usize {
-        if let Some(frame) = self.stack.pop() {
-            self.keys.truncate(frame.keys_from);
-            self.arena.truncate(frame.arena_from);
+    fn open(&mut self, container: Container, at: &mut usize) -> Result<Token, JsonError> {
+        let depth = self.stack.len();
+        if depth >= self.limits.depth_max {
+            return Err(self.fault(What::Depth(self.limits.depth_max), *at));
         }
+        self.stack.push(container);
+        let kind = match container {
+            Container::Object => {
+                self.keys.open_object();
+                self.expect = Expect::KeyOrEnd;
+                Kind::ObjectStart
+            }
+            Container::Array => {
+                self.expect = Expect::ValueOrEnd;
+                Kind::ArrayStart
+            }
+        };
+        Ok(self.one_byte(kind, depth, at))
+    }
+
+    /// Ends the innermost container.
+    fn close(&mut self, kind: Kind, at: &mut usize) -> Token {
+        self.stack.pop();
         self.after_value();
-        self.stack.len()
+        self.one_byte(kind, self.stack.len(), at)
+    }
+
+    fn one_byte(&self, kind: Kind, depth: usize, at: &mut usize) -> Token {
+        let start = self.base + *at as u64;
+        *at += 1;
+        Token { kind, start, end: start + 1, depth, escaped: false }
     }
 
     fn after_value(&mut self) {
@@ -359,98 +328,122 @@ impl Tokenizer {
         Ok(None)
     }
 
+    /// A string begins. Nearly every string is whole within its piece and has no escape: it is read at once.
+    fn open_string(&mut self, key: bool, piece: &[u8], at: &mut usize) -> Result<Option<Token>, JsonError> {
+        let start = self.base + *at as u64;
+        *at += 1;
+        if key {
+            self.keys.begin();
+        }
+        let rest = &piece[*at..];
+        let run = scan::run(rest);
+        let (text, next) = (&rest[..run.len], rest.get(run.len));
+        let fits = if key {
+            text.len() <= self.limits.key_bytes_max
+        } else {
+            text.len() as u64 <= self.limits.string_bytes_max
+        };
+        if next == Some(&b'"') && fits && (run.ascii || scan::is_utf8(text)) {
+            if key {
+                self.keys.push(text);
+            }
+            *at += run.len + 1;
+            return self.close_string(key, start, false, *at).map(Some);
+        }
+        self.lexeme = Lexeme::String { start, key, escaped: false, within: Within::Text };
+        Ok(None)
+    }
+
+    /// A string is complete; `at` is after its closing quote.
+    fn close_string(&mut self, key: bool, start: u64, escaped: bool, at: usize) -> Result<Token, JsonError> {
+        let (depth, end) = (self.stack.len(), self.base + at as u64);
+        if !key {
+            self.after_value();
+            return Ok(Token { kind: Kind::String, start, end, depth, escaped });
+        }
+        self.keys.end(self.limits.members_max).map_err(|clash| match clash {
+            Clash::Twice => JsonError { what: What::DuplicateKey, at: start },
+            Clash::TooMany => JsonError { what: What::Members(self.limits.members_max), at: start },
+        })?;
+        self.lexeme = Lexeme::None;
+        self.expect = Expect::Colon;
+        Ok(Token { kind: Kind::Key, start, end, depth, escaped })
+    }
+
     fn string(&mut self, piece: &[u8], at: &mut usize) -> Result<Option<Token>, JsonError> {
         let Lexeme::String { start, key, mut escaped, mut within } = self.lexeme else { return Ok(None) };
-        while *at < piece.len() {
-            if within == Within::Text {
-                let rest = &piece[*at..];
-                let stop = memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
-                self.plain(&rest[..stop], *at, key)?;
-                *at += stop;
-                let Some(&byte) = piece.get(*at) else { break };
-                if self.utf8.0 > 0 {
-                    return Err(self.fault(What::Utf8, *at));
-                }
+        while let Some(&byte) = piece.get(*at) {
+            if within != Within::Text {
+                self.string_room(key, start, *at)?;
+                within = self.escape(within, byte, *at, key)?;
                 *at += 1;
-                if byte == b'\\' {
+                continue;
+            }
+            let rest = &piece[*at..];
+            let run = scan::run(rest);
+            if run.len > 0 {
+                self.plain(&rest[..run.len], run.ascii, key, start, *at)?;
+                *at += run.len;
+                continue;
+            }
+            if !self.utf8.complete() {
+                return Err(self.fault(What::Utf8, *at));
+            }
+            match byte {
+                b'"' => {
+                    *at += 1;
+                    return self.close_string(key, start, escaped, *at).map(Some);
+                }
+                b'\\' => {
+                    self.string_room(key, start, *at)?;
                     escaped = true;
                     within = Within::Escape;
-                    continue;
+                    *at += 1;
                 }
-                let end = self.base + *at as u64;
-                if key {
-                    self.key_ended(*at)?;
-                    self.lexeme = Lexeme::None;
-                    self.expect = Expect::Colon;
-                    return Ok(Some(Token { kind: Kind::Key, start, end, depth: self.stack.len(), escaped }));
-                }
-                self.after_value();
-                return Ok(Some(Token { kind: Kind::String, start, end, depth: self.stack.len(), escaped }));
+                _ => return Err(self.fault(What::Control, *at)),
             }
-            let byte = piece[*at];
-            within = self.escape(within, byte, *at, key)?;
-            *at += 1;
         }
         self.lexeme = Lexeme::String { start, key, escaped, within };
         Ok(None)
     }
 
-    /// Text without quotes and backslashes: no control characters, valid UTF-8 across pieces.
-    fn plain(&mut self, text: &[u8], at: usize, key: bool) -> Result<(), JsonError> {
-        if text.is_empty() {
-            return Ok(());
-        }
-        let mut worst = 0_u8;
-        let mut lowest = 0xff_u8;
-        for byte in text {
-            worst |= byte;
-            lowest = lowest.min(*byte);
-        }
-        if lowest < 0x20 {
-            let place = text.iter().position(|b| *b < 0x20).unwrap_or(0);
-            return Err(self.fault(What::Control, at + place));
-        }
-        if self.utf8.0 > 0 || worst >= 0x80 {
-            self.check_utf8(text, at)?;
+    /// Plain text of a string: UTF-8 across pieces, within its limit.
+    fn plain(&mut self, text: &[u8], ascii: bool, key: bool, start: u64, at: usize) -> Result<(), JsonError> {
+        // The fault is told at the first byte too many, wherever the piece began.
+        let room = if key {
+            self.limits.key_bytes_max.saturating_sub(self.keys.progress())
+        } else {
+            usize::try_from(self.string_left(start, at)).unwrap_or(usize::MAX)
+        };
+        let fits = &text[..room.min(text.len())];
+        if !ascii || !self.utf8.complete() {
+            self.utf8.take(fits).map_err(|place| self.fault(What::Utf8, at + place))?;
         }
         if key {
-            self.key_bytes(text, at)?;
+            self.keys.push(fits);
         }
-        Ok(())
+        match (fits.len() == text.len(), key) {
+            (true, _) => Ok(()),
+            (false, true) => Err(self.fault(What::KeyLength(self.limits.key_bytes_max), at + fits.len())),
+            (false, false) => Err(self.fault(What::StringLength(self.limits.string_bytes_max), at + fits.len())),
+        }
     }
 
-    fn check_utf8(&mut self, text: &[u8], at: usize) -> Result<(), JsonError> {
-        // Most text is complete within its piece and goes the fast way.
-        if self.utf8.0 == 0 && simdutf8::basic::from_utf8(text).is_ok() {
+    /// How many more bytes the string value that began at `start` may have, from `at` on.
+    fn string_left(&self, start: u64, at: usize) -> u64 {
+        self.limits.string_bytes_max.saturating_sub(self.base + at as u64 - start - 1)
+    }
+
+    /// A string value may have one more byte at `at`. Keys are measured unescaped, in `key_bytes`.
+    fn string_room(&self, key: bool, start: u64, at: usize) -> Result<(), JsonError> {
+        if key || self.string_left(start, at) > 0 {
             return Ok(());
         }
-        for (place, &byte) in text.iter().enumerate() {
-            let (needed, low, high) = self.utf8;
-            if needed > 0 {
-                if !(low..=high).contains(&byte) {
-                    return Err(self.fault(What::Utf8, at + place));
-                }
-                self.utf8 = (needed - 1, DEFAULT_RANGE.0, DEFAULT_RANGE.1);
-                continue;
-            }
-            // The table of well-formed sequences in Unicode, chapter 3, D92.
-            self.utf8 = match byte {
-                0x00..=0x7f => (0, 0, 0),
-                0xc2..=0xdf => (1, 0x80, 0xbf),
-                0xe0 => (2, 0xa0, 0xbf),
-                0xe1..=0xec | 0xee..=0xef => (2, 0x80, 0xbf),
-                0xed => (2, 0x80, 0x9f),
-                0xf0 => (3, 0x90, 0xbf),
-                0xf1..=0xf3 => (3, 0x80, 0xbf),
-                0xf4 => (3, 0x80, 0x8f),
-                _ => return Err(self.fault(What::Utf8, at + place)),
-            };
-        }
-        Ok(())
+        Err(self.fault(What::StringLength(self.limits.string_bytes_max), at))
     }
 
     fn escape(&mut self, within: Within, byte: u8, at: usize, key: bool) -> Result<Within, JsonError> {
-        let digit = |byte: u8| char::from(byte).to_digit(16);
+        let digit = || char::from(byte).to_digit(16).ok_or_else(|| self.fault(What::Escape, at));
         match within {
             Within::Text => Ok(Within::Text),
             Within::Escape => {
@@ -464,13 +457,10 @@ impl Tokenizer {
                     b'u' => return Ok(Within::Unicode { digits: 0, code: 0 }),
                     _ => return Err(self.fault(What::Escape, at)),
                 };
-                if key {
-                    self.key_bytes(&[plain], at)?;
-                }
-                Ok(Within::Text)
+                self.decoded(u32::from(plain), at, key)
             }
             Within::Unicode { digits, code } => {
-                let code = code << 4 | digit(byte).ok_or_else(|| self.fault(What::Escape, at))?;
+                let code = code << 4 | digit()?;
                 if digits < 3 {
                     return Ok(Within::Unicode { digits: digits + 1, code });
                 }
@@ -484,7 +474,7 @@ impl Tokenizer {
             Within::LowU { high } if byte == b'u' => Ok(Within::LowUnicode { high, digits: 0, code: 0 }),
             Within::LowBackslash { .. } | Within::LowU { .. } => Err(self.fault(What::Surrogate, at)),
             Within::LowUnicode { high, digits, code } => {
-                let code = code << 4 | digit(byte).ok_or_else(|| self.fault(What::Escape, at))?;
+                let code = code << 4 | digit()?;
                 if digits < 3 {
                     return Ok(Within::LowUnicode { high, digits: digits + 1, code });
                 }
@@ -496,44 +486,17 @@ impl Tokenizer {
         }
     }
 
+    /// An escape is complete; of a key its character is kept.
     fn decoded(&mut self, code: u32, at: usize, key: bool) -> Result<Within, JsonError> {
         let decoded = char::from_u32(code).ok_or_else(|| self.fault(What::Surrogate, at))?;
         if key {
             let mut buffer = [0; 4];
-            self.key_bytes(decoded.encode_utf8(&mut buffer).as_bytes(), at)?;
+            let bytes = decoded.encode_utf8(&mut buffer).as_bytes();
+            if self.keys.progress() + bytes.len() > self.limits.key_bytes_max {
+                return Err(self.fault(What::KeyLength(self.limits.key_bytes_max), at));
+            }
+            self.keys.push(bytes);
         }
         Ok(Within::Text)
-    }
-
-    fn key_bytes(&mut self, bytes: &[u8], at: usize) -> Result<(), JsonError> {
-        let start = self.keys.last().map_or(0, |k| k.start);
-        if self.arena.len() - start + bytes.len() > self.limits.key_bytes_max {
-            return Err(self.fault(What::KeyLength(self.limits.key_bytes_max), at));
-        }
-        self.arena.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    /// A key is complete: it must be new in its object. Compared unescaped, so that `"a"` and `"\u0061"` are one.
-    fn key_ended(&mut self, at: usize) -> Result<(), JsonError> {
-        let from = self.stack.last().map_or(0, |f| f.keys_from);
-        let Some((last, earlier)) = self.keys[from..].split_last() else { return Ok(()) };
-        if earlier.len() >= self.limits.members_max {
-            return Err(self.fault(What::Members(self.limits.members_max), at));
-        }
-        let bytes = &self.arena[last.start..];
-        let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
-        let twice = earlier.iter().any(|k| k.hash == hash && self.arena[k.start..k.end] == *bytes);
-        if twice {
-            return Err(self.fault(What::DuplicateKey, at));
-        }
-        let end = self.arena.len();
-        if let Some(last) = self.keys.last_mut() {
-            last.hash = hash;
-            last.end = end;
-        }
-        Ok(())
     }
 }

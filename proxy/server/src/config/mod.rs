@@ -215,10 +215,10 @@ impl Config {
             }
             None => Admin { listen: nowhere(), officer_role: String::new() },
         };
-        let keys = match root.required_table("keys", "`{root_file: …, directory: …}`; see `drape keys init`", faults) {
+        let keys = match root.required_table("keys", "`{root_file: …, directory: …}`; see `drape init`", faults) {
             Some(mut t) => {
                 let keys = Keys {
-                    root_file: base.join(t.required("root_file", "make one with `drape keys init`", faults)),
+                    root_file: base.join(t.required("root_file", "make one with `drape init`", faults)),
                     directory: base.join(t.required("directory", "holds wrapped keys and pseudonyms", faults)),
                 };
                 t.finish(faults);
@@ -233,7 +233,7 @@ impl Config {
                     origin: t.required("origin", "the log's name, e.g. `drape.example.org/audit`", faults),
                     signing_key_file: base.join(t.required(
                         "signing_key_file",
-                        "make one with `drape keys init`",
+                        "make one with `drape init`",
                         faults,
                     )),
                     checkpoint_interval: t.millis("checkpoint_interval_ms", 1_000, 10..=600_000, faults),

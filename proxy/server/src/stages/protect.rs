@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use drape_keys::keyring::DataKey;
+use drape_keys::DataKey;
 use drape_shield::{Answer as Rulings, Fault as ShieldFault, FaultKind, Shield, Step, Summary};
 use drape_view::{Facts, Treatment, Verdict};
 use http::{HeaderMap, StatusCode};
@@ -45,6 +45,10 @@ pub struct Shielded {
 }
 
 impl Shielded {
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
     pub(super) fn into_parts(self) -> (StatusCode, HeaderMap, OutBody) {
         (self.status, self.headers, self.body)
     }
@@ -70,6 +74,7 @@ pub async fn protect(tenant: &Arc<Tenant>, stream: Stream, entered: Entered) -> 
         guard,
         deadline,
         out: Vec::with_capacity(16 << 10),
+        status,
         pending: Bytes::new(),
         received: 0,
         held: Vec::new(),
@@ -108,6 +113,7 @@ struct Pump {
     guard: Guard,
     deadline: Instant,
     out: Vec<u8>,
+    status: StatusCode,
     pending: Bytes,
     received: u64,
     held: Vec<OwnedSemaphorePermit>,
@@ -313,7 +319,7 @@ impl Pump {
         }
         // The outcome is durable before the end of the stream is: a crash in between leaves an intent whose
         // segments name everything that left.
-        if entered.complete(StatusCode::OK, self.totals).await.is_ok() {
+        if entered.complete(self.status, self.totals).await.is_ok() {
             let _ = send.send(Piece::End).await;
         }
     }

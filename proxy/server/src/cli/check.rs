@@ -1,0 +1,48 @@
+//! `drape check`: configuration, files and policies, every fault at once.
+
+use std::path::Path;
+
+use super::{Failure, say};
+use crate::config::{Config, PolicySource};
+use crate::parts::load_policies;
+
+/// Checks; prints what it found.
+pub(super) fn run(path: &Path) -> Result<(), Failure> {
+    let config = Config::load(path)?;
+    let mut faults = Vec::new();
+    let mut missing = |file: &Path, what: &str, help: &str| {
+        if !file.exists() {
+            faults.push(format!("{what} `{}` does not exist\n    help: {help}", file.display()));
+        }
+    };
+    missing(&config.keys.root_file, "the root key", "`drape init` makes one");
+    missing(&config.audit.signing_key_file, "the log's signing key", "`drape init` makes one");
+    missing(&config.audit.directory.join("checkpoint"), "the log's checkpoint", "`drape init` makes an empty log");
+    for tls in [&config.listen.tls, &config.admin.listen.tls].into_iter().flatten() {
+        missing(&tls.certificate_file, "the certificate", "PEM, leaf first");
+        missing(&tls.key_file, "the private key", "PEM");
+    }
+    let mut lines = Vec::new();
+    for tenant in &config.tenants {
+        let source = match &tenant.policies.source {
+            PolicySource::Shipped(name) => format!("the shipped set `{name}`"),
+            PolicySource::Directory(folder) => format!("`{}`", folder.display()),
+        };
+        match load_policies(&tenant.policies) {
+            Err(found) => {
+                faults.extend(found.iter().map(|f| format!("tenant `{}`: {}", tenant.name, f.to_string().replace('\n', "\n  "))));
+            }
+            Ok(loaded) => {
+                lines.push(format!("tenant `{}`: {source}, digest {}", tenant.name, loaded.set.digest()));
+                lines.extend(loaded.set.warnings().iter().map(|w| format!("  warning: {w}")));
+            }
+        }
+    }
+    lines.iter().for_each(say);
+    if faults.is_empty() {
+        say("the configuration can be used");
+        return Ok(());
+    }
+    let list: Vec<String> = faults.iter().map(|f| format!("  {f}")).collect();
+    Err(Failure::new(format!("{} fault(s):\n{}", list.len(), list.join("\n"))))
+}

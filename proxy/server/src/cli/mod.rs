@@ -1,0 +1,141 @@
+//! The command line: one verb a file, messages to people on standard error, results on standard output.
+
+mod audit;
+mod check;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::{demo, parts, serve};
+
+/// A FHIR privacy proxy: shows each caller only what policy permits, and writes down who saw what.
+#[derive(Debug, Parser)]
+#[command(name = "drape", version, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Check a configuration and its policies without starting anything.
+    Check {
+        /// The configuration.
+        #[arg(short, long, default_value = "drape.yaml")]
+        config: PathBuf,
+    },
+    /// Make what must exist before the first start: root key, log key, signing key, log. What exists is left alone.
+    Init {
+        /// The configuration.
+        #[arg(short, long, default_value = "drape.yaml")]
+        config: PathBuf,
+    },
+    /// Stand in front of the configured FHIR servers.
+    Serve {
+        /// The configuration.
+        #[arg(short, long, default_value = "drape.yaml")]
+        config: PathBuf,
+    },
+    /// Verify and search the audit log.
+    Audit {
+        #[command(subcommand)]
+        verb: audit::Verb,
+    },
+    /// Try Drape on a made-up hospital: no configuration, no network.
+    Demo(demo::Arguments),
+}
+
+/// What went wrong, and the exit status that says so.
+pub(crate) struct Failure {
+    text: String,
+    code: u8,
+}
+
+impl Failure {
+    /// 1: what was given cannot be used.
+    pub(crate) fn new(text: impl std::fmt::Display) -> Self {
+        Self { text: text.to_string(), code: 1 }
+    }
+}
+
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::new(error)
+    }
+}
+
+/// Runs the command line of this process.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.verb {
+        Verb::Check { config } => check::run(&config),
+        Verb::Init { config } => init(&config),
+        Verb::Serve { config } => serve_until_stopped(&config),
+        Verb::Audit { verb } => return audit::run(verb).unwrap_or_else(|failure| fail(&failure)),
+        Verb::Demo(arguments) => demo::run(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => fail(&failure),
+    }
+}
+
+fn fail(failure: &Failure) -> ExitCode {
+    #[allow(clippy::print_stderr, reason = "the command line speaks to people here")]
+    {
+        eprintln!("drape: {}", failure.text);
+    }
+    ExitCode::from(failure.code)
+}
+
+/// Says something to standard output. A reader that went away (`| head`) is no fault.
+pub(crate) fn say(text: impl std::fmt::Display) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
+}
+
+fn init(path: &std::path::Path) -> Result<(), Failure> {
+    let config = Config::load(path)?;
+    let made = parts::init(&config, &Clock::system())?;
+    if made.is_empty() {
+        say("everything exists already; nothing was changed");
+    }
+    for what in made {
+        say(format!("made {what}"));
+    }
+    let signer = drape_audit::NoteSigner::from_seed_file(&config.audit.origin, &config.audit.signing_key_file)?;
+    say("the log's public key, for whoever verifies it:");
+    say(format!("  {}", signer.verifier()));
+    Ok(())
+}
+
+/// A runtime for the proxy.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::new)
+}
+
+/// One provider for everything; rustls wants to be told.
+pub(crate) fn prepare() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}
+
+fn serve_until_stopped(path: &std::path::Path) -> Result<(), Failure> {
+    let config = Config::load(path)?;
+    let filter = tracing_subscriber::EnvFilter::try_from_env("DRAPE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).init();
+    prepare();
+    runtime()?.block_on(async {
+        let running = serve::start(config, Clock::system()).await?;
+        tracing::info!(address = %running.address, admin = %running.admin_address, "listening");
+        serve::asked_to_stop().await;
+        tracing::info!("stopping: open requests may finish");
+        running.stop().await;
+        tracing::info!("stopped");
+        Ok(())
+    })
+}

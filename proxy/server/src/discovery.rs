@@ -1,0 +1,267 @@
+//! What anyone may know without a token: the capability statement and the SMART configuration, both rewritten to what
+//! Drape really offers.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use serde_json::{Map, Value, json};
+
+use crate::parts::Tenant;
+use crate::refusal::Refusal;
+use crate::stages::{Answer, Own};
+use crate::upstream::{UpstreamRequest, is_fhir_json};
+
+/// The two documents, made by [`refresh`] and never by a stranger's request: nothing goes upstream for somebody whom
+/// nobody has proved.
+#[derive(Debug, Default)]
+pub struct Discovery {
+    capabilities: ArcSwapOption<Bytes>,
+    smart: ArcSwapOption<Bytes>,
+}
+
+const CAPABILITIES_BYTES_MAX: usize = 16 << 20;
+
+/// Answers the open addresses; `None` when the request is for something else.
+pub async fn answer(tenant: &Tenant, head: &http::request::Parts, path: &str) -> Option<Answer> {
+    let document = match path {
+        "/metadata" => &tenant.discovery.capabilities,
+        "/.well-known/smart-configuration" => &tenant.discovery.smart,
+        _ => return None,
+    };
+    if head.method != Method::GET {
+        let public = format!("`{path}` is read by GET");
+        let refusal = Refusal::new("classify", StatusCode::METHOD_NOT_ALLOWED, "not-supported", public)
+            .with(header::ALLOW, "GET");
+        return Some(Answer::Refused(refusal));
+    }
+    if path == "/metadata"
+        && let Err(refusal) = wants_json(head)
+    {
+        return Some(Answer::Refused(refusal));
+    }
+    match document.load_full() {
+        Some(body) => {
+            let mut own = Own { status: StatusCode::OK, headers: HeaderMap::new(), body: (*body).clone() };
+            if path != "/metadata" {
+                own.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            }
+            Some(Answer::Own(own))
+        }
+        None => {
+            let public = "the description of this server is not ready yet; try again";
+            Some(Answer::Refused(Refusal::unavailable("classify", public, "no discovery document yet")))
+        }
+    }
+}
+
+/// Only `mode=full` and a JSON `_format` are understood.
+fn wants_json(head: &http::request::Parts) -> Result<(), Refusal> {
+    let query = head.uri.query().unwrap_or_default();
+    for pair in query.split('&').filter(|p| !p.is_empty()) {
+        let understood = matches!(
+            pair,
+            "mode=full" | "_format=json" | "_format=application/fhir%2Bjson" | "_format=application/fhir+json" | "_pretty=true" | "_pretty=false"
+        );
+        if pair.starts_with("_format=") && !understood {
+            let public = "only JSON is offered";
+            return Err(Refusal::new("classify", StatusCode::NOT_ACCEPTABLE, "not-supported", public));
+        }
+        if !understood {
+            let name = pair.split('=').next().unwrap_or_default();
+            let public = format!("the parameter `{name}` is not understood here");
+            return Err(Refusal::new("classify", StatusCode::BAD_REQUEST, "not-supported", public));
+        }
+    }
+    let accept = head.headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let json = accept.is_empty() || accept.contains("json") || accept.contains("*/*") || accept.contains("application/*");
+    if !json && !query.contains("_format=") {
+        let public = "only JSON is offered";
+        return Err(Refusal::new("classify", StatusCode::NOT_ACCEPTABLE, "not-supported", public));
+    }
+    Ok(())
+}
+
+/// Makes both documents anew. Called at start and every few minutes; what cannot be made leaves the last one standing.
+pub async fn refresh(tenant: &Arc<Tenant>) -> Result<(), String> {
+    let smart = smart(tenant).await;
+    if let Ok(document) = &smart {
+        tenant.discovery.smart.store(Some(Arc::new(bytes(document))));
+    }
+    let statement = capabilities(tenant, smart.as_ref().ok()).await?;
+    tenant.discovery.capabilities.store(Some(Arc::new(bytes(&statement))));
+    smart.map(drop)
+}
+
+fn bytes(document: &Value) -> Bytes {
+    Bytes::from(document.to_string())
+}
+
+async fn capabilities(tenant: &Tenant, smart: Option<&Value>) -> Result<Value, String> {
+    let request = UpstreamRequest {
+        method: Method::GET,
+        path_and_query: "/metadata".into(),
+        body: None,
+        if_match: None,
+    };
+    // The proxy's own question: a caller's token is not at hand and not needed, every server tells this freely.
+    let response = tenant
+        .upstream
+        .send(&request, "", tenant.limits.upstream_timeout)
+        .await
+        .map_err(|e| format!("the upstream's capability statement cannot be read: {e}"))?;
+    if response.status() != StatusCode::OK || !is_fhir_json(&response) {
+        return Err(format!("the upstream answers {} to /metadata", response.status()));
+    }
+    let body = crate::client::read_bounded(response.into_body(), CAPABILITIES_BYTES_MAX)
+        .await
+        .map_err(|e| format!("the upstream's capability statement cannot be read: {e}"))?;
+    let theirs: Value = serde_json::from_slice(&body).map_err(|_| "the capability statement is not JSON".to_owned())?;
+    rewrite(&theirs, &tenant.public_base, smart)
+}
+
+/// Interactions that Drape lets through, where the upstream has them.
+const INTERACTIONS: [&str; 6] = ["read", "vread", "history-instance", "search-type", "create", "update"];
+
+/// The upstream's statement cut down to what Drape offers: listed interactions, parameters whose elements are known,
+/// no operations, no conditional forms, JSON only.
+pub(crate) fn rewrite(theirs: &Value, public_base: &str, smart: Option<&Value>) -> Result<Value, String> {
+    if theirs["resourceType"] != "CapabilityStatement" {
+        return Err("the upstream's /metadata is no CapabilityStatement".into());
+    }
+    let version = theirs["fhirVersion"].as_str().unwrap_or_default();
+    if !version.starts_with("4.0") {
+        return Err(format!("the upstream speaks FHIR `{version}`, Drape stands in front of R4 (4.0)"));
+    }
+    let none = Vec::new();
+    let rest = theirs["rest"].as_array().unwrap_or(&none).iter().find(|r| r["mode"] == "server");
+    let mut resources = Vec::new();
+    for resource in rest.and_then(|r| r["resource"].as_array()).unwrap_or(&none) {
+        let Some(name) = resource["type"].as_str() else { continue };
+        if !drape_fhir::definitions::r4().is_resource(name) {
+            continue;
+        }
+        let interactions: Vec<Value> = resource["interaction"]
+            .as_array()
+            .unwrap_or(&none)
+            .iter()
+            .filter_map(|i| i["code"].as_str())
+            .filter(|code| INTERACTIONS.contains(code))
+            .map(|code| json!({ "code": code }))
+            .collect();
+        if interactions.is_empty() {
+            continue;
+        }
+        let parameters: Vec<Value> = resource["searchParam"]
+            .as_array()
+            .unwrap_or(&none)
+            .iter()
+            .filter_map(|p| Some((p["name"].as_str()?, p["type"].as_str()?)))
+            .filter(|(code, _)| drape_fhir::search::parameter(name, code).is_some_and(|p| p.is_resolvable()))
+            .map(|(code, kind)| json!({ "name": code, "type": kind }))
+            .collect();
+        let mut ours = Map::new();
+        ours.insert("type".into(), json!(name));
+        ours.insert("interaction".into(), Value::Array(interactions));
+        ours.insert("versioning".into(), resource.get("versioning").cloned().unwrap_or(json!("versioned")));
+        for off in ["conditionalCreate", "conditionalUpdate", "updateCreate"] {
+            ours.insert(off.into(), json!(false));
+        }
+        ours.insert("conditionalDelete".into(), json!("not-supported"));
+        ours.insert("conditionalRead".into(), json!("not-supported"));
+        if !parameters.is_empty() {
+            ours.insert("searchParam".into(), Value::Array(parameters));
+        }
+        resources.push(Value::Object(ours));
+    }
+    let mut security = json!({
+        "cors": true,
+        "service": [{"coding": [{"system": "http://terminology.hl7.org/CodeSystem/restful-security-service", "code": "SMART-on-FHIR"}]}],
+        "description": "Every request but this one needs a bearer token of a configured issuer.",
+    });
+    if let Some(smart) = smart {
+        let mut uris = Vec::new();
+        for (name, member) in [("token", "token_endpoint"), ("authorize", "authorization_endpoint")] {
+            if let Some(uri) = smart[member].as_str() {
+                uris.push(json!({ "url": name, "valueUri": uri }));
+            }
+        }
+        if !uris.is_empty() {
+            let url = "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris";
+            security["extension"] = json!([{ "url": url, "extension": uris }]);
+        }
+    }
+    Ok(json!({
+        "resourceType": "CapabilityStatement",
+        "status": "active",
+        "date": theirs["date"].as_str().unwrap_or("2026-01-01"),
+        "kind": "instance",
+        "software": { "name": "Drape", "version": env!("CARGO_PKG_VERSION") },
+        "implementation": { "description": "FHIR R4 behind Drape: each caller is shown what policy permits", "url": public_base },
+        "fhirVersion": "4.0.1",
+        "format": ["application/fhir+json", "json"],
+        "rest": [{ "mode": "server", "security": security, "resource": resources }],
+    }))
+}
+
+async fn smart(tenant: &Tenant) -> Result<Value, String> {
+    let issuer = tenant.issuers.first().ok_or("no issuer is configured")?;
+    let theirs = issuer.document().await.map_err(|e| format!("the issuer's discovery document cannot be read: {e}"))?;
+    let mut ours = Map::new();
+    for member in [
+        "issuer",
+        "jwks_uri",
+        "authorization_endpoint",
+        "token_endpoint",
+        "introspection_endpoint",
+        "revocation_endpoint",
+        "registration_endpoint",
+        "token_endpoint_auth_methods_supported",
+        "response_types_supported",
+    ] {
+        if let Some(value) = theirs.get(member) {
+            ours.insert(member.into(), value.clone());
+        }
+    }
+    let grants = theirs.get("grant_types_supported").cloned().unwrap_or(json!(["authorization_code"]));
+    ours.insert("grant_types_supported".into(), grants);
+    ours.insert("code_challenge_methods_supported".into(), json!(["S256"]));
+    let scopes = json!(["openid", "fhirUser", "launch/patient", "patient/*.rs", "user/*.rs", "system/*.rs"]);
+    ours.insert("scopes_supported".into(), scopes);
+    let capabilities = json!(["permission-patient", "permission-user", "permission-v1", "permission-v2", "context-standalone-patient"]);
+    ours.insert("capabilities".into(), capabilities);
+    Ok(Value::Object(ours))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_capability_statement_offers_only_what_gets_through() {
+        let theirs = json!({
+            "resourceType": "CapabilityStatement", "fhirVersion": "4.0.1",
+            "implementation": {"url": "http://internal:8090/fhir"},
+            "rest": [{"mode": "server", "operation": [{"name": "export"}], "resource": [{
+                "type": "Patient", "interaction": [{"code": "read"}, {"code": "delete"}, {"code": "search-type"}],
+                "searchParam": [{"name": "birthdate", "type": "date"}, {"name": "_text", "type": "string"}, {"name": "vendor", "type": "token"}],
+                "operation": [{"name": "everything"}], "conditionalCreate": true,
+            }]}],
+        });
+        let ours = rewrite(&theirs, "https://fhir.example.org", None).unwrap();
+        let text = ours.to_string();
+        for gone in ["internal", "delete\"", "everything", "export", "_text", "vendor"] {
+            assert!(!text.contains(gone), "{gone} in {text}");
+        }
+        assert_eq!(ours["rest"][0]["resource"][0]["searchParam"][0]["name"], "birthdate");
+        assert_eq!(ours["rest"][0]["resource"][0]["conditionalCreate"], false);
+        assert_eq!(ours["implementation"]["url"], "https://fhir.example.org");
+    }
+
+    #[test]
+    fn another_fhir_version_is_refused() {
+        let theirs = json!({"resourceType": "CapabilityStatement", "fhirVersion": "5.0.0"});
+        assert!(rewrite(&theirs, "", None).unwrap_err().contains("5.0.0"));
+    }
+}

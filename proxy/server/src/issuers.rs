@@ -1,0 +1,228 @@
+//! The keys of the configured issuers: fetched when first needed, kept, renewed by one request at a time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use drape_caller::{Algorithm, ClaimNames, KeySet, Peek, TokenFault};
+use http::Uri;
+use serde_json::{Map, Value};
+use tokio::sync::Mutex;
+
+use crate::client::{Client, ClientError};
+use crate::clock::Clock;
+use crate::config;
+
+/// All issuers of one tenant.
+#[derive(Debug)]
+pub struct Issuers {
+    list: Vec<Issuer>,
+}
+
+/// One issuer with its rules and keys.
+#[derive(Debug)]
+pub struct Issuer {
+    config: config::Issuer,
+    /// Which claim says what.
+    pub names: ClaimNames,
+    algorithms: Vec<Algorithm>,
+    client: Client,
+    clock: Clock,
+    keys: ArcSwapOption<Held>,
+    turn: Mutex<Turn>,
+}
+
+#[derive(Debug)]
+struct Held {
+    keys: KeySet,
+    fetched_ms: u64,
+}
+
+/// When the keys were last asked for, whether or not they came.
+#[derive(Debug, Default)]
+struct Turn {
+    asked_ms: Option<u64>,
+}
+
+/// Why a token is not accepted.
+#[derive(Debug)]
+pub enum Rejected {
+    /// The token's fault.
+    Token(TokenFault),
+    /// The issuer's keys cannot be had; typically it is down.
+    Keys(String),
+}
+
+/// Keys older than this are renewed.
+const FRESH_MS: u64 = 3_600_000;
+/// Keys older than this are not used any more, even while the issuer is down.
+const STALE_MS: u64 = 24 * 3_600_000;
+/// Between two fetches, so that invented `kid`s cannot turn Drape against its issuer.
+const PAUSE_MS: u64 = 10_000;
+const DOCUMENT_BYTES_MAX: usize = 1 << 20;
+const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl Issuers {
+    /// Nothing is fetched yet.
+    pub fn new(configs: &[config::Issuer], connect_timeout: Duration, clock: &Clock) -> Result<Self, ClientError> {
+        let list = configs.iter().map(|c| Issuer::new(c, connect_timeout, clock.clone())).collect::<Result<_, _>>()?;
+        Ok(Self { list })
+    }
+
+    /// Fetches what can be fetched, so that the first caller need not wait. Failures are told, not fatal: the issuer
+    /// may come up later.
+    pub async fn prefetch(&self) {
+        for issuer in &self.list {
+            if let Err(error) = issuer.renew(None).await {
+                tracing::warn!(issuer = issuer.config.issuer, error, "cannot fetch the issuer's keys yet");
+            }
+        }
+    }
+
+    /// The issuer that signs `iss` so.
+    pub fn find(&self, issuer: &str) -> Option<&Issuer> {
+        self.list.iter().find(|i| i.config.issuer == issuer)
+    }
+
+    /// The first one; discovery documents name it.
+    pub fn first(&self) -> Option<&Issuer> {
+        self.list.first()
+    }
+
+    /// Proves a token: its claims and the issuer that vouches.
+    pub async fn verify(&self, token: &str, bytes_max: usize) -> Result<(Map<String, Value>, &Issuer), Rejected> {
+        let peek = Peek::read(token, bytes_max).map_err(Rejected::Token)?;
+        let issuer = self.find(&peek.issuer).ok_or(Rejected::Token(TokenFault::Issuer))?;
+        let claims = issuer.verify(token, peek).await?;
+        Ok((claims, issuer))
+    }
+}
+
+impl Issuer {
+    fn new(config: &config::Issuer, connect_timeout: Duration, clock: Clock) -> Result<Self, ClientError> {
+        let c = config.claims.clone();
+        let names = ClaimNames {
+            name: c.name,
+            roles: c.roles,
+            organization: c.organization,
+            departments: c.departments,
+            title: c.title,
+            client: c.client,
+            purpose_of_use: c.purpose_of_use,
+            shift: c.shift,
+            relations: c.relations,
+            fhir_user: c.fhir_user,
+            patient: c.patient,
+            scope: c.scope,
+        };
+        let algorithms = config
+            .algorithms
+            .iter()
+            .map(|a| match a {
+                config::Algorithm::Rs256 => Algorithm::Rs256,
+                config::Algorithm::Rs384 => Algorithm::Rs384,
+                config::Algorithm::Es256 => Algorithm::Es256,
+                config::Algorithm::Es384 => Algorithm::Es384,
+            })
+            .collect();
+        Ok(Self {
+            config: config.clone(),
+            names,
+            algorithms,
+            client: Client::new(config.ca_file.as_deref(), connect_timeout)?,
+            clock,
+            keys: ArcSwapOption::empty(),
+            turn: Mutex::default(),
+        })
+    }
+
+    /// Its configuration.
+    pub fn config(&self) -> &config::Issuer {
+        &self.config
+    }
+
+    async fn verify(&self, token: &str, peek: Peek) -> Result<Map<String, Value>, Rejected> {
+        let rules = drape_caller::Rules {
+            issuer: &self.config.issuer,
+            audiences: &self.config.audiences,
+            algorithms: &self.algorithms,
+            skew: self.config.clock_skew.as_secs(),
+        };
+        if !self.algorithms.contains(&peek.algorithm) {
+            return Err(Rejected::Token(TokenFault::Algorithm));
+        }
+        let now_ms = self.clock.now_ms();
+        let mut held = self.keys.load_full();
+        let lacks = |held: &Option<Arc<Held>>| {
+            held.as_ref().is_none_or(|h| h.keys.find(peek.key_id.as_deref(), peek.algorithm).is_none())
+        };
+        let old = held.as_ref().is_none_or(|h| now_ms.saturating_sub(h.fetched_ms) > FRESH_MS);
+        if old || lacks(&held) {
+            let outcome = self.renew(held.as_ref().map(|h| h.fetched_ms)).await;
+            held = self.keys.load_full();
+            if held.is_none() {
+                return Err(Rejected::Keys(outcome.err().unwrap_or_else(|| "no keys".into())));
+            }
+        }
+        match held {
+            Some(h) if now_ms.saturating_sub(h.fetched_ms) <= STALE_MS => {
+                peek.verify(token, &h.keys, &rules, now_ms / 1_000).map_err(Rejected::Token)
+            }
+            _ => Err(Rejected::Keys("the issuer's keys are too old and cannot be renewed".into())),
+        }
+    }
+
+    /// Fetches the keys unless somebody did since `seen_ms`, or it was tried a moment ago.
+    async fn renew(&self, seen_ms: Option<u64>) -> Result<(), String> {
+        let mut turn = self.turn.lock().await;
+        if self.keys.load().as_ref().is_some_and(|h| Some(h.fetched_ms) != seen_ms) && seen_ms.is_some() {
+            return Ok(());
+        }
+        let now = self.clock.now_ms();
+        if turn.asked_ms.is_some_and(|asked| now.saturating_sub(asked) < PAUSE_MS) {
+            return Err("the issuer's keys were asked for a moment ago".into());
+        }
+        turn.asked_ms = Some(now);
+        let keys = self.fetch().await?;
+        if keys.is_empty() {
+            return Err("the issuer publishes no usable key".into());
+        }
+        self.keys.store(Some(Arc::new(Held { keys, fetched_ms: now })));
+        Ok(())
+    }
+
+    async fn fetch(&self) -> Result<KeySet, String> {
+        let address = match &self.config.jwks_url {
+            Some(url) => url.clone(),
+            None => self.discover("jwks_uri").await?,
+        };
+        let uri: Uri = address.parse().map_err(|_| "the address of the keys is not usable".to_owned())?;
+        let bytes = self.client.get_bounded(&uri, DOCUMENT_BYTES_MAX, FETCH_TIMEOUT).await.map_err(|e| e.to_string())?;
+        KeySet::parse(&bytes).map_err(|e| e.to_string())
+    }
+
+    /// The issuer's own description (OpenID Connect Discovery 1.0 section 4).
+    pub async fn document(&self) -> Result<Map<String, Value>, String> {
+        let url = format!("{}/.well-known/openid-configuration", self.config.issuer.trim_end_matches('/'));
+        let uri: Uri = url.parse().map_err(|_| "the issuer is not a usable address".to_owned())?;
+        let bytes = self.client.get_bounded(&uri, DOCUMENT_BYTES_MAX, FETCH_TIMEOUT).await.map_err(|e| e.to_string())?;
+        let document = drape_caller::strict::object(&bytes).map_err(|e| e.to_string())?;
+        // Section 4.3: it must name itself to the letter, or it speaks for somebody else.
+        if document.get("issuer").and_then(Value::as_str) != Some(&self.config.issuer) {
+            return Err("the discovery document names another issuer".into());
+        }
+        Ok(document)
+    }
+
+    async fn discover(&self, member: &str) -> Result<String, String> {
+        let document = self.document().await?;
+        let address = document
+            .get(member)
+            .and_then(Value::as_str)
+            .ok_or_else(|| format!("the discovery document has no `{member}`"))?;
+        if self.config.issuer.starts_with("https://") && !address.starts_with("https://") {
+            return Err(format!("`{member}` is plain HTTP while the issuer is not"));
+        }
+        Ok(address.to_owned())
+    }
+}

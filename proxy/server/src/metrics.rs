@@ -1,0 +1,169 @@
+//! Counters and times for operators: closed label sets, no user, patient, path or client-supplied value in any.
+
+use prometheus::{Encoder as _, Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+
+/// Every metric of the process.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    withheld: IntCounterVec,
+    treated: IntCounterVec,
+    duration: Histogram,
+    upstream_errors: IntCounterVec,
+    in_flight: IntGauge,
+    strangers: IntCounterVec,
+    log_size: IntGauge,
+    log_healthy: IntGauge,
+    epsilon_spent: IntCounterVec,
+}
+
+/// How a request ended; the label `outcome`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Answered.
+    Answered,
+    /// Refused by policy, scope or because it was not understood.
+    Refused,
+    /// Nobody was authenticated.
+    Stranger,
+    /// Failed, by the upstream or by Drape.
+    Failed,
+    /// Cut off in the middle.
+    Cut,
+}
+
+impl Ending {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Refused => "refused",
+            Self::Stranger => "stranger",
+            Self::Failed => "failed",
+            Self::Cut => "cut",
+        }
+    }
+}
+
+impl Metrics {
+    /// Registers everything.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let counter = |name: &str, help: &str, labels: &[&str]| {
+            let c = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(c.clone()))?;
+            Ok::<_, prometheus::Error>(c)
+        };
+        let gauge = |name: &str, help: &str| {
+            let g = IntGauge::new(name, help)?;
+            registry.register(Box::new(g.clone()))?;
+            Ok::<_, prometheus::Error>(g)
+        };
+        let requests =
+            counter("drape_requests_total", "Requests by route and how they ended.", &["route", "outcome"])?;
+        let withheld = counter("drape_records_withheld_total", "Records withheld, by reason.", &["reason"])?;
+        let treated =
+            counter("drape_elements_treated_total", "Elements by category and treatment.", &["category", "treatment"])?;
+        let upstream_errors = counter("drape_upstream_errors_total", "Upstream failures.", &["kind"])?;
+        let strangers = counter("drape_unauthenticated_total", "Requests without a proved caller.", &["tenant"])?;
+        let epsilon_spent =
+            counter("drape_dp_epsilon_spent_nano_total", "Privacy loss charged, in 1e-9 epsilon.", &["budget"])?;
+        let in_flight = gauge("drape_requests_in_flight", "Requests being worked on.")?;
+        let log_size = gauge("drape_audit_log_entries", "Entries in the audit log.")?;
+        let log_healthy = gauge("drape_audit_log_healthy", "1 while the log accepts entries.")?;
+        let buckets = vec![0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+        let opts = HistogramOpts::new("drape_request_duration_seconds", "From the headers to the answer's headers.");
+        let duration = Histogram::with_opts(opts.buckets(buckets))?;
+        registry.register(Box::new(duration.clone()))?;
+        Ok(Self {
+            registry,
+            requests,
+            withheld,
+            treated,
+            duration,
+            upstream_errors,
+            in_flight,
+            strangers,
+            log_size,
+            log_healthy,
+            epsilon_spent,
+        })
+    }
+
+    /// A request of `route` (a template such as `read`, never a path) ended.
+    pub fn request(&self, route: &'static str, ending: Ending) {
+        self.requests.with_label_values(&[route, ending.name()]).inc();
+    }
+
+    /// A record was withheld.
+    pub fn withheld(&self, reason: drape_view::Reason, count: u64) {
+        self.withheld.with_label_values(&[reason.name()]).inc_by(count);
+    }
+
+    /// Elements were treated.
+    pub fn treated(&self, category: drape_view::Category, treatment: &'static str, count: u64) {
+        self.treated.with_label_values(&[category.name(), treatment]).inc_by(count);
+    }
+
+    /// The upstream failed; `kind` is one of `unreachable`, `timeout`, `status`, `body`.
+    pub fn upstream_error(&self, kind: &'static str) {
+        self.upstream_errors.with_label_values(&[kind]).inc();
+    }
+
+    /// Nobody was authenticated. `tenant` comes from the configuration.
+    pub fn stranger(&self, tenant: &str) {
+        self.strangers.with_label_values(&[tenant]).inc();
+    }
+
+    /// A budget was charged. `budget` comes from the configuration.
+    pub fn charged(&self, budget: &str, nano: u64) {
+        self.epsilon_spent.with_label_values(&[budget]).inc_by(nano);
+    }
+
+    /// Times one request and counts it as in flight.
+    pub fn begin(&self) -> InFlight {
+        self.in_flight.inc();
+        InFlight { metrics: self.clone(), started: std::time::Instant::now() }
+    }
+
+    /// The text exposition format.
+    pub fn render(&self, log_entries: u64, log_healthy: bool) -> Vec<u8> {
+        self.log_size.set(i64::try_from(log_entries).unwrap_or(i64::MAX));
+        self.log_healthy.set(i64::from(log_healthy));
+        let mut text = Vec::new();
+        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+            tracing::error!(%error, "metrics cannot be written");
+        }
+        text
+    }
+}
+
+/// One request being worked on.
+#[derive(Debug)]
+pub struct InFlight {
+    metrics: Metrics,
+    started: std::time::Instant,
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.metrics.in_flight.dec();
+        self.metrics.duration.observe(self.started.elapsed().as_secs_f64());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_counted_appears_in_the_exposition() {
+        let metrics = Metrics::new().unwrap();
+        metrics.request("read", Ending::Answered);
+        drop(metrics.begin());
+        let text = String::from_utf8(metrics.render(7, true)).unwrap();
+        assert!(text.contains("drape_requests_total{outcome=\"answered\",route=\"read\"} 1"), "{text}");
+        assert!(text.contains("drape_audit_log_entries 7"));
+        assert!(text.contains("drape_request_duration_seconds_count 1"));
+    }
+}

@@ -1,0 +1,381 @@
+//! The officer pages: who saw what and why, what was refused, what was spent, whether the log verifies. Opening one
+//! needs an officer's token, and is itself entered in the log before anything is shown.
+
+pub mod page;
+mod session;
+mod table;
+
+pub(crate) use table::when;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use drape_audit::verify::{Check, Exit};
+use drape_audit::{Class, Event, Query, Report, Subject};
+use drape_view::Caller;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use hyper::body::Incoming;
+use parking_lot::Mutex;
+use sha2::{Digest as _, Sha256};
+
+use crate::body::OutBody;
+use crate::client::read_bounded;
+use crate::parts::{Parts, Tenant};
+use crate::stages::admit::admit;
+use page::{BudgetRow, Integrity, Page};
+use session::Sessions;
+
+/// The officer pages of a process.
+#[derive(Debug, Default)]
+pub struct Office {
+    sessions: Sessions,
+    /// The last verification and when it was made; whoever finds it fresh need not make another.
+    verified: tokio::sync::Mutex<Option<(Instant, Integrity)>>,
+    last: Mutex<Option<Exit>>,
+}
+
+/// A verification this old is made anew when somebody looks.
+const FRESH: Duration = Duration::from_secs(10);
+/// How many entries one page reads.
+const ENTRIES_MAX: usize = 4_000;
+/// The form that carries a token.
+const FORM_BYTES_MAX: usize = 64 << 10;
+
+/// An officer and the tenants whose issuers vouch for the role.
+struct Officer {
+    caller: Arc<Caller>,
+    tenants: Vec<Arc<Tenant>>,
+}
+
+impl Office {
+    /// Answers what lies under `/officer`.
+    pub async fn answer(
+        &self,
+        parts: &Arc<Parts>,
+        head: &http::request::Parts,
+        body: Incoming,
+        peer: SocketAddr,
+    ) -> Response<OutBody> {
+        match (&head.method, head.uri.path()) {
+            (&Method::GET, "/officer") => self.overview(parts, head, peer).await,
+            (&Method::POST, "/officer/session") => self.sign_in(parts, head, body, peer).await,
+            (&Method::POST, "/officer/sign-out") => {
+                self.sessions.end(&head.headers);
+                let mut answer = see_other();
+                answer.headers_mut().append(header::SET_COOKIE, session::expired());
+                answer
+            }
+            (_, "/officer" | "/officer/session" | "/officer/sign-out") => {
+                plain(StatusCode::METHOD_NOT_ALLOWED, "this method does nothing here\n")
+            }
+            _ => plain(StatusCode::NOT_FOUND, "nothing is here\n"),
+        }
+    }
+
+    async fn overview(&self, parts: &Arc<Parts>, head: &http::request::Parts, peer: SocketAddr) -> Response<OutBody> {
+        let held = self.sessions.find(&head.headers, parts.clock.now_ms());
+        let headers = match &held {
+            Some(token) => bearer(token),
+            None => head.headers.clone(),
+        };
+        if held.is_none() && !headers.contains_key(header::AUTHORIZATION) {
+            return html(StatusCode::OK, &page::sign_in(None));
+        }
+        let officer = match prove(parts, &headers, peer).await {
+            Ok(officer) => officer,
+            Err(fault) => return html(StatusCode::UNAUTHORIZED, &page::sign_in(Some(&fault))),
+        };
+        let patient = match asked_patient(head.uri.query().unwrap_or_default()) {
+            Ok(patient) => patient,
+            Err(fault) => return plain(StatusCode::BAD_REQUEST, fault),
+        };
+        // Durable before anything is shown: an officer's look is an access like any other.
+        for tenant in &officer.tenants {
+            if let Err(error) = parts.log.record(look(parts, tenant, &officer.caller, patient.as_deref(), peer)).await {
+                tracing::error!(%error, "an officer's look cannot be entered; nothing is shown");
+                return plain(StatusCode::SERVICE_UNAVAILABLE, "the audit log cannot be written at this time\n");
+            }
+        }
+        let integrity = self.integrity(parts).await;
+        let reader = parts.log.reader();
+        let tenants: Vec<String> = officer.tenants.iter().map(|t| t.name.clone()).collect();
+        let wanted = patient.clone();
+        let read = tokio::task::spawn_blocking(move || match wanted {
+            None => reader.tail(ENTRIES_MAX),
+            Some(patient) => {
+                let mut found = Vec::new();
+                for tenant in tenants {
+                    let query = Query { patient: Some((tenant, patient.clone())), limit: ENTRIES_MAX, ..Query::default() };
+                    found.extend(reader.search(&query)?);
+                }
+                found.sort_by_key(|e| std::cmp::Reverse(e.index));
+                Ok(found)
+            }
+        })
+        .await;
+        let entries = match read {
+            Ok(Ok(entries)) => entries,
+            Ok(Err(error)) => return unreadable(&error.to_string()),
+            Err(error) => return unreadable(&error.to_string()),
+        };
+        let table = table::Table::of(&entries, &officer.tenants);
+        let page = Page {
+            officer: officer.caller.name.clone().unwrap_or_else(|| officer.caller.subject.clone()),
+            integrity,
+            rows: table.rows,
+            purposes: table.purposes,
+            refusals: table.refusals,
+            budgets: budgets(&officer.tenants),
+            patient: patient.map(|p| format!("Patient/{p}")),
+            policies: officer.tenants.iter().map(|t| (t.name.clone(), t.policy_digest.clone())).collect(),
+        };
+        html(StatusCode::OK, &page::render(&page))
+    }
+
+    async fn sign_in(
+        &self,
+        parts: &Arc<Parts>,
+        head: &http::request::Parts,
+        body: Incoming,
+        peer: SocketAddr,
+    ) -> Response<OutBody> {
+        let Ok(body) = read_bounded(body, FORM_BYTES_MAX).await else {
+            return plain(StatusCode::PAYLOAD_TOO_LARGE, "the form is too large\n");
+        };
+        let Some(token) = form_token(&body) else {
+            return html(StatusCode::BAD_REQUEST, &page::sign_in(Some("No token was sent.")));
+        };
+        match prove(parts, &bearer(&token), peer).await {
+            Err(fault) => html(StatusCode::UNAUTHORIZED, &page::sign_in(Some(&fault))),
+            Ok(officer) => {
+                let until_ms = officer.caller.proof.expires_at.saturating_mul(1_000);
+                let Some(cookie) = self.sessions.begin(token, until_ms, is_tls(parts)) else {
+                    return plain(StatusCode::SERVICE_UNAVAILABLE, "no session can be opened at this time\n");
+                };
+                self.sessions.end(&head.headers);
+                let mut answer = see_other();
+                answer.headers_mut().append(header::SET_COOKIE, cookie);
+                answer
+            }
+        }
+    }
+
+    /// The state of the log in words. Verifying reads all of it, so it is done at most every few seconds, by one
+    /// request at a time.
+    async fn integrity(&self, parts: &Arc<Parts>) -> Integrity {
+        let mut held = self.verified.lock().await;
+        if let Some((made, integrity)) = &*held
+            && made.elapsed() < FRESH
+        {
+            return integrity.clone();
+        }
+        let of = Arc::clone(parts);
+        let report = tokio::task::spawn_blocking(move || {
+            let key = of.log_key.clone();
+            let secret = of.log_secret.clone();
+            let directory = of.log.directory().to_owned();
+            drape_audit::verify(&Check { directory: &directory, key: &key, secret: Some(&secret), remembered: None })
+        })
+        .await;
+        let integrity = match report {
+            Ok(report) => {
+                *self.last.lock() = Some(report.exit());
+                describe(&report, parts.clock.now_ms())
+            }
+            Err(error) => Integrity { summary: format!("The verification failed: {error}"), ..Integrity::default() },
+        };
+        *held = Some((Instant::now(), integrity.clone()));
+        integrity
+    }
+}
+
+fn describe(report: &Report, now_ms: u64) -> Integrity {
+    let exit = report.exit();
+    let size = report.checkpoint.as_ref().map_or(0, |c| c.size);
+    let summary = match exit {
+        Exit::Ok => format!(
+            "Every entry under the signed checkpoint was recomputed: {} events fit their leaves, {} were erased under a tombstone.",
+            report.events.verified, report.events.erased
+        ),
+        Exit::Tampered => "The log was changed after it was written. Secure a copy of it now.".to_owned(),
+        Exit::Incomplete => "Something is missing from the log, and nothing shows that it was changed.".to_owned(),
+        Exit::Unreadable => "The log cannot be read.".to_owned(),
+    };
+    let open = report.open_intents.len();
+    let summary = match open {
+        0 => summary,
+        n => format!("{summary} {n} request(s) have no outcome yet; until they do they count as disclosed."),
+    };
+    Integrity {
+        sound: exit == Exit::Ok,
+        summary,
+        faults: report.faults.iter().map(|f| f.text.clone()).collect(),
+        size,
+        root: report.checkpoint.as_ref().map(|c| STANDARD.encode(c.root)).unwrap_or_default(),
+        checked: table::when(now_ms, &jiff::tz::TimeZone::UTC),
+    }
+}
+
+/// The tenants that accept the token with the officer's role. The role counts only where the purpose activates it.
+async fn prove(parts: &Arc<Parts>, headers: &HeaderMap, peer: SocketAddr) -> Result<Officer, String> {
+    let mut found: Option<Officer> = None;
+    let mut fault = "The token is not accepted.".to_owned();
+    for tenant in &parts.tenants {
+        match admit(tenant, headers, Some(peer.ip())).await {
+            Ok(admitted) if admitted.caller.roles.contains(&parts.config.admin.officer_role) => match &mut found {
+                Some(officer) => officer.tenants.push(Arc::clone(tenant)),
+                None => found = Some(Officer { caller: admitted.caller, tenants: vec![Arc::clone(tenant)] }),
+            },
+            Ok(_) => fault = "The token is valid, but not a privacy officer's.".to_owned(),
+            Err(refusal) => {
+                tenant.metrics.stranger(&tenant.name);
+                if parts.tenants.len() == 1 {
+                    fault = format!("The token is not accepted: {}.", refusal.public);
+                }
+            }
+        }
+    }
+    found.ok_or(fault)
+}
+
+fn look(parts: &Parts, tenant: &Tenant, caller: &Caller, patient: Option<&str>, peer: SocketAddr) -> Event {
+    let mut event = Event::new(Class::Officer, parts.clock.now_ms(), parts.request_id(), tenant.name.clone());
+    event.subject = Some(Subject {
+        issuer: caller.issuer.clone(),
+        id: caller.subject.clone(),
+        name: caller.name.clone(),
+        roles: caller.roles.iter().cloned().collect(),
+        token_id: caller.proof.token_id.clone(),
+    });
+    event.client = caller.client.clone();
+    event.purpose = Some(caller.purpose.clone()).filter(|p| !p.is_empty());
+    event.method = Some("GET".into());
+    event.route = Some("/officer".into());
+    event.patients = patient.map(str::to_owned).into_iter().collect();
+    event.network = Some(peer.ip().to_string());
+    event.server = Some(tenant.public_base.clone());
+    event.policy_digest = Some(tenant.policy_digest.clone());
+    event
+}
+
+fn budgets(tenants: &[Arc<Tenant>]) -> Vec<BudgetRow> {
+    #[allow(clippy::cast_precision_loss, reason = "two decimals are shown")]
+    let epsilon = |nano: u64| nano as f64 / 1e9;
+    let mut rows = Vec::new();
+    for budget in tenants.iter().filter_map(|t| t.budget.as_ref()) {
+        match budget.ledger.spent(&budget.config.name) {
+            Ok(spent) => rows.push(BudgetRow {
+                name: budget.config.name.clone(),
+                spent: epsilon(spent.nano),
+                total: epsilon(budget.config.total_nano),
+            }),
+            Err(error) => rows.push(BudgetRow { name: format!("{} ({error})", budget.config.name), ..BudgetRow::default() }),
+        }
+    }
+    rows
+}
+
+/// `patient=Patient/id`, form-encoded.
+fn asked_patient(query: &str) -> Result<Option<String>, &'static str> {
+    let fault = "write the patient as `Patient/id`\n";
+    for pair in query.split('&').filter(|p| !p.is_empty()) {
+        let Some(("patient", value)) = pair.split_once('=') else { return Err(fault) };
+        let spaced = value.replace('+', " ");
+        let text = percent_encoding::percent_decode_str(&spaced).decode_utf8().map_err(|_| fault)?;
+        let text = text.trim();
+        if text.is_empty() {
+            return Ok(None);
+        }
+        return match text.strip_prefix("Patient/") {
+            Some(id) if !id.is_empty() && !id.contains('/') => Ok(Some(id.to_owned())),
+            _ => Err(fault),
+        };
+    }
+    Ok(None)
+}
+
+fn form_token(body: &[u8]) -> Option<zeroize::Zeroizing<String>> {
+    let text = std::str::from_utf8(body).ok()?;
+    let value = text.split('&').find_map(|p| p.strip_prefix("token="))?.replace('+', " ");
+    let token = percent_encoding::percent_decode_str(&value).decode_utf8().ok()?;
+    let token = token.trim();
+    (!token.is_empty()).then(|| zeroize::Zeroizing::new(token.to_owned()))
+}
+
+fn bearer(token: &str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    if let Ok(mut value) = HeaderValue::from_str(&format!("Bearer {token}")) {
+        value.set_sensitive(true);
+        headers.insert(header::AUTHORIZATION, value);
+    }
+    headers
+}
+
+fn is_tls(parts: &Parts) -> bool {
+    parts.config.admin.listen.tls.is_some()
+}
+
+fn see_other() -> Response<OutBody> {
+    let mut answer = plain(StatusCode::SEE_OTHER, "");
+    answer.headers_mut().insert(header::LOCATION, HeaderValue::from_static("/officer"));
+    answer
+}
+
+fn unreadable(error: &str) -> Response<OutBody> {
+    tracing::error!(error, "the audit log cannot be read");
+    plain(StatusCode::INTERNAL_SERVER_ERROR, "the audit log cannot be read\n")
+}
+
+/// A short text.
+pub(crate) fn plain(status: StatusCode, text: &str) -> Response<OutBody> {
+    finish(status, "text/plain; charset=utf-8", text.to_owned(), "default-src 'none'; frame-ancestors 'none'")
+}
+
+fn html(status: StatusCode, text: &str) -> Response<OutBody> {
+    // The one style sheet is allowed by its hash; scripts, foreign resources and frames are not.
+    let style = STANDARD.encode(Sha256::digest(page::STYLE.as_bytes()));
+    let policy = format!(
+        "default-src 'none'; style-src 'sha256-{style}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    );
+    finish(status, "text/html; charset=utf-8", text.to_owned(), &policy)
+}
+
+fn finish(status: StatusCode, media: &'static str, body: String, policy: &str) -> Response<OutBody> {
+    let mut answer = Response::new(OutBody::whole(body));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(header::VARY, HeaderValue::from_static("Cookie, Authorization"));
+    if let Ok(policy) = HeaderValue::from_str(policy) {
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_patient_is_asked_for_by_type_and_id_alone() {
+        assert_eq!(asked_patient(""), Ok(None));
+        assert_eq!(asked_patient("patient="), Ok(None));
+        assert_eq!(asked_patient("patient=Patient%2Fp-1"), Ok(Some("p-1".into())));
+        for wrong in ["patient=p-1", "patient=Patient%2F", "patient=Patient%2Fa%2Fb", "other=1"] {
+            assert!(asked_patient(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_read_from_the_form() {
+        assert_eq!(form_token(b"token=a.b%2Ec+").unwrap().as_str(), "a.b.c");
+        assert!(form_token(b"token=").is_none());
+        assert!(form_token(b"other=x").is_none());
+    }
+}

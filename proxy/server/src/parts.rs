@@ -1,0 +1,414 @@
+//! Everything a request needs, made once at start: tenants, log, keys, limits, clock.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use drape_audit::{EventSecret, Log, NoteSigner, Options, VerifierKey, os_randomness};
+use drape_keys::handle::HandleKey;
+use drape_keys::secret::Secret;
+use drape_keys::source::{FileSource, RootKeySource as _};
+use drape_keys::{Keyring, PseudonymMap, Pseudonymizer};
+use drape_noise::ledger::Ledger;
+use drape_policy::{Decider, PolicySet};
+use drape_view::{Catalogue, Labels, Overrides, Profiler, Treatments};
+use sha2::Digest as _;
+use tokio::sync::Semaphore;
+
+use crate::clock::Clock;
+use crate::config::{self, Config, Limits, PolicySource};
+use crate::discovery::Discovery;
+use crate::issuers::Issuers;
+use crate::metrics::Metrics;
+use crate::page::Pages;
+use crate::tokens::Tokens;
+use crate::upstream::Upstream;
+
+/// All that the process holds.
+#[derive(Debug)]
+pub struct Parts {
+    /// In the order of the configuration.
+    pub tenants: Vec<Arc<Tenant>>,
+    /// The audit log.
+    pub log: Arc<Log>,
+    /// Verifies its checkpoints.
+    pub log_key: VerifierKey,
+    /// Opens its events.
+    pub log_secret: EventSecret,
+    /// Counters.
+    pub metrics: Metrics,
+    /// Room for requests.
+    pub room: Arc<Semaphore>,
+    /// The time.
+    pub clock: Clock,
+    /// The configuration that made this.
+    pub config: Config,
+    requests: AtomicU64,
+    instance: String,
+}
+
+/// One FHIR server with everything that stands before it.
+#[derive(Debug)]
+pub struct Tenant {
+    /// Its name.
+    pub name: String,
+    /// The base URL that clients use, without a trailing slash.
+    pub public_base: String,
+    authority: String,
+    base_path: String,
+    /// The server behind.
+    pub upstream: Upstream,
+    /// Who vouches for callers.
+    pub issuers: Issuers,
+    /// Tokens proved a moment ago.
+    pub tokens: Tokens,
+    /// Browser origins.
+    pub cors: config::Cors,
+    /// Its time zone.
+    pub time_zone: jiff::tz::TimeZone,
+    /// What decides.
+    pub decider: Arc<Decider>,
+    /// Which policies those are.
+    pub policy_digest: String,
+    /// Which category each element belongs to.
+    pub catalogue: Arc<Catalogue>,
+    /// Turns facts into profiles.
+    pub profiler: Arc<Profiler>,
+    /// Data keys.
+    pub keyring: Arc<Keyring>,
+    /// Makes pseudonyms.
+    pub pseudonymizer: Arc<Pseudonymizer>,
+    /// Opens them.
+    pub pseudonyms: Arc<PseudonymMap>,
+    /// Paging handles.
+    pub pages: Pages,
+    /// Marks the ETag of a treated view.
+    pub etag_secret: [u8; 32],
+    /// The open documents.
+    pub discovery: Discovery,
+    /// What noisy answers are charged to.
+    pub budget: Option<Budget>,
+    /// The audit log.
+    pub log: Arc<Log>,
+    /// Counters.
+    pub metrics: Metrics,
+    /// Every bound.
+    pub limits: Limits,
+    /// Room for held entries, in steps of 64 KiB.
+    pub held: Arc<Semaphore>,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// A privacy budget with its ledger.
+#[derive(Debug)]
+pub struct Budget {
+    /// Its configuration.
+    pub config: config::Budget,
+    /// The charges.
+    pub ledger: Arc<Ledger>,
+}
+
+/// Why the proxy cannot start.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}{}", .help.as_ref().map(|h| format!("\n  help: {h}")).unwrap_or_default())]
+pub struct StartError {
+    what: String,
+    help: Option<String>,
+}
+
+impl StartError {
+    pub(crate) fn new(what: impl std::fmt::Display) -> Self {
+        Self { what: what.to_string(), help: None }
+    }
+
+    fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+}
+
+/// The policies of a tenant, loaded and checked.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Which category each element belongs to.
+    pub catalogue: Arc<Catalogue>,
+    /// What each treatment does.
+    pub treatments: Arc<Treatments>,
+    /// Codes → labels.
+    pub labels: Arc<Labels>,
+    /// The officer's list.
+    pub overrides: Arc<Overrides>,
+    /// The Cedar set.
+    pub set: Arc<PolicySet>,
+}
+
+/// Loads and checks everything that decides in a tenant; every fault at once.
+pub fn load_policies(config: &config::Policies) -> Result<Loaded, Vec<drape_view::fault::Fault>> {
+    let mut faults = Vec::new();
+    let mut read = |file: &Option<std::path::PathBuf>, shipped: &'static str| -> String {
+        match file {
+            None => shipped.to_owned(),
+            Some(path) => std::fs::read_to_string(path).unwrap_or_else(|e| {
+                faults.push(drape_view::fault::Fault {
+                    path: path.display().to_string(),
+                    what: format!("cannot be read: {e}"),
+                    help: None,
+                });
+                String::new()
+            }),
+        }
+    };
+    let categories = read(&config.categories_file, drape_view::shipped::CATEGORIES);
+    let treatments = read(&config.treatments_file, drape_view::shipped::TREATMENTS);
+    let labels = read(&config.labels_file, drape_view::shipped::LABELS);
+    let overrides = read(&config.overrides_file, "");
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    let catalogue = Catalogue::parse(&categories, drape_fhir::definitions::r4()).map_err(|f| faults.extend(f));
+    let treatments_ = Treatments::parse(&treatments).map_err(|f| faults.extend(f));
+    let labels_ = Labels::parse(&labels).map_err(|f| faults.extend(f));
+    let overrides_ = Overrides::parse(&overrides).map_err(|f| faults.extend(f));
+    let (Ok(catalogue), Ok(treatments_), Ok(labels_), Ok(overrides_)) =
+        (catalogue, treatments_, labels_, overrides_)
+    else {
+        return Err(faults);
+    };
+    let treatments_ = Arc::new(treatments_);
+    let extra: [&[u8]; 4] =
+        [categories.as_bytes(), treatments.as_bytes(), labels.as_bytes(), overrides.as_bytes()];
+    let set = match &config.source {
+        PolicySource::Shipped(name) => PolicySet::shipped(name, &treatments_, &extra)?,
+        PolicySource::Directory(path) => PolicySet::load(path, &treatments_, &extra)?,
+    };
+    Ok(Loaded {
+        catalogue: Arc::new(catalogue),
+        treatments: treatments_,
+        labels: Arc::new(labels_),
+        overrides: Arc::new(overrides_),
+        set: Arc::new(set),
+    })
+}
+
+impl Parts {
+    /// Opens the log, the keys and the ledgers and loads the policies of every tenant. Anything that cannot be had
+    /// stops the start: Drape does not run with half of its duties.
+    pub fn open(config: Config, clock: Clock) -> Result<Self, StartError> {
+        let metrics = Metrics::new().map_err(StartError::new)?;
+        let root = root_key(&config)?;
+        let secret = log_secret(&config, &root)?;
+        let keyring = Arc::new(open_keys(&config, root)?);
+        let secrets = |tenant: &str| {
+            keyring.tenant(tenant).map_err(|e| StartError::new(format!("cannot open the keys of `{tenant}`: {e}")))
+        };
+        let options = log_options(&config, secret, &clock)?;
+        let log_key = options.signer.verifier().clone();
+        let log = open_log(options)?;
+        let held = Arc::new(Semaphore::new(config.limits.held_bytes_max.div_ceil(64 << 10)));
+        let mut ledgers: HashMap<std::path::PathBuf, Arc<Ledger>> = HashMap::new();
+        let mut tenants = Vec::new();
+        for tenant in &config.tenants {
+            let what = |e: &dyn std::fmt::Display| StartError::new(format!("tenant `{}`: {e}", tenant.name));
+            let loaded = load_policies(&tenant.policies).map_err(|faults| {
+                let list: Vec<String> = faults.iter().map(|f| format!("  {f}")).collect();
+                StartError::new(format!("tenant `{}`: the policies cannot be used:\n{}", tenant.name, list.join("\n")))
+                    .help("`drape check` shows this without starting anything")
+            })?;
+            let uri: http::Uri = tenant.public_base_url.parse().map_err(|e| what(&e))?;
+            let secrets = secrets(&tenant.name)?;
+            let map_file = config.keys.directory.join(format!("pseudonyms-{}.redb", tenant.name));
+            let pseudonyms = PseudonymMap::open(&map_file, &secrets, &tenant.project).map_err(|e| what(&e))?;
+            let budget = match config.budgets.iter().find(|b| b.tenant == tenant.name) {
+                None => None,
+                Some(b) => {
+                    let ledger = match ledgers.get(&b.ledger_file) {
+                        Some(ledger) => Arc::clone(ledger),
+                        None => {
+                            if let Some(parent) = b.ledger_file.parent() {
+                                make_dir(parent)?;
+                            }
+                            let ledger = Arc::new(Ledger::open(&b.ledger_file).map_err(|e| what(&e))?);
+                            ledgers.insert(b.ledger_file.clone(), Arc::clone(&ledger));
+                            ledger
+                        }
+                    };
+                    Some(Budget { config: b.clone(), ledger })
+                }
+            };
+            tenants.push(Arc::new(Tenant {
+                name: tenant.name.clone(),
+                public_base: tenant.public_base_url.clone(),
+                authority: uri.authority().map(|a| a.as_str().to_ascii_lowercase()).unwrap_or_default(),
+                base_path: uri.path().trim_end_matches('/').to_owned(),
+                upstream: Upstream::new(&tenant.upstream, config.limits.connect_timeout).map_err(|e| what(&e))?,
+                issuers: Issuers::new(&tenant.issuers, config.limits.connect_timeout, &clock).map_err(|e| what(&e))?,
+                tokens: Tokens::default(),
+                cors: tenant.cors.clone(),
+                time_zone: jiff::tz::TimeZone::get(&tenant.time_zone).map_err(|e| what(&e))?,
+                policy_digest: loaded.set.digest().to_owned(),
+                decider: Arc::new(Decider::new(Arc::clone(&loaded.set)).map_err(|e| what(&e))?),
+                profiler: Arc::new(Profiler::new(Arc::clone(&loaded.labels), Arc::clone(&loaded.overrides))),
+                catalogue: loaded.catalogue,
+                keyring: Arc::clone(&keyring),
+                pseudonymizer: Arc::new(Pseudonymizer::new(&secrets, &tenant.project)),
+                pseudonyms: Arc::new(pseudonyms),
+                pages: Pages::new(
+                    HandleKey::new(secrets.derive("page", &[])),
+                    &tenant.public_base_url,
+                    u64::try_from(config.limits.page_lifetime.as_millis()).unwrap_or(u64::MAX),
+                ),
+                etag_secret: *secrets.derive("etag", &[]).expose(),
+                discovery: Discovery::default(),
+                budget,
+                log: Arc::clone(&log),
+                metrics: metrics.clone(),
+                limits: config.limits.clone(),
+                held: Arc::clone(&held),
+                clock: clock.clone(),
+            }));
+        }
+        let mut instance = [0; 4];
+        getrandom::fill(&mut instance).map_err(StartError::new)?;
+        Ok(Self {
+            tenants,
+            log,
+            log_key,
+            log_secret: EventSecret::new(secret),
+            metrics,
+            room: Arc::new(Semaphore::new(config.limits.concurrent_requests_max)),
+            clock,
+            config,
+            requests: AtomicU64::new(0),
+            instance: instance.iter().map(|b| format!("{b:02x}")).collect(),
+        })
+    }
+
+    /// A name for one request: unique over replicas and restarts, and saying nothing.
+    pub fn request_id(&self) -> String {
+        format!("{}-{:08x}", self.instance, self.requests.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The tenant a request is for, and what follows its base path. The host decides between tenants that share a
+    /// path; a tenant that is alone on its path answers whatever the host is called inside the cluster.
+    pub fn tenant_of(&self, head: &http::request::Parts) -> Option<(Arc<Tenant>, String)> {
+        let host = head
+            .uri
+            .authority()
+            .map(|a| a.as_str())
+            .or_else(|| head.headers.get(http::header::HOST).and_then(|h| h.to_str().ok()))
+            .unwrap_or_default()
+            .to_ascii_lowercase();
+        let path = head.uri.path();
+        let rest = |t: &Tenant| {
+            let rest = path.strip_prefix(&t.base_path)?;
+            (rest.is_empty() || rest.starts_with('/')).then(|| rest.to_owned())
+        };
+        let matching: Vec<&Arc<Tenant>> = self.tenants.iter().filter(|t| rest(t).is_some()).collect();
+        let tenant = match matching.iter().find(|t| t.authority == host) {
+            Some(tenant) => tenant,
+            // The longest base path: `/fhir/a` before `/fhir`.
+            None => {
+                let longest = matching.iter().map(|t| t.base_path.len()).max()?;
+                let mut candidates = matching.iter().filter(|t| t.base_path.len() == longest);
+                let only = candidates.next()?;
+                if candidates.next().is_some() {
+                    return None;
+                }
+                only
+            }
+        };
+        Some((Arc::clone(tenant), rest(tenant)?))
+    }
+}
+
+fn make_dir(path: &Path) -> Result<(), StartError> {
+    std::fs::create_dir_all(path).map_err(|e| StartError::new(format!("cannot make `{}`: {e}", path.display())))
+}
+
+/// How the log of a configuration is opened.
+pub fn log_options(config: &Config, secret: [u8; 32], clock: &Clock) -> Result<Options, StartError> {
+    let signer = NoteSigner::from_seed_file(&config.audit.origin, &config.audit.signing_key_file)
+        .map_err(|e| StartError::new(format!("cannot use the log's signing key: {e}")).help("`drape init` makes one"))?;
+    // One replica writes one log: its name is the log's.
+    let name = sha2::Sha256::digest(config.audit.origin.as_bytes());
+    let mut replica = [0; 8];
+    replica.copy_from_slice(&name[..8]);
+    let mut options = Options::new(
+        config.audit.directory.clone(),
+        Arc::new(signer),
+        EventSecret::new(secret),
+        replica,
+        clock.function(),
+        os_randomness(),
+    );
+    options.checkpoint_interval = config.audit.checkpoint_interval;
+    options.heartbeat_interval = config.audit.heartbeat_interval;
+    Ok(options)
+}
+
+fn open_log(options: Options) -> Result<Arc<Log>, StartError> {
+    Log::open(options)
+        .map(Arc::new)
+        .map_err(|e| StartError::new(format!("cannot open the audit log: {e}")).help("`drape init` makes a new one"))
+}
+
+/// Reads the root key of a configuration.
+pub fn root_key(config: &Config) -> Result<Secret, StartError> {
+    FileSource::new(&config.keys.root_file).load().map_err(|e| StartError::new(e).help("`drape init` makes a root key"))
+}
+
+/// Opens the key table of a configuration; one process at a time.
+pub fn open_keys(config: &Config, root: Secret) -> Result<Keyring, StartError> {
+    make_dir(&config.keys.directory)?;
+    Keyring::open(&config.keys.directory.join("keys.redb"), root)
+        .map_err(|e| StartError::new(format!("cannot open the key table: {e}")))
+}
+
+fn log_key_file(config: &Config) -> std::path::PathBuf {
+    config.keys.directory.join("log.key")
+}
+
+/// The secret under which events are encrypted. It lies beside the key table, so that `drape audit` can read the log
+/// of a running proxy.
+pub fn log_secret(config: &Config, root: &Secret) -> Result<[u8; 32], StartError> {
+    let secret = drape_keys::wrapped::open(&log_key_file(config), root, "log")
+        .map_err(|e| StartError::new(format!("cannot open the log's key: {e}")).help("`drape init` makes one"))?;
+    Ok(*secret.expose())
+}
+
+/// Makes what must exist before the first start: root key, signing key, key table, log. What exists is left alone.
+pub fn init(config: &Config, clock: &Clock) -> Result<Vec<String>, StartError> {
+    let mut made = Vec::new();
+    for file in [&config.keys.root_file, &config.audit.signing_key_file] {
+        if let Some(parent) = file.parent().filter(|p| !p.as_os_str().is_empty()) {
+            make_dir(parent)?;
+        }
+    }
+    if !config.keys.root_file.exists() {
+        FileSource::create(&config.keys.root_file).map_err(StartError::new)?;
+        made.push(format!("root key {}", config.keys.root_file.display()));
+    }
+    if !config.audit.signing_key_file.exists() {
+        NoteSigner::generate(&config.audit.origin, &config.audit.signing_key_file, &os_randomness())
+            .map_err(|e| StartError::new(format!("cannot make the signing key: {e}")))?;
+        made.push(format!("signing key {}", config.audit.signing_key_file.display()));
+    }
+    let root = root_key(config)?;
+    make_dir(&config.keys.directory)?;
+    if !log_key_file(config).exists() {
+        let what = |e| StartError::new(format!("cannot make the log's key: {e}"));
+        drape_keys::wrapped::create(&log_key_file(config), &root, "log").map_err(what)?;
+        made.push(format!("log key {}", log_key_file(config).display()));
+    }
+    let secret = log_secret(config, &root)?;
+    drop(open_keys(config, root)?);
+    if !config.audit.directory.join("checkpoint").exists() {
+        make_dir(&config.audit.directory)?;
+        let options = log_options(config, secret, clock)?;
+        Log::create(&options).map_err(|e| StartError::new(format!("cannot make the log: {e}")))?;
+        made.push(format!("audit log {}", config.audit.directory.display()));
+    }
+    Ok(made)
+}

@@ -1,0 +1,185 @@
+//! `drape serve`: opens everything, listens, answers, and on SIGTERM lets open requests finish and seals the log.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use drape_audit::{Class, Event};
+use http::{Method, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::body::OutBody;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::discovery;
+use crate::exchange::exchange;
+use crate::listen::{Listener, stopped as until};
+use crate::officer::{Office, plain};
+use crate::parts::{Parts, StartError, Tenant};
+
+/// A proxy that answers.
+#[derive(Debug)]
+pub struct Running {
+    /// Where clients connect.
+    pub address: SocketAddr,
+    /// Where operators and officers connect.
+    pub admin_address: SocketAddr,
+    /// What it holds.
+    pub parts: Arc<Parts>,
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// Between two readings of the upstream's capability statement.
+const DISCOVERY_INTERVAL: Duration = Duration::from_secs(300);
+/// After a reading that failed.
+const DISCOVERY_RETRY: Duration = Duration::from_secs(5);
+
+/// Opens everything and starts to answer. Whatever cannot be had stops the start.
+pub async fn start(config: Config, clock: Clock) -> Result<Running, StartError> {
+    let listen = config.listen.clone();
+    let admin = config.admin.listen.clone();
+    let limits = config.limits.clone();
+    // Disks, locks and recovery block.
+    let parts = tokio::task::spawn_blocking(move || Parts::open(config, clock))
+        .await
+        .map_err(|e| StartError::new(format!("opening failed: {e}")))??;
+    let parts = Arc::new(parts);
+    let front = Listener::bind(&listen, &limits).await.map_err(StartError::new)?;
+    let back = Listener::bind(&admin, &limits).await.map_err(StartError::new)?;
+    let address = front.address().map_err(StartError::new)?;
+    let admin_address = back.address().map_err(StartError::new)?;
+    for tenant in &parts.tenants {
+        let text = format!("started with policies {}", tenant.policy_digest);
+        parts.log.record(change(&parts, tenant, text)).await.map_err(|e| StartError::new(format!("the audit log: {e}")))?;
+    }
+    let (stop, stopped) = watch::channel(false);
+    let ready = Arc::new(AtomicBool::new(true));
+    let mut tasks = Vec::new();
+
+    let of = Arc::clone(&parts);
+    let handler = move |request: Request<Incoming>, peer: SocketAddr| exchange(Arc::clone(&of), request, peer);
+    tasks.push(tokio::spawn(front.serve(handler, stopped.clone())));
+
+    let of = Arc::clone(&parts);
+    let office = Arc::new(Office::default());
+    let is_ready = Arc::clone(&ready);
+    let handler = move |request: Request<Incoming>, peer: SocketAddr| {
+        admin_answer(Arc::clone(&of), Arc::clone(&office), Arc::clone(&is_ready), request, peer)
+    };
+    tasks.push(tokio::spawn(back.serve(handler, stopped.clone())));
+
+    let mut ending = stopped.clone();
+    tasks.push(tokio::spawn(async move {
+        until(&mut ending).await;
+        ready.store(false, Ordering::SeqCst);
+    }));
+    for tenant in &parts.tenants {
+        tasks.push(tokio::spawn(describe(Arc::clone(tenant), stopped.clone())));
+    }
+    Ok(Running { address, admin_address, parts, stop, tasks })
+}
+
+impl Running {
+    /// Takes no more requests, lets the open ones finish within the drain timeout, and seals the log.
+    pub async fn stop(self) {
+        let Self { parts, stop, tasks, .. } = self;
+        for tenant in &parts.tenants {
+            if let Err(error) = parts.log.record(change(&parts, tenant, "stopping".to_owned())).await {
+                tracing::error!(%error, "the stop cannot be entered");
+            }
+        }
+        let _ = stop.send(true);
+        for task in tasks {
+            let _ = task.await;
+        }
+        let log = Arc::clone(&parts.log);
+        // Waits for the disk.
+        let _ = tokio::task::spawn_blocking(move || log.close()).await;
+    }
+}
+
+fn change(parts: &Parts, tenant: &Tenant, what: String) -> Event {
+    let mut event = Event::new(Class::Config, parts.clock.now_ms(), parts.request_id(), tenant.name.clone());
+    event.reason = Some(what);
+    event.policy_digest = Some(tenant.policy_digest.clone());
+    event.server = Some(tenant.public_base.clone());
+    event
+}
+
+/// Keeps the open documents and the issuers' keys fresh, so that no stranger's request makes Drape ask anybody.
+async fn describe(tenant: Arc<Tenant>, mut stopped: watch::Receiver<bool>) {
+    tenant.issuers.prefetch().await;
+    loop {
+        let wait = match discovery::refresh(&tenant).await {
+            Ok(()) => DISCOVERY_INTERVAL,
+            Err(error) => {
+                tracing::warn!(tenant = tenant.name, error, "the server behind or its issuer cannot be described yet");
+                DISCOVERY_RETRY
+            }
+        };
+        tokio::select! {
+            () = until(&mut stopped) => return,
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+/// Probes, metrics and officer pages.
+async fn admin_answer(
+    parts: Arc<Parts>,
+    office: Arc<Office>,
+    ready: Arc<AtomicBool>,
+    request: Request<Incoming>,
+    peer: SocketAddr,
+) -> Response<OutBody> {
+    let (head, body) = request.into_parts();
+    if head.uri.path().starts_with("/officer") {
+        return office.answer(&parts, &head, body, peer).await;
+    }
+    if head.method != Method::GET {
+        return plain(StatusCode::METHOD_NOT_ALLOWED, "read by GET\n");
+    }
+    match head.uri.path() {
+        // Answering at all is the proof.
+        "/livez" => plain(StatusCode::OK, "ok\n"),
+        // This listener opens when configuration, policies, keys and log are loaded.
+        "/startupz" => plain(StatusCode::OK, "ok\n"),
+        // The upstream does not count: one that is down must not take every proxy out of service with it.
+        "/readyz" if !ready.load(Ordering::SeqCst) => plain(StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
+        "/readyz" if !parts.log.healthy() => {
+            plain(StatusCode::SERVICE_UNAVAILABLE, "the audit log takes no entries\n")
+        }
+        "/readyz" => plain(StatusCode::OK, "ok\n"),
+        "/metrics" => {
+            let text = parts.metrics.render(parts.log.status().size, parts.log.healthy());
+            let mut answer = Response::new(OutBody::whole(text));
+            let media = http::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+            answer.headers_mut().insert(header::CONTENT_TYPE, media);
+            answer
+        }
+        _ => plain(StatusCode::NOT_FOUND, "nothing is here\n"),
+    }
+}
+
+/// Resolves when the process is asked to stop.
+pub async fn asked_to_stop() {
+    let terminated = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            Err(error) => {
+                tracing::error!(%error, "SIGTERM cannot be listened for");
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    tokio::select! {
+        () = terminated => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}

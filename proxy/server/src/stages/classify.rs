@@ -1,0 +1,164 @@
+//! What is asked, in FHIR's words; whatever is not understood is refused by name.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use drape_fhir::interaction::{self, Interaction};
+use http::{Method, StatusCode, header};
+use hyper::body::Incoming;
+
+use crate::client::{ClientError, read_bounded};
+use crate::parts::Tenant;
+use crate::refusal::Refusal;
+
+/// What was asked, as far as it was understood; for the log.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// Names the request in the log, in the answer and in an OperationOutcome.
+    pub id: String,
+    /// The HTTP method.
+    pub method: String,
+    /// A template, never a path: `read`, `search-type`, …; `unknown` before it is classified.
+    pub route: &'static str,
+    /// FHIR's word for the interaction.
+    pub interaction: Option<&'static str>,
+    /// The resource type.
+    pub resource_type: Option<String>,
+    /// The raw request target; goes into the encrypted event only.
+    pub target: String,
+    /// Who is connected.
+    pub peer: SocketAddr,
+}
+
+/// An interaction with the request's body.
+#[derive(Debug)]
+pub struct Classified {
+    /// What FHIR calls it.
+    pub interaction: Interaction,
+    /// The body of a create or update.
+    pub body: Option<Bytes>,
+    /// `If-Match` of an update.
+    pub if_match: Option<String>,
+    /// `Prefer: return=…` as the caller wishes it.
+    pub prefer_minimal: bool,
+}
+
+impl Asked {
+    /// Before anything is understood.
+    pub fn of(head: &http::request::Parts, path: &str, id: &str, peer: SocketAddr) -> Self {
+        let mut target = path.to_owned();
+        if let Some(query) = head.uri.query() {
+            target.push('?');
+            target.push_str(query);
+        }
+        Self {
+            id: id.to_owned(),
+            method: head.method.as_str().to_owned(),
+            route: "unknown",
+            interaction: None,
+            resource_type: None,
+            target,
+            peer,
+        }
+    }
+}
+
+/// Reads the body where the body decides and says what FHIR calls the request.
+pub async fn classify(
+    tenant: &Tenant,
+    head: &http::request::Parts,
+    path: &str,
+    body: Incoming,
+    mut asked: Asked,
+) -> (Asked, Result<Classified, Refusal>) {
+    let body = match body_of(tenant, head, body).await {
+        Ok(body) => body,
+        Err(refusal) => return (asked, Err(refusal)),
+    };
+    let header = |name: &str| -> Result<Option<&str>, Refusal> {
+        let mut values = head.headers.get_all(name).iter();
+        let Some(first) = values.next() else { return Ok(None) };
+        if values.next().is_some() && name != "accept" {
+            return Err(Refusal::new(
+                "classify",
+                StatusCode::BAD_REQUEST,
+                "structure",
+                format!("the header `{name}` stands twice"),
+            ));
+        }
+        first.to_str().map(Some).map_err(|_| {
+            let public = format!("the header `{name}` is not readable text");
+            Refusal::new("classify", StatusCode::BAD_REQUEST, "structure", public)
+        })
+    };
+    let mut headers = Vec::new();
+    for name in interaction::HEADERS {
+        match header(name) {
+            Ok(Some(value)) => headers.push((*name, value)),
+            Ok(None) => {}
+            Err(refusal) => return (asked, Err(refusal)),
+        }
+    }
+    let request = interaction::Parts {
+        method: head.method.as_str(),
+        path,
+        query: head.uri.query(),
+        headers: &headers,
+        body: body.as_deref(),
+    };
+    let interaction = match interaction::parse(&request) {
+        Ok(interaction) => interaction,
+        Err(misunderstood) => {
+            let status = StatusCode::from_u16(misunderstood.status).unwrap_or(StatusCode::FORBIDDEN);
+            let mut refusal = Refusal::new("classify", status, misunderstood.code, misunderstood.text());
+            if status == StatusCode::METHOD_NOT_ALLOWED {
+                refusal = refusal.with(header::ALLOW, "GET, POST, PUT");
+            }
+            return (asked, Err(refusal));
+        }
+    };
+    asked.route = interaction.code();
+    asked.interaction = Some(interaction.code());
+    asked.resource_type = interaction.resource_type().map(str::to_owned);
+    if let (Interaction::Search(_), Some(form)) = (&interaction, &body) {
+        // The search as a whole, wherever the caller put it.
+        asked.target.push_str(if head.uri.query().is_some() { "&" } else { "?" });
+        asked.target.push_str(&String::from_utf8_lossy(form));
+    }
+    let writes = matches!(interaction, Interaction::Create { .. } | Interaction::Update { .. });
+    let found = |name: &str| headers.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
+    let classified = Classified {
+        interaction,
+        body: body.filter(|_| writes),
+        if_match: found("if-match"),
+        prefer_minimal: found("prefer").is_some_and(|p| p.contains("return=minimal")),
+    };
+    (asked, Ok(classified))
+}
+
+async fn body_of(tenant: &Tenant, head: &http::request::Parts, body: Incoming) -> Result<Option<Bytes>, Refusal> {
+    if head.method != Method::POST && head.method != Method::PUT {
+        // A body where none belongs is refused rather than passed over: something meant it.
+        if !hyper::body::Body::is_end_stream(&body) {
+            let public = format!("a {} request carries no body", head.method);
+            return Err(Refusal::new("classify", StatusCode::BAD_REQUEST, "structure", public));
+        }
+        return Ok(None);
+    }
+    if head.headers.contains_key(header::CONTENT_ENCODING) {
+        let public = "compressed request bodies are not read";
+        return Err(Refusal::new("classify", StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-supported", public));
+    }
+    match read_bounded(body, tenant.limits.request_body_bytes_max).await {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(ClientError::TooLarge(limit)) => {
+            let public = format!("the body is larger than {limit} bytes");
+            Err(Refusal::new("classify", StatusCode::PAYLOAD_TOO_LARGE, "too-long", public)
+                .because("limit `request_body_bytes_max` reached"))
+        }
+        Err(error) => {
+            let public = "the request's body broke off";
+            Err(Refusal::new("classify", StatusCode::BAD_REQUEST, "incomplete", public).because(error.to_string()))
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! The way of a request, one file a stage: admit, classify, decide, enter, forward, protect, seal. Their names sort in
+//! the order of the request.
+//!
+//! Three proofs hold the line together. [`Grant`] is made by `decide` alone, [`Entered`] by `enter` alone,
+//! [`Shielded`] by `protect` alone; `forward` takes a grant and an entry, and only an [`Answer`] leaves. Forgetting
+//! a stage does not compile.
+
+pub mod admit;
+pub mod classify;
+pub mod decide;
+pub mod enter;
+pub mod forward;
+pub mod protect;
+pub mod seal;
+
+use bytes::Bytes;
+use drape_view::View;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+
+pub use decide::Grant;
+pub use enter::Entered;
+pub use protect::Shielded;
+
+use crate::body::OutBody;
+use crate::refusal::Refusal;
+use seal::Totals;
+
+/// The only thing that can leave.
+#[derive(Debug)]
+pub enum Answer {
+    /// Upstream data, judged and shielded.
+    Shielded(Shielded),
+    /// Drape's own words: a capability statement, an aggregate, an empty Bundle.
+    Own(Own),
+    /// No.
+    Refused(Refusal),
+}
+
+/// A body that Drape wrote itself; no upstream byte is in it.
+#[derive(Clone, Debug)]
+pub struct Own {
+    /// The status.
+    pub status: StatusCode,
+    /// `ETag`, `Location` and the like.
+    pub headers: HeaderMap,
+    /// FHIR JSON.
+    pub body: Bytes,
+}
+
+impl Own {
+    /// 200 with a FHIR body.
+    pub fn ok(body: impl Into<Bytes>) -> Self {
+        Self { status: StatusCode::OK, headers: HeaderMap::new(), body: body.into() }
+    }
+}
+
+/// What watches over one stream of records: who judges, until when, and what of the headers may stay.
+#[derive(Debug)]
+pub struct Guard {
+    /// Judges each record.
+    pub view: View,
+    /// Whether the answer is one record rather than a Bundle.
+    pub single: bool,
+    /// When the plan must be made anew, in milliseconds since the epoch.
+    pub until_ms: u64,
+    /// Makes the ETag of a treated view, which is not the upstream's.
+    pub etag_suffix: String,
+    /// The upstream's ETag and Last-Modified, for single records.
+    pub etag: Option<String>,
+    /// The upstream's `Last-Modified`.
+    pub last_modified: Option<HeaderValue>,
+}
+
+impl Guard {
+    /// Whether the hour, the token or a relation on which the view rests has run out.
+    pub fn expired(&self, now_ms: u64) -> bool {
+        now_ms >= self.until_ms
+    }
+
+    /// Adds the headers that depend on what was done to the record: an ETag of a treated view gets a suffix of its
+    /// own, and the time of the last change is told only where nothing was hidden.
+    pub(crate) fn finish_headers(&self, headers: &mut HeaderMap, totals: &Totals) {
+        if !self.single {
+            return;
+        }
+        if let Some(etag) = &self.etag {
+            let value = if totals.untouched() {
+                etag.clone()
+            } else {
+                let inner = etag.trim_start_matches("W/").trim_matches('"');
+                format!("W/\"{inner}-{}\"", self.etag_suffix)
+            };
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                headers.insert(header::ETAG, value);
+            }
+        }
+        if totals.untouched()
+            && let Some(value) = &self.last_modified
+        {
+            headers.insert(header::LAST_MODIFIED, value.clone());
+        }
+    }
+}
+
+impl Answer {
+    /// The HTTP answer, with the headers that every answer carries.
+    pub fn into_response(self, request_id: &str) -> http::Response<OutBody> {
+        let (status, mut headers, body) = match self {
+            Self::Shielded(shielded) => shielded.into_parts(),
+            Self::Own(own) => (own.status, own.headers, OutBody::whole(own.body)),
+            Self::Refused(refusal) => {
+                let body = drape_fhir::outcome::Outcome::error(refusal.code, &refusal.public, Some(request_id));
+                (refusal.status, refusal.headers, OutBody::whole(body.to_json()))
+            }
+        };
+        if !hyper::body::Body::is_end_stream(&body) && !headers.contains_key(header::CONTENT_TYPE) {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/fhir+json; charset=utf-8"));
+        }
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.append(header::VARY, HeaderValue::from_static("Authorization"));
+        if let Ok(id) = HeaderValue::from_str(request_id) {
+            headers.insert("x-request-id", id);
+        }
+        let mut response = http::Response::new(body);
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        response
+    }
+}

@@ -1,0 +1,140 @@
+//! The outcome is durable before the last byte leaves; what cannot be written down does not leave.
+
+use std::collections::BTreeMap;
+
+use drape_audit::{Closing, Treated};
+use drape_shield::Summary;
+use drape_view::{Category, Reason};
+
+use super::enter::Entered;
+use super::{Answer, Own, Shielded};
+use crate::refusal::Refusal;
+
+/// What was done to the records of one answer.
+#[derive(Debug, Default)]
+pub struct Totals {
+    /// Records that reached the caller since the last log entry: `Type/id/version`.
+    window_records: Vec<String>,
+    /// Patients they are about.
+    window_patients: Vec<String>,
+    /// All records that reached the caller.
+    pub records: Records,
+    /// Records withheld, by reason.
+    pub withheld: BTreeMap<Reason, u64>,
+    treated: BTreeMap<(Category, &'static str), u64>,
+}
+
+/// How many records reached the caller.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Records(u64);
+
+impl Records {
+    /// Whether none did.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl Totals {
+    /// Takes in what the shield saw since it was last asked.
+    pub(super) fn add(&mut self, summary: Summary) {
+        for record in summary.records {
+            self.records.0 += 1;
+            let mut name = record.resource_type;
+            for part in [record.id, record.version].into_iter().flatten() {
+                name.push('/');
+                name.push_str(&part);
+            }
+            self.window_records.push(name);
+            for patient in record.patients {
+                if !self.window_patients.contains(&patient) {
+                    self.window_patients.push(patient);
+                }
+            }
+        }
+        for (reason, count) in summary.withheld {
+            *self.withheld.entry(reason).or_default() += count;
+        }
+        for (category, treatment, count) in summary.treated {
+            *self.treated.entry((category, treatment)).or_default() += count;
+        }
+    }
+
+    /// Whether nothing was withheld or treated.
+    pub fn untouched(&self) -> bool {
+        self.withheld.is_empty() && self.treated.keys().all(|(_, treatment)| *treatment == "show")
+    }
+
+    /// Elements treated otherwise than by showing them.
+    pub fn treated(&self) -> impl Iterator<Item = (Category, &'static str, u64)> {
+        self.treated.iter().filter(|((_, t), _)| *t != "show").map(|((c, t), n)| (*c, *t, *n))
+    }
+
+    /// Patients and records since the last log entry.
+    pub(super) fn take_window(&mut self) -> (Vec<String>, Vec<String>) {
+        (std::mem::take(&mut self.window_patients), std::mem::take(&mut self.window_records))
+    }
+
+    pub(super) fn describe(&self, closing: &mut Closing) {
+        closing.treatments = self
+            .treated()
+            .map(|(category, treatment, count)| Treated {
+                category: category.name().to_owned(),
+                treatment: treatment.to_owned(),
+                count,
+            })
+            .collect();
+        if !self.withheld.is_empty() {
+            let withheld: Vec<String> = self.withheld.iter().map(|(r, n)| format!("{} {}", n, r.name())).collect();
+            let note = format!("withheld: {}", withheld.join(", "));
+            closing.reason = Some(match closing.reason.take() {
+                Some(reason) if reason.contains("withheld:") => reason,
+                Some(reason) => format!("{reason}; {note}"),
+                None => note,
+            });
+        }
+    }
+}
+
+/// How a request ended.
+#[derive(Debug)]
+pub struct Outcome {
+    answer: Answer,
+    totals: Totals,
+}
+
+impl Outcome {
+    /// With shielded upstream data, known whole.
+    pub(super) fn shielded(shielded: Shielded, totals: Totals) -> Self {
+        Self { answer: Answer::Shielded(shielded), totals }
+    }
+
+    /// With Drape's own words.
+    pub fn own(own: Own) -> Self {
+        Self { answer: Answer::Own(own), totals: Totals::default() }
+    }
+
+    /// With a no.
+    pub fn refused(refusal: Refusal, totals: Totals) -> Self {
+        Self { answer: Answer::Refused(refusal), totals }
+    }
+}
+
+/// Writes the outcome and lets the answer go. If it cannot be written the answer stays here: the intent says that it
+/// may have left, which is the side to err on.
+pub async fn seal(entered: Entered, outcome: Outcome) -> Answer {
+    let Outcome { answer, totals } = outcome;
+    let written = match &answer {
+        Answer::Refused(refusal) => entered.refuse(refusal, totals).await,
+        Answer::Shielded(shielded) => entered.complete(shielded.status(), totals).await,
+        Answer::Own(own) => entered.complete(own.status, totals).await,
+    };
+    match written {
+        Ok(()) => answer,
+        Err(error) => {
+            tracing::error!(%error, "an outcome cannot be written; the answer is held back");
+            let public = "the audit log cannot be written at this time";
+            Answer::Refused(Refusal::unavailable("seal", public, error.to_string()))
+        }
+    }
+}
