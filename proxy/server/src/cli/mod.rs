@@ -6,6 +6,7 @@ mod check;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+pub(crate) use audit::line as entry_line;
 use clap::{Parser, Subcommand};
 
 use crate::clock::Clock;
