@@ -27,6 +27,7 @@ fn caller(roles: &[&str], purpose: &str) -> Caller {
         subject: "s".into(),
         name: None,
         roles: roles.iter().map(|r| (*r).to_owned()).collect(),
+        held_roles: roles.iter().map(|r| (*r).to_owned()).collect(),
         organization: None,
         departments: BTreeSet::new(),
         title: None,

@@ -27,7 +27,7 @@ impl Reply {
     pub(super) fn says(&self) -> String {
         let json = self.json();
         let issue = &json["issue"][0];
-        issue["details"]["text"].as_str().or(issue["diagnostics"].as_str()).unwrap_or_default().to_owned()
+        issue["diagnostics"].as_str().unwrap_or_default().to_owned()
     }
 }
 

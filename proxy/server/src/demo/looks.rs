@@ -24,10 +24,10 @@ const NOTHING: &str = "-";
 impl Look {
     /// The columns, in their order.
     pub(super) const HEADS: [(&'static str, usize); 8] = [
-        ("name", 18),
+        ("name", 20),
         ("born", 10),
-        ("MRN", 12),
-        ("phone", 12),
+        ("MRN", 9),
+        ("phone", 15),
         ("zip", 6),
         ("diagnoses", 9),
         ("finding", 16),

@@ -33,8 +33,8 @@ pub enum Upstream {
 }
 
 /// Sends the granted request. Without an entry it cannot be called, so nothing goes upstream that is not in the log.
-pub async fn forward(tenant: &Arc<Tenant>, grant: Grant, entered: &Entered) -> Result<Upstream, Refusal> {
-    let _durable: &Entered = entered;
+pub async fn forward(tenant: &Arc<Tenant>, grant: Grant, entered: &mut Entered) -> Result<Upstream, Refusal> {
+    entered.at("forward");
     let Grant { way, view, standing, token, .. } = grant;
     let desk = Desk { tenant, view, shows_all: standing.shows_all(), token: &token };
     match way {

@@ -65,7 +65,8 @@ const WINDOW_BYTES: usize = 256 << 10;
 const HELD_STEP: usize = 64 << 10;
 
 /// Judges and shields `stream`. The entry rides on it and is sealed with the last byte, an abort or a drop.
-pub async fn protect(tenant: &Arc<Tenant>, stream: Stream, entered: Entered) -> Answer {
+pub async fn protect(tenant: &Arc<Tenant>, stream: Stream, mut entered: Entered) -> Answer {
+    entered.at("protect");
     let Stream { status, mut headers, body, shield, guard, deadline } = stream;
     let mut pump = Pump {
         tenant: Arc::clone(tenant),
@@ -101,7 +102,7 @@ pub async fn protect(tenant: &Arc<Tenant>, stream: Stream, entered: Entered) -> 
     // A long answer: the headers go out now, and from here on a fault can only cut the body off.
     pump.guard.finish_headers(&mut headers, &pump.totals);
     let (send, receive) = mpsc::channel(1);
-    let shielded = Shielded { status, headers, body: OutBody::Stream(receive, false) };
+    let shielded = Shielded { status, headers, body: OutBody::stream(receive) };
     tokio::spawn(pump.run(entered, send));
     Answer::Shielded(shielded)
 }
@@ -228,11 +229,16 @@ impl Pump {
         }
     }
 
-    async fn judge(&self, facts: &Facts) -> Result<Rulings, Fault> {
+    async fn judge(&mut self, facts: &Facts) -> Result<Rulings, Fault> {
         if self.guard.expired(self.tenant.clock.now_ms()) {
             return Err(Fault::Own("the plan's time ran out while the answer was streaming".into()));
         }
         let verdicts = self.guard.view.rule(facts);
+        for verdict in &verdicts {
+            if let Verdict::Keep(plan) = verdict {
+                self.totals.determined(plan.policies());
+            }
+        }
         let seals = verdicts.iter().any(|v| match v {
             Verdict::Keep(plan) => {
                 drape_view::Category::ALL.into_iter().any(|c| plan.treatment(c) == Treatment::Encrypt)
