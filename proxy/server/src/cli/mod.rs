@@ -61,6 +61,12 @@ impl Failure {
     pub(crate) fn new(text: impl std::fmt::Display) -> Self {
         Self { text: text.to_string(), code: 1 }
     }
+
+    /// With another exit status.
+    pub(crate) fn code(mut self, code: u8) -> Self {
+        self.code = code;
+        self
+    }
 }
 
 impl<E: std::error::Error> From<E> for Failure {

@@ -17,13 +17,14 @@ pub(super) struct Look {
     pub(super) diagnoses: String,
     pub(super) finding: String,
     pub(super) notes: String,
+    pub(super) claims: String,
 }
 
 const NOTHING: &str = "-";
 
 impl Look {
     /// The columns, in their order.
-    pub(super) const HEADS: [(&'static str, usize); 8] = [
+    pub(super) const HEADS: [(&'static str, usize); 9] = [
         ("name", 20),
         ("born", 10),
         ("MRN", 9),
@@ -31,11 +32,12 @@ impl Look {
         ("zip", 6),
         ("diagnoses", 9),
         ("finding", 16),
-        ("notes", 9),
+        ("notes", 7),
+        ("claims", 6),
     ];
 
-    pub(super) fn cells(&self) -> [&str; 8] {
-        [&self.name, &self.born, &self.number, &self.phone, &self.zip, &self.diagnoses, &self.finding, &self.notes]
+    pub(super) fn cells(&self) -> [&str; 9] {
+        [&self.name, &self.born, &self.number, &self.phone, &self.zip, &self.diagnoses, &self.finding, &self.notes, &self.claims]
     }
 
     /// Asks through Drape, as `persona`, for the patient whom that persona knows as `id`.
@@ -57,6 +59,8 @@ impl Look {
             (all, whole) if all == whole => format!("{all} whole"),
             (all, _) => format!("{all} bare"),
         };
+        let claims = stage.asker.get(&list("Claim", ""), Some(&token)).await?.json();
+        look.claims = count(&claims, "Claim");
         Ok(look)
     }
 

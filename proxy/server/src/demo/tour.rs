@@ -121,6 +121,7 @@ async fn views(stage: &Stage, findings: &mut Findings) -> Result<(), Failure> {
     }
     findings.expect(billing.phone != all.phone || all.phone == "-", "billing is not shown the phone in the clear");
     findings.expect(!billing.notes.contains("whole"), "billing is shown no note");
+    findings.expect(!stage.embedded || billing.claims != "-", "billing is shown claims");
     findings.expect(met, "the researcher finds the patient by pseudonym");
     findings.expect(researcher.name == "-" && researcher.born.len() <= 4, "the researcher is shown no name and only a year");
     findings.expect(attacker.cells().iter().all(|c| *c == "-" || c.is_empty()), "a login without a role is shown nothing");
