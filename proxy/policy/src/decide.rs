@@ -127,6 +127,11 @@ impl Decider {
         make().map_err(|e| e.to_string())
     }
 
+    /// How many policies are in force.
+    pub fn policies(&self) -> usize {
+        self.set.policies.len()
+    }
+
     pub(crate) fn slice(&self, places: &[usize]) -> Arc<CedarSet> {
         let mut slices = self.slices.lock();
         if let Some(found) = slices.get(places) {

@@ -29,7 +29,8 @@ pub struct Arguments {
     /// Which made-up population.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Keep configuration, policies, keys and log in this new folder, instead of a temporary one.
+    /// Keep configuration, policies, keys and log in this folder instead of a temporary one; call it again to go on
+    /// with what you changed there.
     #[arg(long, value_name = "FOLDER")]
     directory: Option<PathBuf>,
     /// The first of four ports on the loopback interface: proxy, admin, issuer, FHIR server. 0 takes free ones.
@@ -55,6 +56,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         upstream: arguments.upstream.clone(),
         seed: arguments.seed,
         directory: arguments.directory.clone(),
+        resume: !arguments.once,
         port: arguments.port.unwrap_or(if arguments.once { 0 } else { 8480 }),
     };
     runtime()?.block_on(async {
@@ -130,7 +132,11 @@ fn paste(stage: &Stage) -> Result<(), Failure> {
         };
         say(format!("# {} ({})\ncurl -s -H @{} '{base}/{target}'\n", member.name, persona.word(), header.display()));
     }
-    say("Tokens last eight hours. Change a policy in the folder above and start again to see the difference:\n  drape demo --directory is made anew each time; `drape serve --config FOLDER/drape.yaml` needs an issuer that runs.\nCtrl-C ends the demo.");
+    say(if stage.is_temporary() {
+        "Tokens last eight hours. Ctrl-C ends the demo and removes the folder; with `--directory FOLDER` it stays, and\nthe same command goes on with the policies you changed in it."
+    } else {
+        "Tokens last eight hours. Ctrl-C ends the demo; the same command goes on with the policies you changed in the folder."
+    });
     Ok(())
 }
 

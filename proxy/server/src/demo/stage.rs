@@ -26,6 +26,8 @@ pub(super) struct Plan {
     pub(super) seed: u64,
     pub(super) directory: Option<PathBuf>,
     pub(super) port: u16,
+    /// Whether a folder of an earlier demo may be taken up again.
+    pub(super) resume: bool,
 }
 
 /// Everything that runs in a demo.
@@ -53,7 +55,7 @@ impl Stage {
     pub(super) async fn set(plan: Plan) -> Result<Self, Failure> {
         let zone = jiff::tz::TimeZone::get(ZONE)?;
         let today = jiff::Timestamp::now().to_zoned(zone.clone()).date();
-        let (directory, temporary) = folder(plan.directory.as_deref())?;
+        let (directory, temporary) = folder(plan.directory.as_deref(), plan.resume)?;
         let asker = Asker::new()?;
         let (stop, stopped) = watch::channel(false);
         let mut tasks = Vec::new();
@@ -149,6 +151,10 @@ impl Stage {
         Ok(self.issuer.token(persona, Duration::from_secs(900))?)
     }
 
+    pub(super) fn is_temporary(&self) -> bool {
+        self.temporary
+    }
+
     pub(super) fn token_file(&self, persona: Persona) -> PathBuf {
         self.directory.join("tokens").join(persona.word())
     }
@@ -186,8 +192,8 @@ fn private(path: &Path, text: &str) -> Result<(), Failure> {
     options.open(path).and_then(|mut f| f.write_all(text.as_bytes())).map_err(what)
 }
 
-/// A new folder: nothing that exists is written over.
-fn folder(wanted: Option<&Path>) -> Result<(PathBuf, bool), Failure> {
+/// A new folder, or that of an earlier demo with its policies, keys and log. Nothing else is touched.
+fn folder(wanted: Option<&Path>, resume: bool) -> Result<(PathBuf, bool), Failure> {
     let (path, temporary) = match wanted {
         Some(path) => (path.to_owned(), false),
         None => {
@@ -197,8 +203,9 @@ fn folder(wanted: Option<&Path>) -> Result<(PathBuf, bool), Failure> {
             (std::env::temp_dir().join(format!("drape-demo-{name}")), true)
         }
     };
-    if path.exists() {
-        let help = "name a folder that does not exist yet, or remove it";
+    let earlier = path.join("drape.yaml").is_file() && path.join("policies").is_dir();
+    if path.exists() && !(resume && earlier) {
+        let help = "name a folder that does not exist yet, or one of an earlier demo (without `--once`)";
         return Err(Failure::new(format!("`{}` exists already\n  help: {help}", path.display())));
     }
     for part in ["", "policies", "tokens", "keys", "log"] {
@@ -234,8 +241,11 @@ fn write(
         let path = folder.join(name);
         std::fs::write(&path, text).map_err(|e| Failure::new(format!("cannot write `{}`: {e}", path.display())))
     };
-    for (name, text) in PolicySet::shipped_files("hospital").unwrap_or_default() {
-        put(&format!("policies/{name}"), text)?;
+    // Policies that were edited stay as they are.
+    if std::fs::read_dir(folder.join("policies"))?.next().is_none() {
+        for (name, text) in PolicySet::shipped_files("hospital").unwrap_or_default() {
+            put(&format!("policies/{name}"), text)?;
+        }
     }
     let overrides = match vip {
         Some(vip) => format!("version: 1\npatients:\n  {vip}: {{ labels: [VIP] }}\n"),
