@@ -31,8 +31,11 @@ pub struct Keyring {
     table: Database,
     root: Secret,
     tenants: Mutex<HashMap<String, Secret>>,
-    cache: Mutex<HashMap<Vec<u8>, (Arc<DataKey>, Instant)>>,
+    cache: Mutex<Cache>,
 }
+
+/// Data keys by the place of their owner, each with the time from which it is read anew.
+type Cache = HashMap<Vec<u8>, (Arc<DataKey>, Instant)>;
 
 /// The secrets that belong to one tenant.
 #[derive(Clone, Debug)]

@@ -303,7 +303,7 @@ impl Desk<'_> {
         let cleared = self.clear(Need::Search, Action::Search, &resource_type)?;
         let query = search.to_query();
         let standing = &self.standing;
-        if counts && !(standing.uniform() && !cleared.patient_only) {
+        if counts && (cleared.patient_only || !standing.uniform()) {
             let public = "an exact count is given only to callers whose view does not depend on the record";
             return Err(Refusal::forbidden("decide", public));
         }

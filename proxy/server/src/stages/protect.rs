@@ -348,11 +348,10 @@ impl Pump {
     async fn run(mut self, entered: Entered, send: mpsc::Sender<Piece>) {
         let mut entered = entered;
         loop {
-            if self.out.len() >= WINDOW_BYTES || send.capacity() > 0 && self.out.len() > WHOLE_BYTES_MAX {
-                if let Err(reason) = self.flush(&mut entered, &send).await {
+            if (self.out.len() >= WINDOW_BYTES || send.capacity() > 0 && self.out.len() > WHOLE_BYTES_MAX)
+                && let Err(reason) = self.flush(&mut entered, &send).await {
                     return entered.cut(reason, self.totals).await;
                 }
-            }
             match self.turn().await {
                 Ok(Turn::More) => {}
                 Ok(Turn::Done) => break,

@@ -15,10 +15,10 @@ use http_body_util::{BodyExt as _, Full};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-pub const ZONE: &str = "America/New_York";
+pub(crate) const ZONE: &str = "America/New_York";
 
 /// A hospital of a few records.
-pub fn records() -> Vec<Resource> {
+pub(crate) fn records() -> Vec<Resource> {
     let resource = |value: Value| Resource {
         resource_type: value["resourceType"].as_str().unwrap().to_owned(),
         id: value["id"].as_str().unwrap().to_owned(),
@@ -65,7 +65,7 @@ fn member(persona: Persona, relations: Vec<Relation>) -> Member {
 }
 
 /// Everything that runs for one test.
-pub struct House {
+pub(crate) struct House {
     pub issuer: Arc<Issuer>,
     pub base: String,
     pub admin: String,
@@ -75,7 +75,7 @@ pub struct House {
 
 /// How a house differs from the plain one.
 #[derive(Default)]
-pub struct Wishes<'a> {
+pub(crate) struct Wishes<'a> {
     /// Instead of the embedded store.
     pub upstream: Option<String>,
     /// Put under `upstream:` besides its address.
@@ -93,11 +93,11 @@ pub struct Wishes<'a> {
 }
 
 impl House {
-    pub async fn plain() -> Self {
+    pub(crate) async fn plain() -> Self {
         Self::with(Wishes::default()).await
     }
 
-    pub async fn with(wishes: Wishes<'_>) -> Self {
+    pub(crate) async fn with(wishes: Wishes<'_>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         for (name, text) in &wishes.files {
             std::fs::write(folder.path().join(name), text).unwrap();
@@ -179,15 +179,15 @@ budgets:
         Self { issuer, base, admin, running, folder }
     }
 
-    pub fn token(&self, persona: Persona) -> String {
+    pub(crate) fn token(&self, persona: Persona) -> String {
         self.issuer.token(persona, Duration::from_secs(600)).unwrap()
     }
 
-    pub async fn get(&self, persona: Persona, path: &str) -> Reply {
+    pub(crate) async fn get(&self, persona: Persona, path: &str) -> Reply {
         ask(Method::GET, &format!("{}/{path}", self.base), Some(&self.token(persona)), &[], "").await
     }
 
-    pub fn log_is_sound(folder: &Path) {
+    pub(crate) fn log_is_sound(folder: &Path) {
         let signer = drape_audit::NoteSigner::from_seed_file("drape.example.org/test", &folder.join("signing.key")).unwrap();
         let check = drape_audit::verify::Check {
             directory: &folder.join("log"),
@@ -201,30 +201,30 @@ budgets:
 }
 
 /// A free address on the loopback interface.
-pub async fn free() -> std::net::SocketAddr {
+pub(crate) async fn free() -> std::net::SocketAddr {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
 }
 
 /// One answer.
 #[derive(Debug)]
-pub struct Reply {
+pub(crate) struct Reply {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub text: String,
 }
 
 impl Reply {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|e| panic!("{e}: {}", self.text))
     }
 
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map(|v| v.to_str().unwrap()).unwrap_or_default()
     }
 }
 
 /// Asks by HTTP/1.1 and reads the whole answer.
-pub async fn ask(method: Method, url: &str, token: Option<&str>, headers: &[(&str, &str)], body: &str) -> Reply {
+pub(crate) async fn ask(method: Method, url: &str, token: Option<&str>, headers: &[(&str, &str)], body: &str) -> Reply {
     let client = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new()).build_http();
     let mut request = http::Request::builder().method(method).uri(url);
     if let Some(token) = token {
