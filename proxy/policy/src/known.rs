@@ -1,6 +1,9 @@
 //! What of a policy can be told before any record is seen: which facts it reads, and whether it can apply at all.
 
+use drape_view::Category;
 use serde_json::Value;
+
+use crate::entities::category_ancestors;
 
 /// What a policy's conditions mention.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,6 +63,60 @@ fn is_env(value: &Value) -> bool {
     value.get(".").is_some_and(|a| a["attr"] == "env" && is_var(&a["left"], "context"))
 }
 
+/// What a policy's conditions find out about its resource, category by category: one bit for each place where they ask
+/// `resource in …`, `resource == …` or `[…].contains(resource)`. Categories with equal bits are the same to the policy.
+/// `None` where the resource stands anywhere else, or in more than 64 places.
+pub(crate) fn told_apart(policy: &Value) -> Option<Vec<u64>> {
+    Category::ALL
+        .into_iter()
+        .map(|category| {
+            let names: Vec<&str> = category_ancestors(category).collect();
+            let mut bits = (0, 0);
+            ask(&policy["conditions"], &names, &mut bits)?;
+            Some(bits.0)
+        })
+        .collect()
+}
+
+/// `names[0]` is the category's own; the others are the groups above it. `bits` are the answers and their number.
+fn ask(value: &Value, names: &[&str], bits: &mut (u64, u32)) -> Option<()> {
+    match value {
+        Value::Array(items) => items.iter().try_for_each(|v| ask(v, names, bits)),
+        Value::Object(map) => {
+            let side = |op: &str, side: &str| map.get(op).map(|body| &body[side]);
+            let on_left = |op| side(op, "left").is_some_and(|v| is_var(v, "resource"));
+            let answer = if on_left("in") {
+                names.contains(&category_id(side("in", "right")?)?)
+            } else if on_left("==") {
+                names[0] == category_id(side("==", "right")?)?
+            } else if side("contains", "right").is_some_and(|v| is_var(v, "resource")) {
+                let set = side("contains", "left")?;
+                let items = set.get("Set").or_else(|| set.get("Value"))?.as_array()?;
+                let ids: Option<Vec<&str>> = items.iter().map(category_id).collect();
+                ids?.contains(&names[0])
+            } else if map.get("Var").and_then(Value::as_str) == Some("resource") {
+                return None;
+            } else {
+                return map.values().try_for_each(|v| ask(v, names, bits));
+            };
+            if bits.1 == u64::BITS {
+                return None;
+            }
+            bits.0 |= u64::from(answer) << bits.1;
+            bits.1 += 1;
+            Some(())
+        }
+        _ => Some(()),
+    }
+}
+
+/// The id of a category or of a group of them, named literally.
+fn category_id(value: &Value) -> Option<&str> {
+    let entity = value.get("Value").unwrap_or(value).get("__entity")?;
+    (entity["type"] == "Category").then_some(())?;
+    entity["id"].as_str()
+}
+
 /// Whether the conditions can hold for a principal with these parents; `None` where that depends on more.
 pub(crate) fn can_hold(policy: &Value, is_in: &dyn Fn(&str, &str) -> bool) -> bool {
     policy["conditions"].as_array().into_iter().flatten().all(|condition| {
@@ -117,6 +174,20 @@ mod tests {
         assert!(r("resource in Category::\"text\"").resource);
         assert!(r("action == Action::\"show\"").action);
         assert!(r("context == context").record && r("context.env == context.env").moment);
+    }
+
+    #[test]
+    fn categories_are_told_apart_by_what_is_asked_of_them_and_by_nothing_else() {
+        let bits = |t: &str| told_apart(&json(&format!("permit(principal, action, resource) when {{ {t} }};")));
+        let of = |t: &str, c: Category| bits(t).map(|all| all[c.index()]);
+        assert_eq!(bits("context.record.classified"), Some(vec![0; Category::COUNT]));
+        let both = "resource in Category::\"text\" || resource == Category::\"diagnosis\"";
+        assert_eq!([Category::Note, Category::Diagnosis, Category::Address].map(|c| of(both, c)), [Some(1), Some(2), Some(0)]);
+        let listed = "context.record.classified && [Category::\"note\", Category::\"image\"].contains(resource)";
+        assert_eq!([Category::Note, Category::Image, Category::Narrative].map(|c| of(listed, c)), [Some(1), Some(1), Some(0)]);
+        for unclear in ["resource == context.record.type", "[resource].contains(Category::\"note\")", "resource in [Category::\"note\"]", "resource has x"] {
+            assert_eq!(bits(unclear), None, "{unclear}");
+        }
     }
 
     #[test]
