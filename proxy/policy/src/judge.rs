@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use drape_view::{Category, Judge, Plan, Profile, Reason, Treatment, Verdict};
 
-use crate::decide::Standing;
+use crate::decide::{Ruling, Standing};
 use crate::entities::{self, uid};
 
 /// The judge of one request.
@@ -54,7 +54,7 @@ impl Standing {
             return Verdict::Withhold(Reason::NotReceived);
         }
         let mut determining = received.policies;
-        let mut answers: HashMap<(&'static str, Vec<usize>, Vec<u64>), (bool, Vec<String>, bool)> = HashMap::new();
+        let mut answers: HashMap<(&'static str, Vec<usize>, Vec<u64>), Ruling> = HashMap::new();
         let mut treatments = [Treatment::Redact; Category::COUNT];
         for category in Category::ALL {
             for rung in self.decider.set.treatments.rungs(category) {
@@ -69,11 +69,12 @@ impl Standing {
                     })
                     .collect();
                 let ask = || {
-                    let Ok(resource) = uid("Category", category.name()) else { return (false, Vec::new(), true) };
-                    let ruling = self.ask(&places, rung.name(), resource, context.clone(), Some(self.entities()));
-                    (ruling.allowed, ruling.policies, ruling.erred)
+                    let Ok(resource) = uid("Category", category.name()) else {
+                        return Ruling { erred: true, ..Ruling::default() };
+                    };
+                    self.ask(&places, rung.name(), resource, context.clone(), Some(self.entities()))
                 };
-                let (allowed, policies, erred) = match told_apart {
+                let Ruling { allowed, policies, erred } = match told_apart {
                     Some(bits) => answers.entry((rung.name(), places.clone(), bits)).or_insert_with(ask).clone(),
                     None => ask(),
                 };
