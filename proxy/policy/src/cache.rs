@@ -57,14 +57,14 @@ struct Answers {
 const HELD_MAX: usize = 20_000;
 
 impl Cache {
-    /// The verdict on records of that profile.
+    /// The verdict on records of that profile, of which only what policies read need be filled in.
     pub(crate) fn verdict(
         &self,
         standing: &Standing,
-        profile: &Profile,
+        read: Profile,
         make: impl FnOnce() -> Verdict,
     ) -> Verdict {
-        self.find(Whose::of(standing), |answers| &mut answers.verdicts, profile, || profile.clone(), make)
+        self.find(Whose::of(standing), |answers| &mut answers.verdicts, &read, || read.clone(), make)
     }
 
     /// The ruling on a question that no record has a part in.

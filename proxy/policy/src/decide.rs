@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 
 use crate::cache::Cache;
 use crate::entities::{self, CedarError, name_of, uid};
-use crate::known;
+use crate::known::{self, Attributes};
 use crate::set::PolicySet;
 
 /// What may be asked of a type before any record is in sight.
@@ -115,6 +115,8 @@ pub(crate) struct Footing {
     applicable: Vec<usize>,
     /// Whether any applicable policy reads what changes between requests.
     pub(crate) moment: bool,
+    /// What of a record any applicable policy reads.
+    pub(crate) attributes: Attributes,
     uniform: OnceLock<bool>,
 }
 
@@ -184,6 +186,9 @@ impl Decider {
             id: self.footings_made.fetch_add(1, Ordering::Relaxed),
             principal: entities::principal(caller)?,
             entities: entities::with_caller(&self.fixed, &self.set.schema, caller)?,
+            attributes: applicable
+                .iter()
+                .fold(Attributes::default(), |all, place| all.or(policies[*place].reads.attributes)),
             moment: applicable.iter().any(|place| policies[*place].reads.moment),
             applicable,
             uniform: OnceLock::new(),

@@ -33,7 +33,8 @@ impl Judge for RecordJudge {
 
 impl Standing {
     pub(crate) fn judge_cached(&self, profile: &Profile) -> Verdict {
-        self.decider.cache.verdict(self, profile, || self.judge_uncached(profile))
+        let read = self.footing.attributes.of_profile(profile);
+        self.decider.cache.verdict(self, read, || self.judge_uncached(profile))
     }
 
     /// One call for each distinct slice: categories that the same policies reach, and that none of them tells apart, get
