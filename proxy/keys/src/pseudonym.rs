@@ -1,10 +1,12 @@
 //! Keyed pseudonyms: the same thing always gets the same one, and only the encrypted map leads back.
 
+use std::collections::HashSet;
 use std::path::Path;
+use std::sync::Mutex;
 
 use redb::{Database, Durability, ReadableDatabase as _, TableDefinition};
 
-use crate::keyring::TenantKeys;
+use crate::keyring::{TenantKeys, lock};
 use crate::secret::{Secret, hmac, length_prefixed};
 use crate::{KeyError, table, xaes};
 
@@ -56,7 +58,12 @@ pub struct PseudonymMap {
     table: Database,
     place: Secret,
     seal: Secret,
+    /// Pseudonyms that are in the table for certain; the clients know them, so they are no secret.
+    recent: Mutex<HashSet<String>>,
 }
+
+/// Pseudonyms kept in memory, some hundred bytes each; beyond it all are forgotten.
+const RECENT_MAX: usize = 20_000;
 
 impl PseudonymMap {
     /// Opens or makes the map at `path`.
@@ -65,7 +72,7 @@ impl PseudonymMap {
         let write = db.begin_write().map_err(table)?;
         write.open_table(NAMES).map_err(table)?;
         write.commit().map_err(table)?;
-        Ok(Self { table: db, place: keys.derive("pseud-place", &[project]), seal: keys.derive("pseud-seal", &[project]) })
+        Ok(Self { table: db, place: keys.derive("pseud-place", &[project]), seal: keys.derive("pseud-seal", &[project]), recent: Mutex::default() })
     }
 
     fn at(&self, pseudonym: &str) -> [u8; 32] {
@@ -79,7 +86,11 @@ impl PseudonymMap {
         let read = self.table.begin_read().map_err(table)?;
         let known = read.open_table(NAMES).map_err(table)?;
         let mut new = Vec::new();
+        let mut seen = HashSet::new();
         for (pseudonym, kind, id) in names {
+            if !seen.insert(pseudonym.to_owned()) {
+                continue;
+            }
             let place = self.at(pseudonym);
             if known.get(place.as_slice()).map_err(table)?.is_none() {
                 new.push((place, xaes::seal_fresh(&self.seal, &place, format!("{kind}/{id}").as_bytes())?));
@@ -87,6 +98,7 @@ impl PseudonymMap {
         }
         drop(known);
         if new.is_empty() {
+            self.keep(seen);
             return Ok(());
         }
         let mut write = self.table.begin_write().map_err(table)?;
@@ -97,7 +109,25 @@ impl PseudonymMap {
                 names.insert(place.as_slice(), sealed.as_slice()).map_err(table)?;
             }
         }
-        write.commit().map_err(table)
+        write.commit().map_err(table)?;
+        self.keep(seen);
+        Ok(())
+    }
+
+    /// Only what the table holds: a pseudonym that was given out must be openable.
+    fn keep(&self, names: HashSet<String>) {
+        let mut recent = lock(&self.recent);
+        if recent.len() + names.len() > RECENT_MAX {
+            recent.clear();
+        }
+        recent.extend(names);
+    }
+
+    /// Whether all of them were remembered a moment ago. Never touches the disk, so that it may be asked anywhere;
+    /// no says nothing about whether they can be opened.
+    pub fn recently<'a>(&self, mut names: impl Iterator<Item = &'a str>) -> bool {
+        let recent = lock(&self.recent);
+        names.all(|name| recent.contains(name))
     }
 
     /// The type and id that a pseudonym stands for.
@@ -133,10 +163,12 @@ mod tests {
         let map = PseudonymMap::open(&path, &keys, "p").unwrap();
         let name = Pseudonymizer::new(&keys, "p").of("Patient", "recognisable");
         assert_eq!(map.lookup(&name).unwrap(), None);
+        assert!(!map.recently([name.as_str()].into_iter()));
         map.remember([(name.as_str(), "Patient", "recognisable")].into_iter()).unwrap();
         map.remember([(name.as_str(), "Patient", "recognisable")].into_iter()).unwrap();
         assert_eq!(map.lookup(&name).unwrap(), Some(("Patient".into(), "recognisable".into())));
         assert_eq!(map.lookup("recognisable").unwrap(), None);
+        assert!(map.recently([name.as_str()].into_iter()) && !map.recently([name.as_str(), "other"].into_iter()));
         drop(map);
         let bytes = std::fs::read(&path).unwrap();
         assert!(!bytes.windows(12).any(|w| w == b"recognisable"));

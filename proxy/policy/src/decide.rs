@@ -1,7 +1,8 @@
 //! Decisions about requests, made on what is known before anything is fetched; and the caller's own slice of the set.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use cedar_policy::{
     Authorizer, Context, Decision, Entities, Entity, EntityUid, PolicySet as CedarSet, Request, PrincipalConstraint,
@@ -9,10 +10,9 @@ use cedar_policy::{
 use drape_view::{Caller, Category, Profile, Profiler, Treatment, Verdict};
 use parking_lot::Mutex;
 
-use crate::check::{covers_action, covers_category};
+use crate::cache::Cache;
 use crate::entities::{self, CedarError, name_of, uid};
-use crate::judge::Cache;
-use crate::known;
+use crate::known::{self, Attributes};
 use crate::set::PolicySet;
 
 /// What may be asked of a type before any record is in sight.
@@ -70,61 +70,129 @@ pub struct Decider {
     pub(crate) set: Arc<PolicySet>,
     fixed: Entities,
     slices: Mutex<HashMap<Vec<usize>, Arc<CedarSet>>>,
+    footings: Mutex<HashMap<Who, Arc<Footing>>>,
+    footings_made: AtomicU64,
     pub(crate) cache: Cache,
 }
+
+/// Who somebody is to Cedar: all that the entities of a caller and the choice of policies are made from. Callers who
+/// are equal in it stand on the same footing.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Who {
+    issuer: String,
+    subject: String,
+    roles: BTreeSet<String>,
+    organization: Option<String>,
+    departments: BTreeSet<String>,
+    title: Option<String>,
+    client: Option<String>,
+    shift: Option<(i64, i64)>,
+}
+
+impl Who {
+    fn of(caller: &Caller) -> Self {
+        Self {
+            issuer: caller.issuer.clone(),
+            subject: caller.subject.clone(),
+            roles: caller.roles.clone(),
+            organization: caller.organization.clone(),
+            departments: caller.departments.clone(),
+            title: caller.title.clone(),
+            client: caller.client.clone(),
+            shift: entities::turned_shift(caller),
+        }
+    }
+}
+
+/// What does not change between the requests of one caller; made once, because it costs more than all else about a
+/// request.
+#[derive(Debug)]
+pub(crate) struct Footing {
+    /// Never given twice by one decider.
+    pub(crate) id: u64,
+    principal: EntityUid,
+    entities: Entities,
+    applicable: Vec<usize>,
+    /// Whether any applicable policy reads what changes between requests.
+    pub(crate) moment: bool,
+    /// What of a record any applicable policy reads.
+    pub(crate) attributes: Attributes,
+    uniform: OnceLock<bool>,
+}
+
+/// Footings that are kept, each some twenty kilobytes.
+const FOOTINGS_MAX: usize = 512;
 
 /// One caller against one set: the policies whose scope and known conditions can reach this caller at all.
 #[derive(Debug)]
 pub struct Standing {
     pub(crate) decider: Arc<Decider>,
     pub(crate) caller: Arc<Caller>,
-    principal: EntityUid,
-    entities: Entities,
-    applicable: Vec<usize>,
+    pub(crate) footing: Arc<Footing>,
 }
 
 impl Decider {
     /// For a loaded set.
     pub fn new(set: Arc<PolicySet>) -> Result<Self, String> {
         let fixed = entities::fixed(&set.schema).map_err(|e| e.to_string())?;
-        Ok(Self { set, fixed, slices: Mutex::default(), cache: Cache::default() })
+        let (slices, footings, cache) = Default::default();
+        Ok(Self { set, fixed, slices, footings, footings_made: AtomicU64::new(0), cache })
     }
 
     /// The caller's standing. Everything below is asked of it.
     pub fn standing(self: &Arc<Self>, caller: &Arc<Caller>) -> Result<Standing, String> {
-        let make = || -> Result<Standing, CedarError> {
-            let is_in = |kind: &str, id: &str| match kind {
-                "Role" => caller.roles.contains(id),
-                _ => caller.organization.as_deref() == Some(id),
-            };
-            let applicable = self
-                .set
-                .policies
-                .iter()
-                .enumerate()
-                .filter(|(_, p)| {
-                    let by_scope = match p.policy.principal_constraint() {
-                        PrincipalConstraint::In(uid) | PrincipalConstraint::IsIn(_, uid) => {
-                            match uid.type_name().to_string().as_str() {
-                                kind @ ("Role" | "Organization") => is_in(kind, name_of(&uid)),
-                                _ => true,
-                            }
-                        }
-                        _ => true,
-                    };
-                    by_scope && known::can_hold(&p.json, &is_in)
-                })
-                .map(|(place, _)| place)
-                .collect();
-            Ok(Standing {
-                decider: Arc::clone(self),
-                caller: Arc::clone(caller),
-                principal: entities::principal(caller)?,
-                entities: entities::with_caller(&self.fixed, &self.set.schema, caller)?,
-                applicable,
-            })
+        let who = Who::of(caller);
+        let found = self.footings.lock().get(&who).map(Arc::clone);
+        let footing = match found {
+            Some(footing) => footing,
+            None => {
+                let footing = Arc::new(self.footing(caller).map_err(|e| e.to_string())?);
+                let mut footings = self.footings.lock();
+                if footings.len() >= FOOTINGS_MAX {
+                    footings.clear();
+                }
+                footings.insert(who, Arc::clone(&footing));
+                footing
+            }
         };
-        make().map_err(|e| e.to_string())
+        Ok(Standing { decider: Arc::clone(self), caller: Arc::clone(caller), footing })
+    }
+
+    /// Reads nothing of the caller but what [`Who`] holds.
+    fn footing(&self, caller: &Caller) -> Result<Footing, CedarError> {
+        let is_in = |kind: &str, id: &str| match kind {
+            "Role" => caller.roles.contains(id),
+            _ => caller.organization.as_deref() == Some(id),
+        };
+        let policies = &self.set.policies;
+        let applicable: Vec<usize> = policies
+            .iter()
+            .enumerate()
+            .filter(|(_, p)| {
+                let by_scope = match p.policy.principal_constraint() {
+                    PrincipalConstraint::In(uid) | PrincipalConstraint::IsIn(_, uid) => {
+                        match uid.type_name().to_string().as_str() {
+                            kind @ ("Role" | "Organization") => is_in(kind, name_of(&uid)),
+                            _ => true,
+                        }
+                    }
+                    _ => true,
+                };
+                by_scope && known::can_hold(&p.json, &is_in)
+            })
+            .map(|(place, _)| place)
+            .collect();
+        Ok(Footing {
+            id: self.footings_made.fetch_add(1, Ordering::Relaxed),
+            principal: entities::principal(caller)?,
+            entities: entities::with_caller(&self.fixed, &self.set.schema, caller)?,
+            attributes: applicable
+                .iter()
+                .fold(Attributes::default(), |all, place| all.or(policies[*place].reads.attributes)),
+            moment: applicable.iter().any(|place| policies[*place].reads.moment),
+            applicable,
+            uniform: OnceLock::new(),
+        })
     }
 
     /// How many policies are in force.
@@ -157,15 +225,8 @@ impl Decider {
 impl Standing {
     /// The applicable policies that reach `action`, and `category` where one is given.
     pub(crate) fn places(&self, action: &str, category: Option<Category>) -> Vec<usize> {
-        self.applicable
-            .iter()
-            .copied()
-            .filter(|place| {
-                let policy = &self.decider.set.policies[*place].policy;
-                covers_action(&policy.action_constraint(), action)
-                    && category.is_none_or(|c| covers_category(&policy.resource_constraint(), c))
-            })
-            .collect()
+        let policies = &self.decider.set.policies;
+        self.footing.applicable.iter().copied().filter(|place| policies[*place].reach.covers(action, category)).collect()
     }
 
     pub(crate) fn ask(
@@ -178,9 +239,9 @@ impl Standing {
     ) -> Ruling {
         let refused = Ruling { allowed: false, policies: Vec::new(), erred: true };
         let Ok(action) = uid("Action", action) else { return refused };
-        let Ok(request) = Request::new(self.principal.clone(), action, resource, context, None) else { return refused };
+        let Ok(request) = Request::new(self.footing.principal.clone(), action, resource, context, None) else { return refused };
         let slice = self.decider.slice(places);
-        let response = Authorizer::new().is_authorized(&request, &slice, entities.unwrap_or(&self.entities));
+        let response = Authorizer::new().is_authorized(&request, &slice, entities.unwrap_or(&self.footing.entities));
         let erred = response.diagnostics().errors().next().is_some();
         let mut policies: Vec<String> = response.diagnostics().reason().map(ToString::to_string).collect();
         policies.sort();
@@ -189,11 +250,13 @@ impl Standing {
 
     /// Whether the caller may make such a request of that type at all.
     pub fn request(&self, action: Action, resource_type: &str) -> Ruling {
-        let places = self.places(action.name(), None);
-        match (uid("ResourceType", resource_type), entities::request_context(&self.caller)) {
-            (Ok(resource), Ok(context)) => self.ask(&places, action.name(), resource, context, None),
-            _ => Ruling { erred: true, ..Ruling::default() },
-        }
+        self.decider.cache.request(self, action.name(), resource_type, || {
+            let places = self.places(action.name(), None);
+            match (uid("ResourceType", resource_type), entities::request_context(&self.caller)) {
+                (Ok(resource), Ok(context)) => self.ask(&places, action.name(), resource, context, None),
+                _ => Ruling { erred: true, ..Ruling::default() },
+            }
+        })
     }
 
     /// Whether the caller may be given a noisy answer that costs so much, in 10⁻⁹ ε.
@@ -205,19 +268,21 @@ impl Standing {
             if self.caller.organization.as_deref() != Some(organization) {
                 added.push(Entity::new_no_attrs(owner, HashSet::new()));
             }
-            let entities = self.entities.clone().add_entities(added, None)?;
+            let entities = self.footing.entities.clone().add_entities(added, None)?;
             let context = entities::aggregate_context(&self.caller, epsilon_nano, resource_type)?;
             Ok(self.ask(&self.places("aggregate", None), "aggregate", resource, context, Some(&entities)))
         };
         ask().unwrap_or(Ruling { erred: true, ..Ruling::default() })
     }
 
-    fn of_category(&self, action: &str, category: Category) -> Ruling {
-        let places = self.places(action, Some(category));
-        match (uid("Category", category.name()), entities::request_context(&self.caller)) {
-            (Ok(resource), Ok(context)) => self.ask(&places, action, resource, context, None),
-            _ => Ruling { erred: true, ..Ruling::default() },
-        }
+    fn of_category(&self, action: &'static str, category: Category) -> Ruling {
+        self.decider.cache.request(self, action, category.name(), || {
+            let places = self.places(action, Some(category));
+            match (uid("Category", category.name()), entities::request_context(&self.caller)) {
+                (Ok(resource), Ok(context)) => self.ask(&places, action, resource, context, None),
+                _ => Ruling { erred: true, ..Ruling::default() },
+            }
+        })
     }
 
     /// Whether elements of the category may be counted by in an aggregate.
@@ -318,8 +383,7 @@ impl Standing {
             return None;
         }
         // No applicable policy reads the record, so any record stands for all.
-        let profile = any_profile();
-        match self.judge_uncached(&profile) {
+        match self.judge_cached(&any_profile()) {
             Verdict::Keep(plan) => Some(plan.treatment(category)),
             Verdict::Withhold(_) => None,
         }
@@ -333,12 +397,13 @@ impl Standing {
                 policy.reads.record || action == "receive" && (policy.reads.resource || !covers_all_types(policy))
             })
         };
-        !["receive", "show", "generalize", "pseudonymize", "encrypt"].iter().any(|a| reads(a))
+        let rungs = ["receive", "show", "generalize", "pseudonymize", "encrypt"];
+        *self.footing.uniform.get_or_init(|| !rungs.iter().any(|a| reads(a)))
     }
 
     /// Whether this caller is shown everything of every record.
     pub fn shows_all(&self) -> bool {
-        self.uniform() && matches!(self.judge_uncached(&any_profile()), Verdict::Keep(plan) if plan.shows_all())
+        self.uniform() && matches!(self.judge_cached(&any_profile()), Verdict::Keep(plan) if plan.shows_all())
     }
 
     /// Of the patients to whom the caller's relation is proved: those of whose records of that type at least some can
@@ -392,7 +457,7 @@ impl Standing {
     }
 
     pub(crate) fn entities(&self) -> &Entities {
-        &self.entities
+        &self.footing.entities
     }
 }
 
