@@ -127,6 +127,7 @@ mod tests {
             subject: "s".into(),
             name: None,
             roles: Default::default(),
+            held_roles: Default::default(),
             organization: None,
             departments: Default::default(),
             title: None,

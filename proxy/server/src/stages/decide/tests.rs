@@ -38,6 +38,7 @@ fn caller(role: &str) -> Caller {
         subject: "s".into(),
         name: None,
         roles: [role.to_owned()].into(),
+        held_roles: [role.to_owned()].into(),
         organization: None,
         departments: BTreeSet::new(),
         title: None,
