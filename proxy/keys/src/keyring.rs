@@ -31,8 +31,11 @@ pub struct Keyring {
     table: Database,
     root: Secret,
     tenants: Mutex<HashMap<String, Secret>>,
-    cache: Mutex<HashMap<Vec<u8>, (Arc<DataKey>, Instant)>>,
+    cache: Mutex<HashMap<Vec<u8>, Cached>>,
 }
+
+/// A patient's key and until when it is kept.
+type Cached = (Arc<DataKey>, Instant);
 
 /// The secrets that belong to one tenant.
 #[derive(Clone, Debug)]
