@@ -511,9 +511,10 @@ impl Links for PageLinks {
     fn rewrite(&mut self, relation: &str, url: &str) -> Option<String> {
         match relation {
             "self" => return Some(format!("{}{}", self.tenant.public_base, self.own_link)),
-            "next" | "previous" | "prev" => {}
-            // The last page's address tells how many there are.
-            "first" | "last" if self.uniform => {}
+            "next" => {}
+            // The last page's address tells how many there are, and one before the first that is shown that there was
+            // something to pass over.
+            "previous" | "prev" | "first" | "last" if self.uniform => {}
             _ => return None,
         }
         let upstream = relative(&self.tenant, url)?.to_owned();
