@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use redb::{Database, Durability, ReadableDatabase as _, TableDefinition};
 
@@ -60,7 +61,13 @@ pub struct PseudonymMap {
     seal: Secret,
     /// Pseudonyms that are in the table for certain; the clients know them, so they are no secret.
     recent: Mutex<HashSet<String>>,
+    /// When the map was last forced to disk, and how often that is done while new pseudonyms come in.
+    forced: Mutex<Option<Instant>>,
+    every: Duration,
 }
+
+/// What a crash can lose of the map, and what forcing it to disk costs: one sync in this time.
+const FORCED_EVERY: Duration = Duration::from_secs(1);
 
 /// Pseudonyms kept in memory, some hundred bytes each; beyond it all are forgotten.
 const RECENT_MAX: usize = 20_000;
@@ -72,17 +79,28 @@ impl PseudonymMap {
         let write = db.begin_write().map_err(table)?;
         write.open_table(NAMES).map_err(table)?;
         write.commit().map_err(table)?;
-        Ok(Self { table: db, place: keys.derive("pseud-place", &[project]), seal: keys.derive("pseud-seal", &[project]), recent: Mutex::default() })
+        Ok(Self {
+            table: db,
+            place: keys.derive("pseud-place", &[project]),
+            seal: keys.derive("pseud-seal", &[project]),
+            recent: Mutex::default(),
+            forced: Mutex::default(),
+            every: FORCED_EVERY,
+        })
     }
 
     fn at(&self, pseudonym: &str) -> [u8; 32] {
         hmac(&self.place, pseudonym.as_bytes())
     }
 
-    /// Remembers pseudonyms with their type and id. Those that are known already cost one look-up; losing the last
-    /// ones in a crash only means that they cannot be opened until the record is seen again, so nothing waits for
-    /// the disk.
-    pub fn remember<'a>(&self, names: impl Iterator<Item = (&'a str, &'a str, &'a str)>) -> Result<(), KeyError> {
+    /// Remembers pseudonyms with their type and id. Those that are known already cost one look-up. Losing the last
+    /// ones in a crash only means that they cannot be opened until the record is seen again, so most of them do not
+    /// wait for the disk; but a commit without a sync stays in memory until one with a sync follows, so one comes every
+    /// second.
+    pub fn remember<'a>(
+        &self,
+        names: impl Iterator<Item = (&'a str, &'a str, &'a str)>,
+    ) -> Result<(), KeyError> {
         let read = self.table.begin_read().map_err(table)?;
         let known = read.open_table(NAMES).map_err(table)?;
         let mut new = Vec::new();
@@ -102,7 +120,12 @@ impl PseudonymMap {
             return Ok(());
         }
         let mut write = self.table.begin_write().map_err(table)?;
-        write.set_durability(Durability::None).map_err(|e| KeyError::Table(e.to_string()))?;
+        // Held up to the commit: whoever comes meanwhile waits for the writing transaction anyway.
+        let mut forced = self.forced.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let due = forced.is_none_or(|at| now.duration_since(at) >= self.every);
+        let durability = if due { Durability::Immediate } else { Durability::None };
+        write.set_durability(durability).map_err(|e| KeyError::Table(e.to_string()))?;
         {
             let mut names = write.open_table(NAMES).map_err(table)?;
             for (place, sealed) in &new {
@@ -110,6 +133,9 @@ impl PseudonymMap {
             }
         }
         write.commit().map_err(table)?;
+        if due {
+            *forced = Some(now);
+        }
         self.keep(seen);
         Ok(())
     }
@@ -173,5 +199,32 @@ mod tests {
         let bytes = std::fs::read(&path).unwrap();
         assert!(!bytes.windows(12).any(|w| w == b"recognisable"));
         assert!(!bytes.windows(26).any(|w| w == name.as_bytes()));
+    }
+
+    #[test]
+    fn a_crash_loses_no_pseudonym_but_those_of_the_last_moment() {
+        let dir = tempfile::tempdir().unwrap();
+        let ring = crate::Keyring::open(&dir.path().join("keys.redb"), Secret::new([1; 32])).unwrap();
+        let keys = ring.tenant("a").unwrap();
+        let path = dir.path().join("names.redb");
+        let mut map = PseudonymMap::open(&path, &keys, "p").unwrap();
+        let name = |id: &str| Pseudonymizer::new(&keys, "p").of("Patient", id);
+        let remember =
+            |map: &PseudonymMap, id: &str| map.remember([(&*name(id), "Patient", id)].into_iter()).unwrap();
+        // What lies on disk at this moment, as a process that was killed leaves it.
+        let after_a_crash = |id: &str| {
+            let copy = dir.path().join(format!("{id}.redb"));
+            std::fs::copy(&path, &copy).unwrap();
+            PseudonymMap::open(&copy, &keys, "p").unwrap().lookup(&name(id)).unwrap()
+        };
+        remember(&map, "first");
+        assert_eq!(after_a_crash("first"), Some(("Patient".into(), "first".into())));
+        map.every = Duration::MAX;
+        remember(&map, "second");
+        assert_eq!(after_a_crash("second"), None);
+        assert_eq!(map.lookup(&name("second")).unwrap(), Some(("Patient".into(), "second".into())));
+        map.every = Duration::ZERO;
+        remember(&map, "third");
+        assert!(after_a_crash("third").is_some() && after_a_crash("second").is_some());
     }
 }

@@ -120,6 +120,7 @@ fn caller(role: &str, number: usize, purpose: &str) -> Caller {
         subject: format!("{role}-{number}"),
         name: Some("Ada Stone".into()),
         roles: BTreeSet::from([role.to_owned()]),
+        held_roles: BTreeSet::from([role.to_owned()]),
         organization: Some("Organization/north".into()),
         departments: BTreeSet::from(["Location/ward-3".to_owned()]),
         title: Some("attending".into()),

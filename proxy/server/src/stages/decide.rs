@@ -188,6 +188,12 @@ impl Desk<'_> {
         }
     }
 
+    /// Whether records must come whole because verdicts depend on what stands in them: `_elements=text` would bring the
+    /// narrative of a diagnosis without the code that labels it (LV-23).
+    fn whole_records(&self, cleared: &Cleared) -> bool {
+        cleared.patient_only || !self.standing.uniform()
+    }
+
     /// The upstream's id for the one that the caller knows. Callers who are shown pseudonyms may send nothing else.
     fn id(&self, resource_type: &str, id: &str) -> Result<String, Refusal> {
         if !self.standing.ids_by_pseudonym() {
@@ -226,6 +232,7 @@ impl Desk<'_> {
     fn read(&self, resource_type: &str, id: &str, shape: &str) -> Result<Decided, Refusal> {
         let cleared = self.clear(Need::Read, Action::Read, resource_type)?;
         let id = self.id(resource_type, id)?;
+        let shape = if self.whole_records(&cleared) { "" } else { shape };
         let mark = if shape.is_empty() { "" } else { "?" };
         let path = format!("/{resource_type}/{id}{mark}{shape}");
         let expect = Expect::Record { resource_type: resource_type.to_owned(), id: Some(id.clone()), version: None };
@@ -301,6 +308,13 @@ impl Desk<'_> {
             return self.aggregate(search);
         }
         let cleared = self.clear(Need::Search, Action::Search, &resource_type)?;
+        if self.whole_records(&cleared) {
+            if page.is_some() && search.is_projected() {
+                // The policies have changed since the first page, and the upstream's cursor brings cut records.
+                return Err(Refusal::new("decide", StatusCode::GONE, "expired", "search again"));
+            }
+            search.without_projection();
+        }
         let query = search.to_query();
         let standing = &self.standing;
         if counts && (cleared.patient_only || !standing.uniform()) {
@@ -626,3 +640,6 @@ fn patient_criterion(resource_type: &str, parameter: &str, ids: &[String]) -> As
         reveals: Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -445,7 +445,7 @@ fn is_empty(response: &Response<Incoming>) -> bool {
 /// Marks the ETag of this caller's view: two views of one version are not the same bytes.
 fn etag_suffix(tenant: &Tenant, caller: &drape_view::Caller) -> String {
     let mut hash = Sha256::new();
-    hash.update(tenant.etag_secret);
+    hash.update(tenant.etag_secret.expose());
     hash.update(tenant.policy_digest.as_bytes());
     for part in [&caller.issuer, &caller.subject, &caller.purpose] {
         hash.update((part.len() as u64).to_be_bytes());
