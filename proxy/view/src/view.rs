@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::caller::Caller;
 use crate::facts::{Facts, RecordFacts};
 use crate::plan::{Judge, Plan, Reason, Verdict};
-use crate::profiler::Profiler;
+use crate::profiler::{Profiler, Shared};
 
 /// The view of one caller for one request.
 #[derive(Clone)]
@@ -49,15 +49,14 @@ impl View {
     /// One verdict for each record of the entry, in their order. When the record itself is withheld, so is everything
     /// in it; a contained record is never shown more of than its container.
     pub fn rule(&self, facts: &Facts) -> Vec<Verdict> {
-        let container = match facts.main() {
-            None => return Vec::new(),
-            Some(main) => self.one(facts, 0, main),
-        };
+        let Some(main) = facts.main() else { return Vec::new() };
+        let shared = self.profiler.shared(facts, &self.caller);
+        let container = self.one(facts, &shared, 0, main);
         let mut verdicts = Vec::with_capacity(facts.records.len());
         for (index, record) in facts.records.iter().enumerate().skip(1) {
             verdicts.push(match &container {
                 Verdict::Withhold(reason) => Verdict::Withhold(*reason),
-                Verdict::Keep(outer) => match self.one(facts, index, record) {
+                Verdict::Keep(outer) => match self.one(facts, &shared, index, record) {
                     Verdict::Keep(inner) => Verdict::Keep(Arc::new(inner.stricter(outer))),
                     withheld => withheld,
                 },
@@ -67,8 +66,8 @@ impl View {
         verdicts
     }
 
-    fn one(&self, facts: &Facts, index: usize, record: &RecordFacts) -> Verdict {
-        let profile = self.profiler.profile(facts, index, &self.caller);
+    fn one(&self, facts: &Facts, shared: &Shared, index: usize, record: &RecordFacts) -> Verdict {
+        let profile = self.profiler.profile_in(shared, facts, index, &self.caller);
         if self.patient_only {
             let main = facts.main();
             let context = self.caller.patient.as_deref();
