@@ -84,7 +84,7 @@ fn request(standing: &Arc<Standing>) {
 /// What `Observation?patient=…&code=…&date=…` reveals.
 fn search(standing: &Arc<Standing>) {
     for category in [Category::PatientLink, Category::FindingCode, Category::EventDate] {
-        black_box(standing.search_by(category));
+        black_box(standing.search_by(category, "Observation"));
     }
 }
 

@@ -292,7 +292,7 @@ impl Standing {
 
     /// Whether the caller may search by elements of the category: `searchBy` must permit it, and the caller must be
     /// shown them (or their pseudonyms, for links) whatever the record; else only among patients that are proved.
-    pub fn search_by(&self, category: Category) -> Criterion {
+    pub fn search_by(&self, category: Category, resource_type: &str) -> Criterion {
         if !self.of_category("searchBy", category).allowed {
             return Criterion::Refused;
         }
@@ -300,17 +300,19 @@ impl Standing {
             Some(Treatment::Show) => Criterion::Open,
             Some(Treatment::Pseudonymize) if category.is_link() => Criterion::ByPseudonym,
             _ if self.pseudonyms_only(category) => Criterion::ByPseudonym,
-            _ if self.frames_alone(category) && self.shown_wherever_received(category) => Criterion::Open,
+            _ if self.frames_alone(category, resource_type) => Criterion::Open,
             _ => Criterion::Narrowed,
         }
     }
 
     /// Whether the category says how records hang together and what they cost, nothing clinical and nothing that
     /// identifies by itself, and access rests on no relation to the patient: there is nobody to narrow a search to.
-    fn frames_alone(&self, category: Category) -> bool {
+    fn frames_alone(&self, category: Category, resource_type: &str) -> bool {
         let frame = category.is_link() || matches!(category, Category::Structure | Category::Financial | Category::Staff);
-        let by_relation = self.permits("receive", None).any(|p| self.decider.set.policies[p].reads.patient);
-        frame && !by_relation
+        let Some(asker) = Asker::new(self, resource_type).filter(|_| frame) else { return false };
+        let by_relation = !self.permits("receive", None).any(|p| asker.always(p, "receive", &asker.kind))
+            && self.permits("receive", None).any(|p| self.decider.set.policies[p].reads.patient);
+        !by_relation && self.shown_wherever_received(category, &asker)
     }
 
     fn permits(&self, action: &str, category: Option<Category>) -> impl Iterator<Item = usize> {
@@ -321,29 +323,21 @@ impl Standing {
     /// Whether the category is shown in every record that is received at all, told from the policies alone: each
     /// permit to receive is one to show too, under the same condition, and each forbid to show forbids to receive.
     /// A search by it then tells nothing of a record that the record itself does not.
-    fn shown_wherever_received(&self, category: Category) -> bool {
+    fn shown_wherever_received(&self, category: Category, asker: &Asker<'_>) -> bool {
         let reads = |place: usize| self.decider.set.policies[place].reads;
         // The same condition holds for both questions only if it does not ask which of them it is.
         let blind = |place: usize| !reads(place).resource && !reads(place).action;
-        let (Ok(kind), Ok(this)) = (uid("ResourceType", "Patient"), uid("Category", category.name())) else { return false };
-        let Ok(context) = entities::record_context(&self.caller, &any_profile()) else { return false };
-        // For a policy that reads no record: whether it holds here, which any record tells.
-        let fires = |place: usize, action: &str, resource: &EntityUid| {
-            let ruling = self.ask(&[place], action, resource.clone(), context.clone(), None);
-            ruling.erred || !ruling.policies.is_empty()
-        };
+        let Ok(this) = uid("Category", category.name()) else { return false };
         let (show, receive) = (self.places("show", Some(category)), self.places("receive", None));
-        let always = self.permits("show", Some(category)).any(|p| !reads(p).record && fires(p, "show", &this));
+        let always = self.permits("show", Some(category)).any(|p| asker.always(p, "show", &this));
         let permitted = always
-            || self.permits("receive", None).all(|p| {
-                let idle = !reads(p).record && !reads(p).resource && !fires(p, "receive", &kind);
-                idle || show.contains(&p) && blind(p)
-            });
+            || self.permits("receive", None).all(|p| asker.never(p, "receive", &asker.kind) || show.contains(&p) && blind(p));
         let forbid = |p: &&usize| self.decider.set.policies[**p].policy.effect() == cedar_policy::Effect::Forbid;
         permitted
-            && show.iter().filter(forbid).all(|p| {
-                if reads(*p).record { receive.contains(p) && blind(*p) } else { !fires(*p, "show", &this) }
-            })
+            && show
+                .iter()
+                .filter(forbid)
+                .all(|p| asker.never(*p, "show", &this) || receive.contains(p) && blind(*p))
     }
 
     /// Whether this caller knows records by pseudonym only: raw ids are then never taken.
@@ -458,6 +452,38 @@ impl Standing {
 
     pub(crate) fn entities(&self) -> &Entities {
         &self.footing.entities
+    }
+}
+
+/// Asks single policies about records of one type of which nothing else is known.
+struct Asker<'a> {
+    standing: &'a Standing,
+    context: Context,
+    kind: EntityUid,
+}
+
+impl<'a> Asker<'a> {
+    fn new(standing: &'a Standing, resource_type: &str) -> Option<Self> {
+        let profile = Profile { resource_type: resource_type.to_owned(), ..any_profile() };
+        let context = entities::record_context(&standing.caller, &profile).ok()?;
+        Some(Self { standing, context, kind: uid("ResourceType", resource_type).ok()? })
+    }
+
+    /// Whether the policy holds, where that does not depend on more of the record than its type. An error holds.
+    fn holds(&self, place: usize, action: &str, resource: &EntityUid) -> Option<bool> {
+        if self.standing.decider.set.policies[place].reads.attributes != Attributes::default() {
+            return None;
+        }
+        let ruling = self.standing.ask(&[place], action, resource.clone(), self.context.clone(), None);
+        Some(ruling.erred || !ruling.policies.is_empty())
+    }
+
+    fn always(&self, place: usize, action: &str, resource: &EntityUid) -> bool {
+        self.holds(place, action, resource) == Some(true)
+    }
+
+    fn never(&self, place: usize, action: &str, resource: &EntityUid) -> bool {
+        self.holds(place, action, resource) == Some(false)
     }
 }
 

@@ -243,7 +243,7 @@ fn counts_are_for_analysts_within_their_limit() {
 #[test]
 fn criteria_are_open_narrowed_by_pseudonym_or_refused() {
     let by = |roles: &[&str], purpose: &str, category| {
-        hospital().standing(&Arc::new(caller(roles, purpose))).unwrap().search_by(category)
+        hospital().standing(&Arc::new(caller(roles, purpose))).unwrap().search_by(category, "Observation")
     };
     assert_eq!(by(&["records-officer"], "HOPERAT", Category::Identifier), Criterion::Open);
     assert_eq!(by(&["clinician"], "TREAT", Category::Identifier), Criterion::Narrowed);
@@ -258,6 +258,10 @@ fn criteria_are_open_narrowed_by_pseudonym_or_refused() {
     assert_eq!(by(&["billing"], "TREAT", Category::PatientLink), Criterion::Open, "nothing is received then");
     assert_eq!(by(&["nurse"], "TREAT", Category::PatientLink), Criterion::Narrowed);
     assert_eq!(by(&["clinician"], "TREAT", Category::Structure), Criterion::Narrowed);
+    // The directory is about no patient, and the clinician is shown all of it.
+    let clinician = hospital().standing(&Arc::new(caller(&["clinician"], "TREAT"))).unwrap();
+    assert_eq!(clinician.search_by(Category::Staff, "Practitioner"), Criterion::Open);
+    assert_eq!(clinician.search_by(Category::Staff, "Encounter"), Criterion::Narrowed);
     let standing = hospital().standing(&Arc::new(caller(&["clinician"], "TREAT"))).unwrap();
     let profiler = Profiler::new(
         Arc::new(Labels::parse(drape_view::shipped::LABELS).unwrap()),
@@ -276,7 +280,7 @@ fn a_category_that_a_received_record_may_hide_is_no_open_criterion() {
                {rules}"#
         );
         let decider = Arc::new(Decider::new(Arc::new(PolicySet::read(&[("a.cedar", &text)], &treatments(), &[]).unwrap())).unwrap());
-        decider.standing(&Arc::new(caller(&["x"], ""))).unwrap().search_by(Category::Financial)
+        decider.standing(&Arc::new(caller(&["x"], ""))).unwrap().search_by(Category::Financial, "Claim")
     };
     assert_eq!(by(""), Criterion::Open);
     // Received without the condition, shown only with it.

@@ -360,7 +360,7 @@ impl Desk<'_> {
             let mut by_pseudonym = false;
             for revealed in &criterion.reveals {
                 for category in self.categories(criterion, revealed).iter() {
-                    match self.standing.search_by(category) {
+                    match self.standing.search_by(category, &revealed.resource_type) {
                         Criterion::Open => {}
                         Criterion::ByPseudonym if !criterion.hops => by_pseudonym = true,
                         Criterion::Narrowed if !revealed.elsewhere => {
@@ -377,7 +377,7 @@ impl Desk<'_> {
         for key in &search.sort {
             for revealed in &key.reveals {
                 for category in self.tenant.catalogue.categories_at(&revealed.resource_type, revealed.path).iter() {
-                    match self.standing.search_by(category) {
+                    match self.standing.search_by(category, &revealed.resource_type) {
                         Criterion::Open => {}
                         Criterion::Narrowed => {
                             narrowed.insert(category);
@@ -464,7 +464,7 @@ impl Desk<'_> {
             }
             for revealed in &include.reveals {
                 for category in self.tenant.catalogue.category_at(&revealed.resource_type, revealed.path).iter() {
-                    if self.standing.search_by(category) == Criterion::Refused && category.is_link() {
+                    if self.standing.search_by(category, &revealed.resource_type) == Criterion::Refused && category.is_link() {
                         let shown = format!("{name}={}", include.value);
                         return Err(self.refused(&shown, category, Criterion::Refused, false));
                     }
