@@ -1,4 +1,5 @@
 //! What was acknowledged survives a crash at any point, and a disk that fails stops the log instead of fooling it.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
 mod common;
 
@@ -36,12 +37,15 @@ async fn assert_recovers(directory: &Path, acknowledged: &[(u64, String)]) {
     assert_eq!(report.checkpoint.unwrap().size, size + 4);
 }
 
+/// A durable step, and what had been acknowledged when it was reached.
+type Snapshot = (Step, Vec<(u64, String)>);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kill_at_any_durable_step_loses_nothing_that_was_acknowledged() {
     let folder = tempfile::tempdir().unwrap();
     let copies = tempfile::tempdir().unwrap();
     let acknowledged: Acknowledged = Arc::default();
-    let snapshots: Arc<Mutex<Vec<(Step, Vec<(u64, String)>)>>> = Arc::default();
+    let snapshots: Arc<Mutex<Vec<Snapshot>>> = Arc::default();
     Log::create(&options(folder.path())).unwrap();
     // 120 requests of two entries fill the first tile up to the last 16 entries.
     let log = reopen(folder.path());

@@ -1,4 +1,5 @@
 //! Claims become callers: roles by purpose, relations, scopes; unexpected shapes refuse the token.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
 use drape_caller::{ClaimNames, Need, ScopeRuling, TokenFault, caller, scopes};
 use drape_view::{Caller, Environment};

@@ -1,4 +1,5 @@
 //! A cast is found in somebody else's data too, or said to be impossible.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
 use drape_demo::{Cast, Persona, Population, derive::DeriveFault};
 use serde_json::{Value, json};

@@ -1,4 +1,5 @@
 //! The made-up hospital is the same each time, valid R4 as far as the definitions can tell, and holds what the tour needs.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -214,7 +214,8 @@ mod tests {
     fn a_charge_without_an_answer_is_answered_later_under_the_same_charge() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("l");
-        drop(Ledger::open(&path).unwrap().reserve("b", "me", id(1), 100, CAPS).unwrap());
+        let reserved = Ledger::open(&path).unwrap().reserve("b", "me", id(1), 100, CAPS).unwrap();
+        assert!(matches!(reserved, Reserve::Reserved(_)));
         let ledger = Ledger::open(&path).unwrap();
         assert_eq!(ledger.spent("b").unwrap().nano, 100);
         let Reserve::Reserved(r) = ledger.reserve("b", "me", id(1), 100, CAPS).unwrap() else { panic!() };

@@ -68,7 +68,7 @@ async fn line(
     match enter(tenant, judged).await {
         Err(refusal) => Answer::Refused(refusal),
         Ok((grant, mut entered)) => match forward(tenant, grant, &mut entered).await {
-            Ok(Upstream::Records(stream)) => protect(tenant, stream, entered).await,
+            Ok(Upstream::Records(stream)) => protect(tenant, *stream, entered).await,
             Ok(Upstream::Own(own)) => seal(entered, Outcome::own(own)).await,
             Err(refusal) => seal(entered, Outcome::refused(refusal, Default::default())).await,
         },

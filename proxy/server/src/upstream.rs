@@ -40,6 +40,7 @@ pub struct UpstreamRequest {
 }
 
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is one a tenant")]
 enum Credential {
     None,
     CallerToken,

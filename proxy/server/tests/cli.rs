@@ -1,4 +1,5 @@
 //! Each verb of the command line as a new user meets it, with wrong input too.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
 use std::path::Path;
 use std::process::Command;

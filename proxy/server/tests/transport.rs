@@ -1,4 +1,5 @@
 //! TLS on both legs, HTTP/1.1 and HTTP/2, and a stop that loses nothing.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
 mod common;
 

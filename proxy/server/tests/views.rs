@@ -1,4 +1,5 @@
 //! What callers see and do not see, over HTTP against the embedded store.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
 mod common;
 

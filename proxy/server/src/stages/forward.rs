@@ -27,7 +27,7 @@ use crate::upstream::{UpstreamRequest, error_status, is_fhir_json};
 /// What came of the grant.
 pub enum Upstream {
     /// Records, still to be judged.
-    Records(Stream),
+    Records(Box<Stream>),
     /// Drape's own words.
     Own(Own),
 }
@@ -39,7 +39,7 @@ pub async fn forward(tenant: &Arc<Tenant>, grant: Grant, entered: &mut Entered) 
     let desk = Arc::new(Desk { tenant: Arc::clone(tenant), view, shows_all: standing.shows_all(), token });
     match way {
         Way::Nothing { query } => Ok(Upstream::Own(desk.nothing(&query))),
-        Way::Records(records) => desk.records(records).await.map(Upstream::Records),
+        Way::Records(records) => desk.records(records).await.map(|stream| Upstream::Records(Box::new(stream))),
         Way::Write(write) => desk.write(write, &standing).await,
         Way::Aggregate(aggregate) => desk.aggregate(aggregate).await.map(Upstream::Own),
     }
@@ -223,7 +223,7 @@ impl Desk {
             return Ok(Upstream::Own(Own { status, headers, body: Bytes::new() }));
         }
         let expect = Expect::Record { resource_type: write.resource_type, id: write.id, version: None };
-        Ok(Upstream::Records(self.stream(response, expect, None, status, headers)))
+        Ok(Upstream::Records(Box::new(self.stream(response, expect, None, status, headers))))
     }
 
     fn may_change(&self, standing: &drape_policy::Standing, facts: &Facts, resource_type: &str) -> Result<(), Refusal> {
