@@ -306,14 +306,13 @@ fn with_a_full_disk_for_the_log_nothing_is_answered_and_nothing_asked_of_the_ups
     let disk = Disk::small(place.path());
     let bench = Bench::before(stub.url(), |settings| match &disk {
         Disk::Mounted(at) => settings.log = Some(at.join("log")),
-        // The key table and the ledger are of a fixed size and larger than that, but exist already: only what grows
-        // meets the limit, and that is the log.
-        Disk::Limited => settings.file_bytes_max = Some(64 << 10),
+        // More than the key table and the ledger need, which do not grow here.
+        Disk::Limited => settings.file_bytes_max = Some(2 << 20),
     });
     let asked = || stub.asked().iter().filter(|a| a.target.starts_with("/fhir/Patient")).count();
     let (mut answered, mut stopped) = (0, None);
-    // Each request enters about a kilobyte: the disk is full long before so many.
-    for _ in 0..3_000 {
+    // Each request enters more than a kilobyte: the disk is full long before so many.
+    for _ in 0..5_000 {
         let before = asked();
         let reply = bench.get("Patient/p0");
         if reply.status == 200 {
