@@ -41,7 +41,7 @@ fn refused(
     }
 }
 
-pub fn tokens(world: &World) -> Outcome {
+pub(crate) fn tokens(world: &World) -> Outcome {
     let mut faults = Faults::default();
     let url = world.url(&format!("Patient/{}", world.lead));
     let nothing: BTreeSet<String> = canaries(world, Persona::Attacker);
@@ -93,7 +93,7 @@ pub fn tokens(world: &World) -> Outcome {
     faults.outcome()
 }
 
-pub fn criteria(world: &World) -> Outcome {
+pub(crate) fn criteria(world: &World) -> Outcome {
     let mut faults = Faults::default();
     let patient = world.patient(&world.lead)?;
     let ssn = texts(patient, "identifier.*.value").join("|");
@@ -151,7 +151,7 @@ pub fn criteria(world: &World) -> Outcome {
     faults.outcome()
 }
 
-pub fn interactions(world: &World) -> Outcome {
+pub(crate) fn interactions(world: &World) -> Outcome {
     let mut faults = Faults::default();
     let lead = format!("Patient/{}", world.lead);
     let json = "application/fhir+json";
@@ -221,7 +221,7 @@ fn next_link(world: &World, persona: Persona, search: &str) -> Outcome<String> {
     next.ok_or_else(|| Fault(format!("{search} has no next page for {}", persona.word())))
 }
 
-pub fn paging(world: &World) -> Outcome {
+pub(crate) fn paging(world: &World) -> Outcome {
     let mut faults = Faults::default();
     let link = next_link(world, Persona::Doctor, "Observation?_count=10")?;
     let by = |persona: Persona, url: &str| Call::get(url).bearer(world.token(persona)).send();
@@ -256,7 +256,7 @@ pub fn paging(world: &World) -> Outcome {
     faults.outcome()
 }
 
-pub fn raw_ids(world: &World) -> Outcome {
+pub(crate) fn raw_ids(world: &World) -> Outcome {
     let mut faults = Faults::default();
     let persona = Persona::Researcher;
     for asked in [
@@ -289,7 +289,7 @@ fn shape(reply: &Reply) -> Outcome<(u16, String, Vec<String>)> {
     Ok((reply.status, text, names))
 }
 
-pub fn withheld_is_unknown(world: &World) -> Outcome {
+pub(crate) fn withheld_is_unknown(world: &World) -> Outcome {
     let mut faults = Faults::default();
     for (persona, withheld) in [
         (Persona::Doctor, "Condition/conf-substance".to_owned()),

@@ -7,7 +7,7 @@ use drape_demo::Persona;
 
 use crate::world::World;
 
-pub fn search(world: &World) -> Outcome {
+pub(crate) fn search(world: &World) -> Outcome {
     let mut faults = Faults::default();
     let patient = format!("Patient/{}", world.lead);
     // By whatever step before, or by none, the doctor has seen this patient now.
@@ -34,7 +34,7 @@ pub fn search(world: &World) -> Outcome {
     faults.outcome()
 }
 
-pub fn events(world: &World) -> Outcome {
+pub(crate) fn events(world: &World) -> Outcome {
     let mut faults = Faults::default();
     world.get(Persona::Doctor, &format!("Patient/{}", world.lead))?.expect(200)?;
     world.get(Persona::Attacker, &format!("Patient/{}", world.lead))?;

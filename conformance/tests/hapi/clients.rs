@@ -35,11 +35,11 @@ fn script(world: &World, program: PathBuf, script: &str) -> Outcome {
     Ok(())
 }
 
-pub fn fhirpy(world: &World) -> Outcome {
+pub(crate) fn fhirpy(world: &World) -> Outcome {
     let python = setting("DRAPE_PYTHON").map_or_else(|| root().join("target/venv/bin/python"), PathBuf::from);
     script(world, existing(python, "`conformance/run` makes it")?, "fhirpy_work.py")
 }
 
-pub fn kit(world: &World) -> Outcome {
+pub(crate) fn kit(world: &World) -> Outcome {
     script(world, PathBuf::from("node"), "kit_work.mjs")
 }

@@ -19,7 +19,7 @@ fn ask(world: &World, question: &str) -> Outcome<Reply> {
     world.get(Persona::Analyst, question)
 }
 
-pub fn once(world: &World) -> Outcome {
+pub(crate) fn once(world: &World) -> Outcome {
     let mut faults = Faults::default();
     let before = spent(world)?;
     let question = "Patient?gender=male&_summary=count";
@@ -55,7 +55,7 @@ pub fn once(world: &World) -> Outcome {
     faults.outcome()
 }
 
-pub fn exhausted(world: &World) -> Outcome {
+pub(crate) fn exhausted(world: &World) -> Outcome {
     let mut faults = Faults::default();
     let question = |year: u32| format!("Patient?birthdate=ge{year}-01-01&_summary=count");
     // ε 0.5 at 0.1 a question: one was spent above, when all steps run.

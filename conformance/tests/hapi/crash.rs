@@ -31,7 +31,7 @@ struct Seen {
     dead: AtomicBool,
 }
 
-pub fn kill(world: &World) -> Outcome {
+pub(crate) fn kill(world: &World) -> Outcome {
     let mut faults = Faults::default();
     let mut settings = Settings::new(&world.hapi.base, "hapi", &world.provider.url, "RS256");
     settings.epsilon = ("6", "0.1");

@@ -10,7 +10,7 @@ use crate::world::World;
 
 const ALL_SEEING: Persona = Persona::RecordsOfficer;
 
-pub fn reads(world: &World) -> Outcome {
+pub(crate) fn reads(world: &World) -> Outcome {
     let mut faults = Faults::default();
     let mut compared = 0;
     for (kind, records) in &world.held {
@@ -92,7 +92,7 @@ fn next(reply: &Reply) -> Outcome<Option<String>> {
     Ok(None)
 }
 
-pub fn history(world: &World) -> Outcome {
+pub(crate) fn history(world: &World) -> Outcome {
     let mut faults = Faults::default();
     for path in [
         format!("Patient/{}/_history", world.lead),
@@ -107,7 +107,7 @@ pub fn history(world: &World) -> Outcome {
     faults.outcome()
 }
 
-pub fn searches(world: &World) -> Outcome {
+pub(crate) fn searches(world: &World) -> Outcome {
     let mut faults = Faults::default();
     let lead = &world.lead;
     let code = encode("http://loinc.org|8310-5");
@@ -160,7 +160,7 @@ fn whole_search(world: &World, search: &str) -> Outcome {
     Err(Fault(format!("{search}: pages without end")))
 }
 
-pub fn posted_search(world: &World) -> Outcome {
+pub(crate) fn posted_search(world: &World) -> Outcome {
     let form = format!("subject={}&_count=30", encode(&format!("Patient/{}", world.lead)));
     let media = "application/x-www-form-urlencoded";
     let ours = Call::post(world.url("Observation/_search"), media, form.clone())

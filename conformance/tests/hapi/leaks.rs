@@ -35,7 +35,7 @@ fn direct(patient: &Value) -> Vec<String> {
 }
 
 /// What must never reach this persona, as HAPI has it.
-pub fn canaries(world: &World, persona: Persona) -> BTreeSet<String> {
+pub(crate) fn canaries(world: &World, persona: Persona) -> BTreeSet<String> {
     let mut found: BTreeSet<String> = BTreeSet::new();
     let related = &world.related[&persona];
     let all = || world.held.values().flatten();
@@ -96,7 +96,7 @@ pub fn canaries(world: &World, persona: Persona) -> BTreeSet<String> {
 }
 
 /// Notes each canary that an answer holds. What the caller sent himself and gets back in a link tells him nothing.
-pub fn look(
+pub(crate) fn look(
     faults: &mut Faults,
     world: &World,
     persona: Persona,
@@ -167,7 +167,7 @@ fn next(reply: &Reply) -> Option<String> {
     })
 }
 
-pub fn searches(world: &World) -> Outcome {
+pub(crate) fn searches(world: &World) -> Outcome {
     let mut faults = Faults::default();
     let asked = asked_for(world);
     for persona in OTHERS {
@@ -209,7 +209,7 @@ pub fn searches(world: &World) -> Outcome {
     faults.outcome()
 }
 
-pub fn reads(world: &World) -> Outcome {
+pub(crate) fn reads(world: &World) -> Outcome {
     let mut faults = Faults::default();
     let form = "application/x-www-form-urlencoded";
     for persona in OTHERS {

@@ -52,7 +52,7 @@ fn status(world: &World, persona: Persona, path: &str, status: u16) -> Outcome {
     Err(Fault(format!("{} gets {} for {path}, not {status}: {}", persona.word(), reply.status, reply.text())))
 }
 
-pub fn of_a_patient(world: &World) -> Outcome {
+pub(crate) fn of_a_patient(world: &World) -> Outcome {
     let mut faults = Faults::default();
     let path = format!("Patient/{}", world.lead);
     let patient = world.patient(&world.lead)?;
@@ -98,7 +98,7 @@ pub fn of_a_patient(world: &World) -> Outcome {
     faults.outcome()
 }
 
-pub fn of_an_observation(world: &World) -> Outcome {
+pub(crate) fn of_an_observation(world: &World) -> Outcome {
     let mut faults = Faults::default();
     let path = "Observation/conf-observation-lead";
     faults.note(same_bytes(world, Persona::Doctor, path));
@@ -124,7 +124,7 @@ pub fn of_an_observation(world: &World) -> Outcome {
     faults.outcome()
 }
 
-pub fn of_sensitive_records(world: &World) -> Outcome {
+pub(crate) fn of_sensitive_records(world: &World) -> Outcome {
     let mut faults = Faults::default();
     let substance = "Condition/conf-substance";
     for persona in [Persona::Doctor, Persona::Nurse, Persona::Billing, Persona::Researcher, Persona::Guardian]
@@ -148,7 +148,7 @@ pub fn of_sensitive_records(world: &World) -> Outcome {
     faults.outcome()
 }
 
-pub fn of_a_researcher(world: &World) -> Outcome {
+pub(crate) fn of_a_researcher(world: &World) -> Outcome {
     let mut faults = Faults::default();
     let reply = world.get(Persona::Researcher, "Patient?_count=100")?.expect(200)?;
     let bundle = reply.json()?;

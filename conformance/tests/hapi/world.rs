@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
 /// Every type that is loaded.
-pub const TYPES: [&str; 17] = [
+pub(crate) const TYPES: [&str; 17] = [
     "Patient",
     "Observation",
     "Condition",
@@ -38,29 +38,29 @@ pub const TYPES: [&str; 17] = [
 ];
 
 /// A client whose tokens live one second.
-pub const BRIEF: &str = "brief";
+pub(crate) const BRIEF: &str = "brief";
 
-pub struct World {
-    pub hapi: Hapi,
-    pub provider: Provider,
-    pub drape: Drape,
+pub(crate) struct World {
+    pub(crate) hapi: Hapi,
+    pub(crate) provider: Provider,
+    pub(crate) drape: Drape,
     /// Signs what no honest issuer would; nobody trusts it.
-    pub hostile: Own,
+    pub(crate) hostile: Own,
     /// The patient whom doctor, nurse and patient have to do with.
-    pub lead: String,
+    pub(crate) lead: String,
     /// A patient with whom nobody of the cast has to do.
-    pub stranger: String,
+    pub(crate) stranger: String,
     /// What HAPI held when the suite began, by type.
-    pub held: BTreeMap<&'static str, Vec<Value>>,
+    pub(crate) held: BTreeMap<&'static str, Vec<Value>>,
     /// The patients each persona has to do with.
-    pub related: BTreeMap<Persona, BTreeSet<String>>,
-    pub doctor_name: String,
+    pub(crate) related: BTreeMap<Persona, BTreeSet<String>>,
+    pub(crate) doctor_name: String,
     tokens: BTreeMap<Persona, String>,
     source: String,
-    pub work: TempDir,
+    pub(crate) work: TempDir,
 }
 
-pub fn subject() -> PathBuf {
+pub(crate) fn subject() -> PathBuf {
     executable(env!("CARGO_BIN_EXE_drape-subject"))
 }
 
@@ -89,7 +89,7 @@ fn claims(cast: &Cast, persona: Persona) -> Outcome<Map<String, Value>> {
 }
 
 impl World {
-    pub fn build() -> Outcome<Self> {
+    pub(crate) fn build() -> Outcome<Self> {
         let work = tempfile::tempdir()?;
         let hapi = Hapi::start(work.path())?;
         let source = synthea::load(&hapi, work.path())?;
@@ -167,46 +167,46 @@ impl World {
         })
     }
 
-    pub fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         let count: usize = self.held.values().map(Vec::len).sum();
         format!("{count} records of {} types; {}", self.held.len(), self.source)
     }
 
-    pub fn token(&self, persona: Persona) -> &str {
+    pub(crate) fn token(&self, persona: Persona) -> &str {
         &self.tokens[&persona]
     }
 
     /// A token for another Drape than the suite's.
-    pub fn token_for(&self, persona: Persona, audience: &str) -> Outcome<String> {
+    pub(crate) fn token_for(&self, persona: Persona, audience: &str) -> Outcome<String> {
         self.provider.token(persona.word(), scope(persona), Some(audience))
     }
 
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("{}/{path}", self.drape.base)
     }
 
     /// GET through Drape.
-    pub fn get(&self, persona: Persona, path: &str) -> Outcome<Reply> {
+    pub(crate) fn get(&self, persona: Persona, path: &str) -> Outcome<Reply> {
         Call::get(self.url(path)).bearer(self.token(persona)).send()
     }
 
     /// What HAPI itself answers, its base URL put as Drape's.
-    pub fn direct(&self, path: &str) -> Outcome<Vec<u8>> {
+    pub(crate) fn direct(&self, path: &str) -> Outcome<Vec<u8>> {
         Ok(self.rewritten(&self.hapi.get(path)?.expect(200)?.body))
     }
 
-    pub fn rewritten(&self, body: &[u8]) -> Vec<u8> {
+    pub(crate) fn rewritten(&self, body: &[u8]) -> Vec<u8> {
         drape_conformance::bytes::replace(body, &self.hapi.base, &self.drape.base)
     }
 
-    pub fn patient(&self, id: &str) -> Outcome<&Value> {
+    pub(crate) fn patient(&self, id: &str) -> Outcome<&Value> {
         let found = self.held["Patient"].iter().find(|p| p["id"] == id);
         found.ok_or_else(|| Fault(format!("HAPI holds no Patient/{id}")))
     }
 }
 
 /// Strings at a place in a record; `*` stands for every item of a list.
-pub fn texts(record: &Value, path: &str) -> Vec<String> {
+pub(crate) fn texts(record: &Value, path: &str) -> Vec<String> {
     let mut found = vec![record];
     for part in path.split('.') {
         found = if part == "*" {
@@ -219,7 +219,7 @@ pub fn texts(record: &Value, path: &str) -> Vec<String> {
 }
 
 /// The patient a record is about.
-pub fn about(record: &Value) -> Option<String> {
+pub(crate) fn about(record: &Value) -> Option<String> {
     if record["resourceType"] == "Patient" {
         return record["id"].as_str().map(str::to_owned);
     }

@@ -49,7 +49,7 @@ fn number_of_observations(world: &World) -> Outcome<u64> {
     count["total"].as_u64().ok_or_else(|| Fault(format!("no total: {count}")))
 }
 
-pub fn create(world: &World) -> Outcome {
+pub(crate) fn create(world: &World) -> Outcome {
     let mut faults = Faults::default();
     let (reply, id) = created(world, "72.50")?;
     let (answered, stored) =
@@ -63,7 +63,7 @@ pub fn create(world: &World) -> Outcome {
     faults.outcome()
 }
 
-pub fn update(world: &World) -> Outcome {
+pub(crate) fn update(world: &World) -> Outcome {
     let mut faults = Faults::default();
     let (_, id) = created(world, "73.0")?;
     let changed = observation(&world.lead, Some(&id), "74.10");
@@ -96,7 +96,7 @@ pub fn update(world: &World) -> Outcome {
     faults.outcome()
 }
 
-pub fn others(world: &World) -> Outcome {
+pub(crate) fn others(world: &World) -> Outcome {
     let mut faults = Faults::default();
     let before = number_of_observations(world)?;
     let body = observation(&world.lead, None, "66");
