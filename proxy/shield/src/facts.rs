@@ -90,9 +90,9 @@ impl Reader<'_> {
             Kind::Complex => {}
         }
         match edge.type_name {
-            "CodeableConcept" if edge.fact != Some(Fact::Security) => self.concept(i, place),
+            "CodeableConcept" if !matches!(edge.fact, Some(Fact::Security | Fact::Tag)) => self.concept(i, place),
             // A Coding within a CodeableConcept was read with it; others stand for themselves.
-            "Coding" if edge.fact != Some(Fact::Security) => {
+            "Coding" if !matches!(edge.fact, Some(Fact::Security | Fact::Tag)) => {
                 let found = self.coding(i);
                 self.note_concept(found.into_iter().collect(), place);
             }
@@ -142,6 +142,11 @@ impl Reader<'_> {
             Fact::Security => {
                 if let Some(coding) = self.coding(i) {
                     self.records[place].security.push(coding);
+                }
+            }
+            Fact::Tag => {
+                if let Some(coding) = self.coding(i) {
+                    self.records[place].tags.push(coding);
                 }
             }
             Fact::CategoryCode => {
