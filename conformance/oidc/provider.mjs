@@ -20,7 +20,7 @@ const provider = new Provider(issuer, {
     scope,
   })),
   scopes: scope.split(' '),
-  ttl: { ClientCredentials: 3600 },
+  ttl: { ClientCredentials: (_ctx, token) => token.resourceServer.accessTokenTTL },
   features: {
     devInteractions: { enabled: false },
     clientCredentials: { enabled: true },

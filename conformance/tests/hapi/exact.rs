@@ -1,12 +1,12 @@
 //! For one who is shown everything no byte is changed: read, version, history, search over all pages, includes.
 
-use drape_conformance::bytes::{difference, items, member, members};
+use drape_conformance::bytes::{difference, items, members};
 use drape_conformance::fault::Faults;
 use drape_conformance::http::{Call, Reply, encode};
 use drape_conformance::{Fault, Outcome};
 use drape_demo::Persona;
 
-use crate::world::World;
+use crate::world::{World, next_page};
 
 const ALL_SEEING: Persona = Persona::RecordsOfficer;
 
@@ -81,17 +81,6 @@ fn same_bundle(world: &World, what: &str, ours: &Reply, theirs: &Reply) -> Outco
     Ok(entries)
 }
 
-fn next(reply: &Reply) -> Outcome<Option<String>> {
-    let Some(links) = member(&reply.body, "link")? else { return Ok(None) };
-    for link in items(links)? {
-        let link: serde_json::Value = serde_json::from_slice(link)?;
-        if link["relation"] == "next" {
-            return Ok(link["url"].as_str().map(str::to_owned));
-        }
-    }
-    Ok(None)
-}
-
 pub(crate) fn history(world: &World) -> Outcome {
     let mut faults = Faults::default();
     for path in [
@@ -148,7 +137,7 @@ fn whole_search(world: &World, search: &str) -> Outcome {
                 return Err(Fault(format!("{search}, page {page}: `{inner}` is shown")));
             }
         }
-        match (next(&ours)?, next(&theirs)?) {
+        match (next_page(&ours), next_page(&theirs)) {
             (None, None) => return Ok(()),
             (Some(a), Some(b)) => {
                 ours = Call::get(a).bearer(world.token(ALL_SEEING)).send()?.expect(200)?;

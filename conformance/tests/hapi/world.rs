@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use drape_conformance::bytes::{items, member};
 use drape_conformance::drape::{Drape, Settings, executable};
 use drape_conformance::hapi::Hapi;
 use drape_conformance::http::{Call, Reply};
@@ -190,6 +191,17 @@ impl World {
         Call::get(self.url(path)).bearer(self.token(persona)).send()
     }
 
+    /// All pages of a search, as text.
+    pub(crate) fn over_pages(&self, persona: Persona, search: &str) -> Outcome<String> {
+        let mut reply = self.get(persona, search)?.expect(200)?;
+        let mut text = reply.text();
+        while let Some(url) = next_page(&reply) {
+            reply = Call::get(url).bearer(self.token(persona)).send()?.expect(200)?;
+            text.push_str(&reply.text());
+        }
+        Ok(text)
+    }
+
     /// What HAPI itself answers, its base URL put as Drape's.
     pub(crate) fn direct(&self, path: &str) -> Outcome<Vec<u8>> {
         Ok(self.rewritten(&self.hapi.get(path)?.expect(200)?.body))
@@ -216,6 +228,15 @@ pub(crate) fn texts(record: &Value, path: &str) -> Vec<String> {
         };
     }
     found.into_iter().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+/// The next page of a Bundle, where there is one.
+pub(crate) fn next_page(reply: &Reply) -> Option<String> {
+    let links = member(&reply.body, "link").ok()??;
+    items(links).ok()?.iter().find_map(|link| {
+        let link: Value = serde_json::from_slice(link).ok()?;
+        (link["relation"] == "next").then(|| link["url"].as_str().map(str::to_owned)).flatten()
+    })
 }
 
 /// The patient a record is about.
