@@ -188,6 +188,8 @@ pub struct Closing {
     pub patients: Vec<String>,
     /// Records named since the last segment: `Type/id` or `Type/id/version`.
     pub records: Vec<String>,
+    /// Ids of the policies that determined what of these records was seen, besides those that permitted the request.
+    pub policies: Vec<String>,
     /// What was done to which categories.
     pub treatments: Vec<Treated>,
 }
@@ -195,8 +197,8 @@ pub struct Closing {
 impl Closing {
     /// An outcome that names nobody.
     pub fn new(outcome: OutcomeCode, status: Option<u16>, reason: Option<String>) -> Self {
-        let (patients, records, treatments) = Default::default();
-        Self { outcome, status, reason, patients, records, treatments }
+        let (patients, records, policies, treatments) = Default::default();
+        Self { outcome, status, reason, patients, records, policies, treatments }
     }
 }
 
@@ -447,10 +449,11 @@ impl Slot {
         &self,
         patients: Vec<String>,
         records: Vec<String>,
+        policies: Vec<String>,
         treatments: Vec<Treated>,
     ) -> Result<u64, LogError> {
-        let closing =
-            Closing { patients, records, treatments, ..Closing::new(OutcomeCode::Success, None, None) };
+        let success = Closing::new(OutcomeCode::Success, None, None);
+        let closing = Closing { patients, records, policies, treatments, ..success };
         let (job, ack) = self.shared.seal(&self.event(Class::Segment, closing))?;
         self.shared.queue.push(job)?;
         queue::wait(ack).await
@@ -466,11 +469,14 @@ impl Slot {
     }
 
     fn event(&self, class: Class, closing: Closing) -> Event {
+        let mut policies = self.base.policies.clone();
+        policies.extend(closing.policies.into_iter().filter(|p| !self.base.policies.contains(p)));
         Event {
             class,
             time_ms: (self.shared.clock)(),
             patients: closing.patients,
             records: closing.records,
+            policies,
             treatments: closing.treatments,
             status: closing.status,
             outcome: Some(closing.outcome),

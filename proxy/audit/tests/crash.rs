@@ -206,7 +206,7 @@ async fn a_full_disk_or_a_failed_sync_stops_the_log_and_nothing_is_acknowledged(
         // Space has come back, but the log does not trust that descriptor again.
         armed.store(0, Ordering::SeqCst);
         assert!(log.enter(intent("req-late", "p-1")).await.is_err());
-        assert!(slot.segment(vec![], vec![], vec![]).await.is_err());
+        assert!(slot.segment(vec![], vec![], vec![], vec![]).await.is_err());
         assert!(slot.outcome(closing("p-1")).await.is_err());
         assert_eq!(failures.load(Ordering::SeqCst), 1, "the sync was tried again");
         drop(log);

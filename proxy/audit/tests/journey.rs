@@ -29,7 +29,7 @@ async fn who_saw_this_patient_is_answered_with_why_and_under_which_policy() {
     search.interaction = Some("search-type".into());
     let slot = log.enter(search).await.unwrap();
     let redacted = Treated { category: "note".into(), treatment: "redact".into(), count: 4 };
-    slot.segment(vec!["p-1".into(), "p-77".into()], vec!["Patient/p-77/2".into()], vec![redacted.clone()])
+    slot.segment(vec!["p-1".into(), "p-77".into()], vec!["Patient/p-77/2".into()], vec!["show-all".into()], vec![redacted.clone()])
         .await
         .unwrap();
     slot.outcome(Closing::new(OutcomeCode::Success, Some(200), None)).await.unwrap();
@@ -40,7 +40,7 @@ async fn who_saw_this_patient_is_answered_with_why_and_under_which_policy() {
     assert_eq!(event.class, Class::Segment);
     assert_eq!(event.subject.as_ref().unwrap().name.as_deref(), Some("Dr. Ada Stone"));
     assert_eq!(event.purpose.as_deref(), Some("TREAT"));
-    assert_eq!(event.policies, ["clinician-treats"]);
+    assert_eq!(event.policies, ["clinician-treats", "show-all"]);
     assert_eq!(event.treatments, [redacted]);
     assert_eq!(event.records, ["Patient/p-77/2"]);
     // Three requests about p-1, two entries each, and the segment.
@@ -230,7 +230,7 @@ async fn an_event_that_is_too_large_is_refused_and_its_request_stays_accounted_f
     let log = Log::open(Options { event_bytes_max: 8_000, ..options(folder.path()) }).unwrap();
     let slot = log.enter(intent("req-1", "p-1")).await.unwrap();
     let many: Vec<String> = (0..500).map(|i| format!("patient-{i}")).collect();
-    assert!(matches!(slot.segment(many.clone(), vec![], vec![]).await, Err(LogError::TooLarge { .. })));
+    assert!(matches!(slot.segment(many.clone(), vec![], vec![], vec![]).await, Err(LogError::TooLarge { .. })));
     let closing = Closing { patients: many, ..closing("p-1") };
     assert!(matches!(slot.outcome(closing).await, Err(LogError::TooLarge { limit: 8_000, .. })));
     log.close();
@@ -299,7 +299,7 @@ async fn a_hundred_tasks_share_syncs_and_lose_nothing() {
             let request = format!("req-{i}");
             let slot = log.enter(intent(&request, "p-1")).await.unwrap();
             let first = slot.index();
-            let segment = slot.segment(vec!["p-2".into()], vec![], vec![]).await.unwrap();
+            let segment = slot.segment(vec!["p-2".into()], vec![], vec![], vec![]).await.unwrap();
             let last = slot.outcome(closing("p-1")).await.unwrap();
             assert!(first < segment && segment < last);
             (request, [first, segment, last])

@@ -70,7 +70,7 @@ async fn a_flipped_byte_anywhere_in_the_log_is_noticed() {
     let log = create(folder.path());
     fill(&log, 0..4).await;
     drop(log);
-    for path in files(folder.path()) {
+    for path in current_files(folder.path()) {
         let length = std::fs::metadata(&path).unwrap().len() as usize;
         for at in (0..length).step_by(7) {
             flip(&path, at);
@@ -101,7 +101,7 @@ async fn a_flipped_byte_in_the_event_store_names_the_event() {
 #[tokio::test]
 async fn a_truncated_file_of_any_kind_is_noticed() {
     let folder = log().await;
-    for path in files(folder.path()) {
+    for path in current_files(folder.path()) {
         let bytes = std::fs::read(&path).unwrap();
         for length in [0, 1, bytes.len() / 2, bytes.len() - 1] {
             std::fs::write(&path, &bytes[..length]).unwrap();
@@ -116,7 +116,7 @@ async fn a_truncated_file_of_any_kind_is_noticed() {
 #[tokio::test]
 async fn a_missing_file_of_any_kind_is_noticed() {
     let folder = log().await;
-    for path in files(folder.path()) {
+    for path in current_files(folder.path()) {
         let bytes = std::fs::read(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
         let report = check(folder.path());

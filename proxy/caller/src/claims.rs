@@ -45,7 +45,7 @@ pub fn caller(
     let held = read.words(&names.roles)?;
     let purpose = read.purpose(&names.purpose_of_use)?;
     let activated = purposes.iter().find(|(p, _)| *p == purpose).map(|(_, roles)| roles.as_slice()).unwrap_or_default();
-    let roles = held.into_iter().filter(|r| activated.contains(r)).collect();
+    let roles = held.iter().filter(|r| activated.contains(r)).cloned().collect();
     let client = match read.text(&names.client)? {
         Some(client) => Some(client),
         None => read.text("azp")?,
@@ -55,6 +55,7 @@ pub fn caller(
         subject,
         name: read.text(&names.name)?,
         roles,
+        held_roles: held,
         organization: read.text(&names.organization)?,
         departments: read.words(&names.departments)?,
         title: read.text(&names.title)?,

@@ -127,6 +127,11 @@ impl Decider {
         make().map_err(|e| e.to_string())
     }
 
+    /// How many policies are in force.
+    pub fn policies(&self) -> usize {
+        self.set.policies.len()
+    }
+
     pub(crate) fn slice(&self, places: &[usize]) -> Arc<CedarSet> {
         let mut slices = self.slices.lock();
         if let Some(found) = slices.get(places) {
@@ -230,8 +235,50 @@ impl Standing {
             Some(Treatment::Show) => Criterion::Open,
             Some(Treatment::Pseudonymize) if category.is_link() => Criterion::ByPseudonym,
             _ if self.pseudonyms_only(category) => Criterion::ByPseudonym,
+            _ if self.frames_alone(category) && self.shown_wherever_received(category) => Criterion::Open,
             _ => Criterion::Narrowed,
         }
+    }
+
+    /// Whether the category says how records hang together and what they cost, nothing clinical and nothing that
+    /// identifies by itself, and access rests on no relation to the patient: there is nobody to narrow a search to.
+    fn frames_alone(&self, category: Category) -> bool {
+        let frame = category.is_link() || matches!(category, Category::Structure | Category::Financial | Category::Staff);
+        let by_relation = self.permits("receive", None).any(|p| self.decider.set.policies[p].reads.patient);
+        frame && !by_relation
+    }
+
+    fn permits(&self, action: &str, category: Option<Category>) -> impl Iterator<Item = usize> {
+        let permit = |p: &usize| self.decider.set.policies[*p].policy.effect() == cedar_policy::Effect::Permit;
+        self.places(action, category).into_iter().filter(permit)
+    }
+
+    /// Whether the category is shown in every record that is received at all, told from the policies alone: each
+    /// permit to receive is one to show too, under the same condition, and each forbid to show forbids to receive.
+    /// A search by it then tells nothing of a record that the record itself does not.
+    fn shown_wherever_received(&self, category: Category) -> bool {
+        let reads = |place: usize| self.decider.set.policies[place].reads;
+        // The same condition holds for both questions only if it does not ask which of them it is.
+        let blind = |place: usize| !reads(place).resource && !reads(place).action;
+        let (Ok(kind), Ok(this)) = (uid("ResourceType", "Patient"), uid("Category", category.name())) else { return false };
+        let Ok(context) = entities::record_context(&self.caller, &any_profile()) else { return false };
+        // For a policy that reads no record: whether it holds here, which any record tells.
+        let fires = |place: usize, action: &str, resource: &EntityUid| {
+            let ruling = self.ask(&[place], action, resource.clone(), context.clone(), None);
+            ruling.erred || !ruling.policies.is_empty()
+        };
+        let (show, receive) = (self.places("show", Some(category)), self.places("receive", None));
+        let always = self.permits("show", Some(category)).any(|p| !reads(p).record && fires(p, "show", &this));
+        let permitted = always
+            || self.permits("receive", None).all(|p| {
+                let idle = !reads(p).record && !reads(p).resource && !fires(p, "receive", &kind);
+                idle || show.contains(&p) && blind(p)
+            });
+        let forbid = |p: &&usize| self.decider.set.policies[**p].policy.effect() == cedar_policy::Effect::Forbid;
+        permitted
+            && show.iter().filter(forbid).all(|p| {
+                if reads(*p).record { receive.contains(p) && blind(*p) } else { !fires(*p, "show", &this) }
+            })
     }
 
     /// Whether this caller knows records by pseudonym only: raw ids are then never taken.

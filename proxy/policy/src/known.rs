@@ -5,7 +5,10 @@ use serde_json::Value;
 /// What a policy's conditions mention.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Reads {
+    /// `context.record`, `context.patient` or all of the context: the answer depends on which record it is.
     pub(crate) record: bool,
+    /// `context.patient`, or all of the context: access rests on whom the record is about.
+    pub(crate) patient: bool,
     pub(crate) resource: bool,
     pub(crate) action: bool,
     /// `hour`, `minuteOfDay`, `weekday` or `network`: what changes between requests of one caller.
@@ -28,6 +31,7 @@ fn walk(value: &Value, found: &mut Reads) {
                 let (left, attr) = (&access["left"], access["attr"].as_str().unwrap_or_default());
                 if is_var(left, "context") {
                     found.record |= attr != "env";
+                    found.patient |= attr == "patient";
                     // `context.env` alone, without the attribute that is read, could be compared whole.
                     found.moment |= attr == "env";
                     return;
@@ -40,6 +44,7 @@ fn walk(value: &Value, found: &mut Reads) {
             match map.get("Var").and_then(Value::as_str) {
                 Some("context") => {
                     found.record = true;
+                    found.patient = true;
                     found.moment = true;
                 }
                 Some("resource") => found.resource = true,
@@ -111,7 +116,8 @@ mod tests {
         let r = |t: &str| reads(&json(&format!("permit(principal, action, resource) when {{ {t} }};")));
         assert_eq!(r("context.env.purpose == \"TREAT\""), Reads::default());
         assert!(r("context.env.hour > 3").moment);
-        assert!(r("context.patient.known").record);
+        assert!(r("context.patient.known").record && r("context.patient.known").patient);
+        assert!(!r("context.record has ageDays").patient);
         assert!(r("!(1 < 2 && context.record has ageDays)").record);
         assert!(r("context has record").record);
         assert!(r("resource in Category::\"text\"").resource);

@@ -9,12 +9,24 @@ use tokio::sync::mpsc;
 
 /// What goes out. A stream that ends by an error makes hyper break the connection off (HTTP/1.1: no final chunk;
 /// HTTP/2: RST_STREAM), so that a cut answer never looks complete.
+pub struct OutBody {
+    source: Source,
+    /// Held until the last byte is out or the client is gone: a place among the requests under way.
+    rider: Option<Box<dyn Send>>,
+}
+
 #[derive(Debug)]
-pub enum OutBody {
+enum Source {
     /// Known whole.
     Whole(Option<Bytes>),
     /// Still coming; `None` on the channel without `End` before is a fault.
     Stream(mpsc::Receiver<Piece>, bool),
+}
+
+impl std::fmt::Debug for OutBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OutBody").field("riding", &self.rider.is_some()).finish_non_exhaustive()
+    }
 }
 
 /// One piece of a streamed answer.
@@ -34,7 +46,19 @@ pub struct Cut;
 impl OutBody {
     /// A body known whole.
     pub fn whole(bytes: impl Into<Bytes>) -> Self {
-        Self::Whole(Some(bytes.into()))
+        Self { source: Source::Whole(Some(bytes.into())), rider: None }
+    }
+
+    /// A body that is still coming.
+    pub fn stream(pieces: mpsc::Receiver<Piece>) -> Self {
+        Self { source: Source::Stream(pieces, false), rider: None }
+    }
+
+    /// Keeps `rider` alive as long as the body is.
+    #[must_use]
+    pub fn with(mut self, rider: impl Send + 'static) -> Self {
+        self.rider = Some(Box::new(rider));
+        self
     }
 }
 
@@ -43,10 +67,10 @@ impl Body for OutBody {
     type Error = Cut;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        match self.get_mut() {
-            Self::Whole(bytes) => Poll::Ready(bytes.take().filter(|b| !b.is_empty()).map(|b| Ok(Frame::data(b)))),
-            Self::Stream(_, true) => Poll::Ready(None),
-            Self::Stream(pieces, ended) => match pieces.poll_recv(cx) {
+        match &mut self.get_mut().source {
+            Source::Whole(bytes) => Poll::Ready(bytes.take().filter(|b| !b.is_empty()).map(|b| Ok(Frame::data(b)))),
+            Source::Stream(_, true) => Poll::Ready(None),
+            Source::Stream(pieces, ended) => match pieces.poll_recv(cx) {
                 Poll::Pending => Poll::Pending,
                 Poll::Ready(Some(Piece::Data(bytes))) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
                 Poll::Ready(Some(Piece::End)) => {
@@ -62,16 +86,16 @@ impl Body for OutBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Whole(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
-            Self::Stream(_, ended) => *ended,
+        match &self.source {
+            Source::Whole(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
+            Source::Stream(_, ended) => *ended,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
-            Self::Stream(..) => SizeHint::default(),
+        match &self.source {
+            Source::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
+            Source::Stream(..) => SizeHint::default(),
         }
     }
 }
@@ -86,16 +110,25 @@ mod tests {
         let (send, pieces) = mpsc::channel(2);
         send.send(Piece::Data(Bytes::from_static(b"{"))).await.unwrap();
         drop(send);
-        let mut body = OutBody::Stream(pieces, false);
+        let mut body = OutBody::stream(pieces);
         assert!(body.frame().await.unwrap().is_ok());
         assert!(body.frame().await.unwrap().is_err());
+    }
+
+    #[tokio::test]
+    async fn what_rides_on_a_body_is_let_go_with_it() {
+        let place = std::sync::Arc::new(());
+        let body = OutBody::whole("x").with(std::sync::Arc::clone(&place));
+        assert_eq!(std::sync::Arc::strong_count(&place), 2);
+        drop(body);
+        assert_eq!(std::sync::Arc::strong_count(&place), 1);
     }
 
     #[tokio::test]
     async fn a_stream_with_its_end_mark_ends_well() {
         let (send, pieces) = mpsc::channel(2);
         send.send(Piece::End).await.unwrap();
-        let mut body = OutBody::Stream(pieces, false);
+        let mut body = OutBody::stream(pieces);
         assert!(body.frame().await.is_none());
     }
 }

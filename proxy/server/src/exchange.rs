@@ -31,18 +31,22 @@ pub async fn exchange(parts: Arc<Parts>, request: Request<Incoming>, peer: Socke
     if let Some((status, headers)) = cors::preflight(&tenant.cors, &head.method, &head.headers) {
         return Answer::Own(Own { status, headers, body: Default::default() }).into_response(&id);
     }
-    let _in_flight = parts.metrics.begin();
-    let answer = match Arc::clone(&parts.room).try_acquire_owned() {
-        Err(_) => Answer::Refused(Refusal::unavailable("admit", "too many requests are under way", "concurrency")),
-        Ok(_room) => {
+    let timed = parts.metrics.begin();
+    let mut response = match Arc::clone(&parts.room).try_acquire_owned() {
+        Err(_) => {
+            let refusal = Refusal::unavailable("admit", "too many requests are under way", "concurrent_requests_max");
+            Answer::Refused(refusal).into_response(&id)
+        }
+        Ok(place) => {
             let limit = tenant.limits.request_timeout;
             let line = line(&tenant, &head, &path, body, peer, &id);
-            tokio::time::timeout(limit, line).await.unwrap_or_else(|_| {
+            let answer = tokio::time::timeout(limit, line).await.unwrap_or_else(|_| {
                 Answer::Refused(Refusal::unavailable("forward", "the request took too long", "request_timeout_ms"))
-            })
+            });
+            // A streaming answer is a request under way until its last byte.
+            answer.into_response(&id).map(|body| body.with((place, timed.in_flight())))
         }
     };
-    let mut response = answer.into_response(&id);
     cors::annotate(&tenant.cors, &head.headers, response.headers_mut());
     response
 }
@@ -63,7 +67,7 @@ async fn line(
     // Durable before anything goes upstream; a refusal is written down just as well.
     match enter(tenant, judged).await {
         Err(refusal) => Answer::Refused(refusal),
-        Ok((grant, entered)) => match forward(tenant, grant, &entered).await {
+        Ok((grant, mut entered)) => match forward(tenant, grant, &mut entered).await {
             Ok(Upstream::Records(stream)) => protect(tenant, stream, entered).await,
             Ok(Upstream::Own(own)) => seal(entered, Outcome::own(own)).await,
             Err(refusal) => seal(entered, Outcome::refused(refusal, Default::default())).await,

@@ -121,9 +121,9 @@ impl Metrics {
     }
 
     /// Times one request and counts it as in flight.
-    pub fn begin(&self) -> InFlight {
+    pub fn begin(&self) -> Timed {
         self.in_flight.inc();
-        InFlight { metrics: self.clone(), started: std::time::Instant::now() }
+        Timed { metrics: self.clone(), started: std::time::Instant::now() }
     }
 
     /// The text exposition format.
@@ -138,17 +138,37 @@ impl Metrics {
     }
 }
 
-/// One request being worked on.
+/// Times one request up to the headers of its answer.
+#[derive(Debug)]
+pub struct Timed {
+    metrics: Metrics,
+    started: std::time::Instant,
+}
+
+impl Timed {
+    /// Stops the clock; the request counts as in flight until what this gives is dropped.
+    pub fn in_flight(self) -> InFlight {
+        self.metrics.in_flight.inc();
+        InFlight { metrics: self.metrics.clone() }
+    }
+}
+
+impl Drop for Timed {
+    fn drop(&mut self) {
+        self.metrics.in_flight.dec();
+        self.metrics.duration.observe(self.started.elapsed().as_secs_f64());
+    }
+}
+
+/// One answer that is still going out.
 #[derive(Debug)]
 pub struct InFlight {
     metrics: Metrics,
-    started: std::time::Instant,
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.metrics.in_flight.dec();
-        self.metrics.duration.observe(self.started.elapsed().as_secs_f64());
     }
 }
 
@@ -160,7 +180,10 @@ mod tests {
     fn everything_counted_appears_in_the_exposition() {
         let metrics = Metrics::new().unwrap();
         metrics.request("read", Ending::Answered);
-        drop(metrics.begin());
+        let going = metrics.begin().in_flight();
+        assert_eq!(metrics.in_flight.get(), 1);
+        drop(going);
+        assert_eq!(metrics.in_flight.get(), 0);
         let text = String::from_utf8(metrics.render(7, true)).unwrap();
         assert!(text.contains("drape_requests_total{outcome=\"answered\",route=\"read\"} 1"), "{text}");
         assert!(text.contains("drape_audit_log_entries 7"));

@@ -53,7 +53,8 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running, StartError> 
     let address = front.address().map_err(StartError::new)?;
     let admin_address = back.address().map_err(StartError::new)?;
     for tenant in &parts.tenants {
-        let text = format!("started with policies {}", tenant.policy_digest);
+        // The digest itself stands in the entry's own field.
+        let text = format!("started; {} policies in force", tenant.decider.policies());
         parts.log.record(change(&parts, tenant, text)).await.map_err(|e| StartError::new(format!("the audit log: {e}")))?;
     }
     let (stop, stopped) = watch::channel(false);

@@ -13,6 +13,9 @@ pub struct Caller {
     pub name: Option<String>,
     /// Roles that the purpose of use activates; others the token holds are not acted in.
     pub roles: BTreeSet<String>,
+    /// Every role the token holds, acted in or not: what may be counted depends on what could be read under another
+    /// purpose. Policies never see it.
+    pub held_roles: BTreeSet<String>,
     /// The organization acted for.
     pub organization: Option<String>,
     /// Departments or wards.

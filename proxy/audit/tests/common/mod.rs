@@ -127,3 +127,20 @@ pub fn files(directory: &Path) -> Vec<PathBuf> {
     files.sort();
     files
 }
+
+/// The files that the checkpoint rests on: of a tile that was published at several widths only the widest counts, the
+/// narrower ones are left for readers of older checkpoints.
+pub fn current_files(directory: &Path) -> Vec<PathBuf> {
+    let all = files(directory);
+    let width = |path: &PathBuf| -> Option<(PathBuf, u32)> {
+        let folder = path.parent()?;
+        let partial = folder.extension().is_some_and(|e| e == "p");
+        partial.then(|| Some((folder.to_owned(), path.file_name()?.to_str()?.parse().ok()?)))?
+    };
+    let superseded = |path: &PathBuf| {
+        width(path).is_some_and(|(folder, own)| {
+            all.iter().filter_map(width).any(|(other, width)| other == folder && width > own)
+        })
+    };
+    all.iter().filter(|path| !superseded(path)).cloned().collect()
+}

@@ -210,7 +210,7 @@ impl Maker<'_> {
             Some(Part::Lead | Part::SubstanceUse | Part::Elder) => 0,
             Some(Part::Vip) => 1,
             // Enough patients for the doctor of the cast, few enough for a token that names them all.
-            None if age >= 18 && writer.random.chance(55) => 0,
+            None if age >= 18 && writer.random.chance(75) => 0,
             _ if age < 18 => 6 + writer.random.below(2),
             _ => 1 + writer.random.below(4),
         };

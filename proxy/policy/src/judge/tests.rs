@@ -27,6 +27,7 @@ fn caller(roles: &[&str], purpose: &str) -> Caller {
         subject: "s".into(),
         name: None,
         roles: roles.iter().map(|r| (*r).to_owned()).collect(),
+        held_roles: roles.iter().map(|r| (*r).to_owned()).collect(),
         organization: None,
         departments: BTreeSet::new(),
         title: None,
@@ -250,6 +251,13 @@ fn criteria_are_open_narrowed_by_pseudonym_or_refused() {
     assert_eq!(by(&["researcher"], "HRESCH", Category::BirthDate), Criterion::Refused);
     assert_eq!(by(&["researcher"], "HRESCH", Category::Identifier), Criterion::Refused);
     assert_eq!(by(&["billing"], "HPAYMT", Category::FindingValue), Criterion::Refused);
+    // Billing has no relation to anybody and is shown links, codes and money of all it receives.
+    assert_eq!(by(&["billing"], "HPAYMT", Category::PatientLink), Criterion::Open);
+    assert_eq!(by(&["billing"], "HPAYMT", Category::Financial), Criterion::Open);
+    assert_eq!(by(&["billing"], "HPAYMT", Category::Diagnosis), Criterion::Refused);
+    assert_eq!(by(&["billing"], "TREAT", Category::PatientLink), Criterion::Open, "nothing is received then");
+    assert_eq!(by(&["nurse"], "TREAT", Category::PatientLink), Criterion::Narrowed);
+    assert_eq!(by(&["clinician"], "TREAT", Category::Structure), Criterion::Narrowed);
     let standing = hospital().standing(&Arc::new(caller(&["clinician"], "TREAT"))).unwrap();
     let profiler = Profiler::new(
         Arc::new(Labels::parse(drape_view::shipped::LABELS).unwrap()),
@@ -257,6 +265,32 @@ fn criteria_are_open_narrowed_by_pseudonym_or_refused() {
     );
     let patients = standing.patients(&profiler, "Observation", &[Category::FindingCode]);
     assert_eq!(patients.into_iter().collect::<Vec<_>>(), ["p1"]);
+}
+
+#[test]
+fn a_category_that_a_received_record_may_hide_is_no_open_criterion() {
+    let by = |rules: &str| {
+        let text = format!(
+            r#"@id("s") permit(principal, action == Action::"searchBy", resource);
+               @id("r") permit(principal, action in [Action::"receive", Action::"show"], resource) when {{ context.record.classified }};
+               {rules}"#
+        );
+        let decider = Arc::new(Decider::new(Arc::new(PolicySet::read(&[("a.cedar", &text)], &treatments(), &[]).unwrap())).unwrap());
+        decider.standing(&Arc::new(caller(&["x"], ""))).unwrap().search_by(Category::Financial)
+    };
+    assert_eq!(by(""), Criterion::Open);
+    // Received without the condition, shown only with it.
+    assert_eq!(by(r#"@id("t") permit(principal, action == Action::"receive", resource);"#), Criterion::Narrowed);
+    // Received, but its money hidden by what the record says.
+    let hides = r#"@id("f") forbid(principal, action in Action::"release", resource in Category::"business") when { context.record.labels.contains("HIV") };"#;
+    assert_eq!(by(hides), Criterion::Narrowed);
+    // Withheld altogether is hidden from the search's answer too.
+    let withholds = r#"@id("f") forbid(principal, action in Action::"observe", resource) when { context.record.labels.contains("HIV") };"#;
+    assert_eq!(by(withholds), Criterion::Open);
+    // A relation to the patient is what a search can be narrowed to.
+    assert_eq!(by(r#"@id("t") permit(principal, action in [Action::"receive", Action::"show"], resource) when { context.patient.isCaller };"#), Criterion::Narrowed);
+    // Hidden whatever the record.
+    assert_eq!(by(r#"@id("f") forbid(principal, action in Action::"release", resource == Category::"financial");"#), Criterion::Narrowed);
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod check;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+pub(crate) use audit::line as entry_line;
 use clap::{Parser, Subcommand};
 
 use crate::clock::Clock;
@@ -59,6 +60,12 @@ impl Failure {
     /// 1: what was given cannot be used.
     pub(crate) fn new(text: impl std::fmt::Display) -> Self {
         Self { text: text.to_string(), code: 1 }
+    }
+
+    /// With another exit status.
+    pub(crate) fn code(mut self, code: u8) -> Self {
+        self.code = code;
+        self
     }
 }
 

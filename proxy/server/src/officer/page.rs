@@ -78,19 +78,19 @@ pub struct BudgetRow {
 
 /// The page's one style sheet; the answer's policy allows it by its hash and no other.
 pub(crate) const STYLE: &str = "
-:root{color-scheme:light dark;--ink:#1a2330;--dim:#56657a;--line:#d5dce6;--card:#fff;--ground:#f4f6f9;--good:#0b6b3a;--goodbg:#e3f4ea;--bad:#9b1c1c;--badbg:#fde8e8;--bar:#2f6fb5}
-@media(prefers-color-scheme:dark){:root{--ink:#e6ebf2;--dim:#9fb0c5;--line:#33415a;--card:#18202d;--ground:#0f151e;--good:#7ddba4;--goodbg:#123524;--bad:#ff9d9d;--badbg:#451a1a;--bar:#6aa9ee}}
+:root{color-scheme:light dark;--ink:#1a2330;--dim:#56657a;--line:#d5dce6;--card:#fff;--ground:#f4f6f9;--good:#0b6b3a;--goodbg:#e3f4ea;--bad:#9b1c1c;--badbg:#fde8e8;--bar:#2f6fb5;--button:#2a629f}
+@media(prefers-color-scheme:dark){:root{--ink:#e6ebf2;--dim:#9fb0c5;--line:#33415a;--card:#18202d;--ground:#0f151e;--good:#7ddba4;--goodbg:#123524;--bad:#ff9d9d;--badbg:#451a1a;--bar:#6aa9ee;--button:#2a629f}}
 *{box-sizing:border-box}body{margin:0;font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--ground)}
-header,main,footer{max-width:1180px;margin:0 auto;padding:1rem 1.25rem}header{display:flex;justify-content:space-between;align-items:baseline;gap:1rem;flex-wrap:wrap}
+header,main,footer{max-width:1320px;margin:0 auto;padding:1rem 1.25rem}header{display:flex;justify-content:space-between;align-items:baseline;gap:1rem;flex-wrap:wrap}
 h1{font-size:1.35rem;margin:0}h2{font-size:1.05rem;margin:0 0 .6rem}p{margin:.3rem 0}.dim{color:var(--dim)}
 section{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:1rem 1.1rem;margin-bottom:1rem}
 .banner{border-left:6px solid}.banner.good{border-left-color:var(--good);background:var(--goodbg)}.banner.bad{border-left-color:var(--bad);background:var(--badbg)}
 .pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(290px,1fr));gap:1rem}.scroll{overflow-x:auto}
 table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.35rem .6rem .35rem 0;border-bottom:1px solid var(--line);vertical-align:top}th{font-weight:600;color:var(--dim);font-size:.85rem}
-td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}tr.no td{color:var(--bad)}code{font-size:.85em;overflow-wrap:anywhere}
+td{overflow-wrap:anywhere}td.t{white-space:nowrap}td.w,th.w{min-width:9rem}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}tr.no td{color:var(--bad)}code{font-size:.85em;overflow-wrap:anywhere}
 .bar{display:block;width:100%;height:10px;border-radius:4px;background:var(--line)}.bar rect{fill:var(--bar)}
 label{display:block;margin-bottom:.3rem}input,textarea{font:inherit;padding:.4rem .5rem;border:1px solid var(--line);border-radius:6px;background:var(--ground);color:var(--ink);width:100%;max-width:42rem}
-button{font:inherit;padding:.4rem .9rem;border:0;border-radius:6px;background:var(--bar);color:#fff;margin-top:.5rem;cursor:pointer}
+button{font:inherit;padding:.4rem .9rem;border:0;border-radius:6px;background:var(--button);color:#fff;cursor:pointer}form.row{display:flex;flex-wrap:wrap;gap:.5rem;align-items:center;margin-bottom:.8rem}form.row label{width:100%;margin:0}form.row input{flex:1}textarea{display:block;margin-bottom:.6rem}:focus-visible{outline:2px solid var(--bar);outline-offset:2px}
 @media print{body{background:#fff}form{display:none}section{break-inside:avoid}}";
 
 /// Text that can stand in HTML, in quotes too.
@@ -246,7 +246,7 @@ fn rows(main: &mut String, page: &Page) {
     };
     let _ = write!(
         main,
-        "<section><h2>{title}</h2><form method=\"get\" action=\"/officer\"><label for=\"patient\">Who saw this patient? \
+        "<section><h2>{title}</h2><form class=\"row\" method=\"get\" action=\"/officer\"><label for=\"patient\">Who saw this patient? \
          (<code>Patient/id</code>)</label><input id=\"patient\" name=\"patient\" value=\"{}\" pattern=\"Patient/.+\">\
          <button type=\"submit\">Search</button></form>",
         escape(asked)
@@ -257,15 +257,15 @@ fn rows(main: &mut String, page: &Page) {
     }
     main.push_str(
         "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Log entries\"><table><thead><tr>\
-         <th class=\"n\">Entry</th><th>Time</th><th>Who</th><th>Acting as</th><th>Purpose</th><th>What</th>\
-         <th>Patients</th><th>Policies</th><th>Outcome</th></tr></thead><tbody>",
+         <th class=\"n\">Entry</th><th>Time</th><th>Who</th><th>Acting as</th><th>Purpose</th><th class=\"w\">What</th>\
+         <th>Patients</th><th class=\"w\">Policies</th><th class=\"w\">Outcome</th></tr></thead><tbody>",
     );
     for row in &page.rows {
         let class = if row.refused { " class=\"no\"" } else { "" };
         let _ = write!(
             main,
-            "<tr{class}><td class=\"n\">{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>\
-             <td>{}</td><td>{}</td></tr>",
+            "<tr{class}><td class=\"n\">{}</td><td class=\"t\">{}</td><td>{}</td><td>{}</td><td>{}</td><td class=\"w\">{}</td>\
+             <td>{}</td><td class=\"w\">{}</td><td class=\"w\">{}</td></tr>",
             row.index,
             escape(&row.time),
             escape(&row.who),

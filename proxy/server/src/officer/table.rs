@@ -86,8 +86,11 @@ impl Request<'_> {
         let event = self.entries.iter().find(|e| {
             e.class == Class::Refusal || e.class == Class::Outcome && e.outcome.is_some_and(|o| o != OutcomeCode::Success)
         })?;
-        // The text after the stage may name a parameter or a type, never a value.
-        Some(event.reason.clone().unwrap_or_else(|| "refused".into()).split(';').next().unwrap_or_default().to_owned())
+        // `stage: what (roles, purpose)`: what is counted alike is the middle. It may name a parameter or a type,
+        // never a value.
+        let reason = event.reason.as_deref().unwrap_or("refused");
+        let what = reason.split_once(": ").map_or(reason, |(_, what)| what);
+        Some(what.split(" (").next().unwrap_or(what).to_owned())
     }
 
     fn row(&self, zone: &TimeZone) -> Row {

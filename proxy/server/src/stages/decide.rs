@@ -297,7 +297,7 @@ impl Desk<'_> {
     fn search(&self, mut search: Search, page: Option<Page>) -> Result<Decided, Refusal> {
         let resource_type = search.resource_type.clone();
         let counts = search.summary == Some(Summary::Count) || search.count == Some(0);
-        if counts && page.is_none() && self.tenant.budget.is_some() && !self.standing.request(Action::Search, &resource_type).allowed {
+        if counts && page.is_none() && self.tenant.budget.is_some() && !self.reads_exactly()? {
             return self.aggregate(search);
         }
         let cleared = self.clear(Need::Search, Action::Search, &resource_type)?;
@@ -500,6 +500,33 @@ impl Desk<'_> {
                 Err(Refusal::forbidden("decide", public))
             }
         }
+    }
+
+    /// Whether the caller may look at patients or what is about them record by record, in any role that the token
+    /// holds, under any purpose that activates it. Who may gets no noisy answers about the same population: exact and
+    /// noisy answers side by side would take the noise off.
+    fn reads_exactly(&self) -> Result<bool, Refusal> {
+        let issuer = self.tenant.issuers.find(&self.caller.issuer);
+        let purposes = issuer.map(|i| i.config().purposes.as_slice()).unwrap_or_default();
+        for (purpose, activated) in purposes {
+            let mut caller = Caller::clone(self.caller);
+            caller.roles = caller.held_roles.iter().filter(|r| activated.contains(r)).cloned().collect();
+            caller.purpose.clone_from(purpose);
+            let standing = self
+                .tenant
+                .decider
+                .standing(&Arc::new(caller))
+                .map_err(|e| Refusal::unavailable("decide", "policy cannot be asked at this time", e))?;
+            let about_patients = drape_fhir::definitions::r4().resource_types().filter(|t| patient_parameter(t).is_some());
+            for resource_type in about_patients {
+                for action in [Action::Search, Action::Read, Action::History] {
+                    if standing.request(action, resource_type).allowed {
+                        return Ok(true);
+                    }
+                }
+            }
+        }
+        Ok(false)
     }
 
     /// A noisy count: for callers who may aggregate and may not search the same population.

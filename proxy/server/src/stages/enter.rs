@@ -117,17 +117,23 @@ fn describe(tenant: &Tenant, asked: &Asked, caller: Option<&Caller>) -> Event {
 }
 
 impl Entered {
+    /// Says how far the request has come, for the entry that is written if everything is dropped.
+    pub(super) fn at(&mut self, stage: &'static str) {
+        self.slot.at(stage);
+    }
+
     /// Names what leaves in the next window, durably, before it leaves.
     pub(super) async fn segment(&mut self, totals: &mut Totals) -> Result<(), drape_audit::LogError> {
-        let (patients, records) = totals.take_window();
-        self.slot.segment(patients, records, Vec::new()).await.map(drop)
+        let window = totals.take_window();
+        self.slot.segment(window.patients, window.records, window.policies, Vec::new()).await.map(drop)
     }
 
     /// The outcome, durable before the end of the stream.
     pub(super) async fn complete(self, status: StatusCode, mut totals: Totals) -> Result<(), drape_audit::LogError> {
         self.count(Ending::Answered, &totals);
         let mut closing = Closing::new(OutcomeCode::Success, Some(status.as_u16()), None);
-        (closing.patients, closing.records) = totals.take_window();
+        let window = totals.take_window();
+        (closing.patients, closing.records, closing.policies) = (window.patients, window.records, window.policies);
         totals.describe(&mut closing);
         self.slot.outcome(closing).await.map(drop)
     }

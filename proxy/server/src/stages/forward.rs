@@ -33,10 +33,10 @@ pub enum Upstream {
 }
 
 /// Sends the granted request. Without an entry it cannot be called, so nothing goes upstream that is not in the log.
-pub async fn forward(tenant: &Arc<Tenant>, grant: Grant, entered: &Entered) -> Result<Upstream, Refusal> {
-    let _durable: &Entered = entered;
+pub async fn forward(tenant: &Arc<Tenant>, grant: Grant, entered: &mut Entered) -> Result<Upstream, Refusal> {
+    entered.at("forward");
     let Grant { way, view, standing, token, .. } = grant;
-    let desk = Desk { tenant, view, shows_all: standing.shows_all(), token: &token };
+    let desk = Arc::new(Desk { tenant: Arc::clone(tenant), view, shows_all: standing.shows_all(), token });
     match way {
         Way::Nothing { query } => Ok(Upstream::Own(desk.nothing(&query))),
         Way::Records(records) => desk.records(records).await.map(Upstream::Records),
@@ -45,18 +45,19 @@ pub async fn forward(tenant: &Arc<Tenant>, grant: Grant, entered: &Entered) -> R
     }
 }
 
-struct Desk<'a> {
-    tenant: &'a Arc<Tenant>,
+/// What asks the upstream on behalf of one grant.
+pub(super) struct Desk {
+    tenant: Arc<Tenant>,
     view: drape_view::View,
     shows_all: bool,
-    token: &'a str,
+    token: zeroize::Zeroizing<String>,
 }
 
 const OUTCOME_BYTES_MAX: usize = 64 << 10;
 
-impl Desk<'_> {
+impl Desk {
     async fn send(&self, request: &UpstreamRequest) -> Result<Response<Incoming>, Refusal> {
-        self.tenant.upstream.send(request, self.token, self.tenant.limits.upstream_timeout).await.map_err(|e| {
+        self.tenant.upstream.send(request, &self.token, self.tenant.limits.upstream_timeout).await.map_err(|e| {
             let (kind, refusal) = match &e {
                 ClientError::TimedOut(_) => (
                     "timeout",
@@ -98,7 +99,9 @@ impl Desk<'_> {
         Err(refusal)
     }
 
-    async fn records(&self, records: Records) -> Result<Stream, Refusal> {
+    /// Sends a granted read or search. Called again only for the next page of the same search, where all of a page was
+    /// withheld.
+    pub(super) async fn records(self: &Arc<Self>, records: Records) -> Result<Stream, Refusal> {
         let response = self.send(&records.request).await?;
         let response = self.check(response).await?;
         if response.status() != StatusCode::OK {
@@ -108,15 +111,16 @@ impl Desk<'_> {
     }
 
     fn stream(
-        &self,
+        self: &Arc<Self>,
         response: Response<Incoming>,
         expect: Expect,
         records: Option<Records>,
         status: StatusCode,
         headers: HeaderMap,
     ) -> Stream {
-        let tenant = self.tenant;
+        let tenant = &self.tenant;
         let caller = self.view.caller();
+        let next = NextPage::default();
         let single = matches!(expect, Expect::Record { .. });
         let links = PageLinks {
             tenant: Arc::clone(tenant),
@@ -126,6 +130,7 @@ impl Desk<'_> {
             id: records.as_ref().and_then(|r| r.id.clone()),
             query: records.as_ref().map(|r| r.query.clone()).unwrap_or_default(),
             own_link: records.as_ref().map(|r| r.own_link.clone()).unwrap_or_default(),
+            next: next.clone(),
         };
         let shield = Shield::new(Setup {
             catalogue: Arc::clone(&tenant.catalogue),
@@ -162,6 +167,7 @@ impl Desk<'_> {
             shield: Box::new(shield),
             guard,
             deadline: Instant::now() + tenant.limits.request_timeout,
+            pages: records.map(|records| Pages { desk: Arc::clone(self), records, next }),
         }
     }
 
@@ -173,8 +179,8 @@ impl Desk<'_> {
 
     /// Create or update: everything of the new and the stored record must be shown to the caller, and every category
     /// be the caller's to change, until hidden parts can be merged back.
-    async fn write(&self, write: Write, standing: &drape_policy::Standing) -> Result<Upstream, Refusal> {
-        let tenant = self.tenant;
+    async fn write(self: &Arc<Self>, write: Write, standing: &drape_policy::Standing) -> Result<Upstream, Refusal> {
+        let tenant = &self.tenant;
         let bases = [tenant.public_base.as_str(), tenant.upstream.base_url()];
         let bad = |what: String| Refusal::new("forward", StatusCode::BAD_REQUEST, "structure", what);
         let facts = drape_shield::facts_of(&tenant.catalogue, &write.body, &write.resource_type, &bases, tenant.limits.json_depth_max)
@@ -246,7 +252,7 @@ impl Desk<'_> {
         write: &Write,
         id: &str,
     ) -> Result<String, Refusal> {
-        let tenant = self.tenant;
+        let tenant = &self.tenant;
         let get = UpstreamRequest { method: Method::GET, path_and_query: path.to_owned(), body: None, if_match: None };
         let response = self.check(self.send(&get).await?).await?;
         let etag = response.headers().get(header::ETAG).and_then(|v| v.to_str().ok()).map(str::to_owned);
@@ -278,8 +284,8 @@ impl Desk<'_> {
     /// goes away, so that a charge is not wasted for that alone.
     async fn aggregate(&self, aggregate: Aggregate) -> Result<Own, Refusal> {
         let work = Counting {
-            tenant: Arc::clone(self.tenant),
-            token: zeroize::Zeroizing::new(self.token.to_owned()),
+            tenant: Arc::clone(&self.tenant),
+            token: self.token.clone(),
             aggregate,
         };
         tokio::spawn(work.run())
@@ -478,6 +484,27 @@ struct PageLinks {
     id: Option<String>,
     query: String,
     own_link: String,
+    next: NextPage,
+}
+
+/// The upstream's own link to the next page, once it was seen.
+type NextPage = Arc<parking_lot::Mutex<Option<String>>>;
+
+/// The pages of one search that are still to come.
+pub(super) struct Pages {
+    desk: Arc<Desk>,
+    records: Records,
+    next: NextPage,
+}
+
+impl Pages {
+    /// The next page, if there is one.
+    pub(super) async fn follow(self) -> Option<Result<Stream, Refusal>> {
+        let link = self.next.lock().take()?;
+        let mut records = self.records;
+        records.request.path_and_query = link;
+        Some(self.desk.records(records).await)
+    }
 }
 
 impl Links for PageLinks {
@@ -489,8 +516,12 @@ impl Links for PageLinks {
             "first" | "last" if self.uniform => {}
             _ => return None,
         }
+        let upstream = relative(&self.tenant, url)?.to_owned();
+        if relation == "next" {
+            *self.next.lock() = Some(upstream.clone());
+        }
         let page = Page {
-            upstream: relative(&self.tenant, url)?.to_owned(),
+            upstream,
             resource_type: self.resource_type.clone(),
             id: self.id.clone(),
             query: self.query.clone(),

@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::enter::Entered;
+use super::forward::Pages;
 use super::seal::{Outcome, Totals, seal};
 use super::{Answer, Guard};
 use crate::body::{OutBody, Piece};
@@ -28,6 +29,8 @@ pub struct Stream {
     pub(super) shield: Box<Shield>,
     pub(super) guard: Guard,
     pub(super) deadline: Instant,
+    /// Of a search or history: the pages behind this one.
+    pub(super) pages: Option<Pages>,
 }
 
 /// Upstream data that was judged. Its fields are private and only [`protect`] makes one, so no upstream byte can
@@ -61,12 +64,16 @@ const WHOLE_BYTES_MAX: usize = 64 << 10;
 /// How much leaves between two log entries of a long answer.
 const WINDOW_BYTES: usize = 256 << 10;
 
+/// Pages withheld whole that are passed over in one request.
+const EMPTY_PAGES_MAX: u32 = 200;
+
 /// Held entries are accounted in steps of this size.
 const HELD_STEP: usize = 64 << 10;
 
 /// Judges and shields `stream`. The entry rides on it and is sealed with the last byte, an abort or a drop.
-pub async fn protect(tenant: &Arc<Tenant>, stream: Stream, entered: Entered) -> Answer {
-    let Stream { status, mut headers, body, shield, guard, deadline } = stream;
+pub async fn protect(tenant: &Arc<Tenant>, stream: Stream, mut entered: Entered) -> Answer {
+    entered.at("protect");
+    let Stream { status, mut headers, body, shield, guard, deadline, pages } = stream;
     let mut pump = Pump {
         tenant: Arc::clone(tenant),
         body,
@@ -79,12 +86,19 @@ pub async fn protect(tenant: &Arc<Tenant>, stream: Stream, entered: Entered) -> 
         received: 0,
         held: Vec::new(),
         totals: Totals::default(),
+        pages,
+        empty_pages: 0,
     };
     loop {
         match pump.turn().await {
             Ok(Turn::More) if pump.out.len() <= WHOLE_BYTES_MAX => {}
             Ok(Turn::More) => break,
             Ok(Turn::Done) => {
+                match pump.turn_empty_page().await {
+                    Ok(true) => continue,
+                    Ok(false) => {}
+                    Err(refusal) => return seal(entered, Outcome::refused(refusal, pump.totals)).await,
+                }
                 if let Some(refusal) = pump.nothing_to_show() {
                     return seal(entered, Outcome::refused(refusal, pump.totals)).await;
                 }
@@ -101,7 +115,7 @@ pub async fn protect(tenant: &Arc<Tenant>, stream: Stream, entered: Entered) -> 
     // A long answer: the headers go out now, and from here on a fault can only cut the body off.
     pump.guard.finish_headers(&mut headers, &pump.totals);
     let (send, receive) = mpsc::channel(1);
-    let shielded = Shielded { status, headers, body: OutBody::Stream(receive, false) };
+    let shielded = Shielded { status, headers, body: OutBody::stream(receive) };
     tokio::spawn(pump.run(entered, send));
     Answer::Shielded(shielded)
 }
@@ -118,6 +132,8 @@ struct Pump {
     received: u64,
     held: Vec<OwnedSemaphorePermit>,
     totals: Totals,
+    pages: Option<Pages>,
+    empty_pages: u32,
 }
 
 enum Turn {
@@ -228,11 +244,16 @@ impl Pump {
         }
     }
 
-    async fn judge(&self, facts: &Facts) -> Result<Rulings, Fault> {
+    async fn judge(&mut self, facts: &Facts) -> Result<Rulings, Fault> {
         if self.guard.expired(self.tenant.clock.now_ms()) {
             return Err(Fault::Own("the plan's time ran out while the answer was streaming".into()));
         }
         let verdicts = self.guard.view.rule(facts);
+        for verdict in &verdicts {
+            if let Verdict::Keep(plan) = verdict {
+                self.totals.determined(plan.policies());
+            }
+        }
         let seals = verdicts.iter().any(|v| match v {
             Verdict::Keep(plan) => {
                 drape_view::Category::ALL.into_iter().any(|c| plan.treatment(c) == Treatment::Encrypt)
@@ -285,6 +306,34 @@ impl Pump {
             .await
             .map_err(|e| Fault::Own(format!("the pseudonym task failed: {e}")))?
             .map_err(|e| Fault::Own(format!("pseudonyms cannot be kept: {e}")))
+    }
+
+    /// Goes on to the next page where all of this one was withheld: an empty page with a link to another would say
+    /// that something is there (LV-25).
+    async fn turn_empty_page(&mut self) -> Result<bool, Refusal> {
+        if self.guard.single || !self.totals.records.is_empty() || self.totals.withheld.is_empty() {
+            return Ok(false);
+        }
+        let Some(pages) = self.pages.take() else { return Ok(false) };
+        let followed = tokio::time::timeout_at(self.deadline, pages.follow()).await;
+        let Some(stream) = followed.map_err(|_| Fault::TimedOut.refusal())? else { return Ok(false) };
+        self.empty_pages += 1;
+        if self.empty_pages > EMPTY_PAGES_MAX {
+            return Err(Refusal::new(
+                "protect",
+                StatusCode::FORBIDDEN,
+                "too-costly",
+                "the search is too wide for what you may see; name more criteria",
+            )
+            .because(format!("{EMPTY_PAGES_MAX} pages in a row were withheld whole")));
+        }
+        let next = stream?;
+        self.body = next.body;
+        self.shield = Some(next.shield);
+        self.pages = next.pages;
+        self.pending = Bytes::new();
+        self.out.clear();
+        Ok(true)
     }
 
     /// A single record that was withheld answers as one that is not there.

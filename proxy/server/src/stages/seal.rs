@@ -13,15 +13,23 @@ use crate::refusal::Refusal;
 /// What was done to the records of one answer.
 #[derive(Debug, Default)]
 pub struct Totals {
-    /// Records that reached the caller since the last log entry: `Type/id/version`.
-    window_records: Vec<String>,
-    /// Patients they are about.
-    window_patients: Vec<String>,
+    window: Window,
     /// All records that reached the caller.
     pub records: Records,
     /// Records withheld, by reason.
     pub withheld: BTreeMap<Reason, u64>,
     treated: BTreeMap<(Category, &'static str), u64>,
+}
+
+/// What reached the caller since the last log entry.
+#[derive(Debug, Default)]
+pub(super) struct Window {
+    /// `Type/id/version`.
+    pub(super) records: Vec<String>,
+    /// Patients they are about.
+    pub(super) patients: Vec<String>,
+    /// Ids of the policies that determined what of them was seen.
+    pub(super) policies: Vec<String>,
 }
 
 /// How many records reached the caller.
@@ -45,10 +53,10 @@ impl Totals {
                 name.push('/');
                 name.push_str(&part);
             }
-            self.window_records.push(name);
+            self.window.records.push(name);
             for patient in record.patients {
-                if !self.window_patients.contains(&patient) {
-                    self.window_patients.push(patient);
+                if !self.window.patients.contains(&patient) {
+                    self.window.patients.push(patient);
                 }
             }
         }
@@ -70,9 +78,18 @@ impl Totals {
         self.treated.iter().filter(|((_, t), _)| *t != "show").map(|((c, t), n)| (*c, *t, *n))
     }
 
-    /// Patients and records since the last log entry.
-    pub(super) fn take_window(&mut self) -> (Vec<String>, Vec<String>) {
-        (std::mem::take(&mut self.window_patients), std::mem::take(&mut self.window_records))
+    /// Takes in which policies determined what of a record is seen.
+    pub(super) fn determined(&mut self, policies: &[String]) {
+        for policy in policies {
+            if !self.window.policies.contains(policy) {
+                self.window.policies.push(policy.clone());
+            }
+        }
+    }
+
+    /// What reached the caller since the last log entry.
+    pub(super) fn take_window(&mut self) -> Window {
+        std::mem::take(&mut self.window)
     }
 
     pub(super) fn describe(&self, closing: &mut Closing) {

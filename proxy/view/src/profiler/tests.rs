@@ -11,6 +11,7 @@ fn caller() -> Caller {
         subject: "s".into(),
         name: None,
         roles: ["clinician".to_owned()].into(),
+        held_roles: ["clinician".to_owned()].into(),
         organization: Some("ins".into()),
         departments: BTreeSet::new(),
         title: None,
