@@ -4,7 +4,7 @@ import os
 import sys
 
 from fhirpy import SyncFHIRClient
-from fhirpy.base.exceptions import OperationOutcome, ResourceNotFound
+from fhirpy.base.exceptions import ForbiddenError, ResourceNotFound
 
 base, persona, lead = os.environ["BASE"], os.environ["PERSONA"], os.environ["LEAD"]
 expected = int(os.environ["PATIENTS"])
@@ -50,7 +50,7 @@ try:
     count = client.resources("Patient").count()
     must(persona == "records-officer", "the doctor was given an exact count")
     must(count == expected, f"{count} patients counted, expected {expected}")
-except OperationOutcome as refusal:
+except ForbiddenError as refusal:
     must(persona != "records-officer", f"the count was refused: {refusal}")
 
 if persona == "doctor":

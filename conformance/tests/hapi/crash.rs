@@ -35,7 +35,7 @@ pub(crate) fn kill(world: &World) -> Outcome {
     let mut faults = Faults::default();
     let mut settings = Settings::new(&world.hapi.base, "hapi", &world.provider.url, "RS256");
     settings.epsilon = ("6", "0.1");
-    let folder = world.work.path().join("killed");
+    let folder = world.work.join("killed");
     let mut drape = Drape::start(&subject(), &folder, settings)?;
     let doctor = world.token_for(Persona::Doctor, &drape.base)?;
     let analyst = world.token_for(Persona::Analyst, &drape.base)?;

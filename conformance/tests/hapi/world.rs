@@ -15,7 +15,6 @@ use drape_demo::{Cast, Persona};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
-use tempfile::TempDir;
 
 /// Every type that is loaded.
 pub(crate) const TYPES: [&str; 17] = [
@@ -58,7 +57,7 @@ pub(crate) struct World {
     pub(crate) doctor_name: String,
     tokens: BTreeMap<Persona, String>,
     source: String,
-    pub(crate) work: TempDir,
+    pub(crate) work: PathBuf,
 }
 
 pub(crate) fn subject() -> PathBuf {
@@ -91,9 +90,14 @@ fn claims(cast: &Cast, persona: Persona) -> Outcome<Map<String, Value>> {
 
 impl World {
     pub(crate) fn build() -> Outcome<Self> {
-        let work = tempfile::tempdir()?;
-        let hapi = Hapi::start(work.path())?;
-        let source = synthea::load(&hapi, work.path())?;
+        // It stays after the run, so that what the servers said can be read.
+        let work = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("before-hapi");
+        if work.exists() {
+            std::fs::remove_dir_all(&work)?;
+        }
+        std::fs::create_dir_all(&work)?;
+        let hapi = Hapi::start(&work)?;
+        let source = synthea::load(&hapi, &work)?;
         let mut patients: Vec<String> = hapi
             .all("Patient?_sort=_id")?
             .iter()
@@ -136,7 +140,7 @@ impl World {
         let issuer = format!("http://127.0.0.1:{port}");
         let mut settings = Settings::new(&hapi.base, "hapi", &issuer, "RS256");
         settings.epsilon = ("0.5", "0.1");
-        let mut drape = Drape::prepare(&subject(), &work.path().join("drape"), settings)?;
+        let mut drape = Drape::prepare(&subject(), &work.join("drape"), settings)?;
         let mut personas = Map::new();
         for persona in Persona::ALL {
             personas.insert(persona.word().into(), Value::Object(claims(&cast, persona)?));
@@ -144,7 +148,7 @@ impl World {
         let mut brief = claims(&cast, Persona::Doctor)?;
         brief.insert("ttl_s".into(), json!(1));
         personas.insert(BRIEF.into(), Value::Object(brief));
-        let provider = Provider::start(work.path(), port, &personas, &drape.base)?;
+        let provider = Provider::start(&work, port, &personas, &drape.base)?;
         drape.serve()?;
         drape.described()?;
         let mut tokens = BTreeMap::new();
