@@ -229,6 +229,20 @@ impl Search {
         query
     }
 
+    /// Whether the upstream is asked for less than whole records.
+    pub fn is_projected(&self) -> bool {
+        !self.elements.is_empty() || matches!(self.summary, Some(Summary::True | Summary::Text | Summary::Data))
+    }
+
+    /// Asks for whole records. A server need not honour `_elements` and `_summary` (R4 search, 3.1.1.5.8), and a
+    /// record that was cut down could have lost the very code that makes it sensitive.
+    pub fn without_projection(&mut self) {
+        if self.is_projected() {
+            self.elements.clear();
+            self.summary = None;
+        }
+    }
+
     /// The question itself, without how the answer is to be presented: equal questions have equal canonical forms.
     pub fn canonical(&self) -> String {
         let mut parts: Vec<String> = self

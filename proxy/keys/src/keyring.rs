@@ -31,8 +31,11 @@ pub struct Keyring {
     table: Database,
     root: Secret,
     tenants: Mutex<HashMap<String, Secret>>,
-    cache: Mutex<HashMap<Vec<u8>, (Arc<DataKey>, Instant)>>,
+    cache: Mutex<HashMap<Vec<u8>, Recent>>,
 }
+
+/// A key in memory, and until when.
+type Recent = (Arc<DataKey>, Instant);
 
 /// The secrets that belong to one tenant.
 #[derive(Clone, Debug)]
@@ -44,7 +47,7 @@ pub struct TenantKeys {
 const CACHE_LIFE: Duration = Duration::from_secs(300);
 const CACHE_MAX: usize = 10_000;
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing is left half done under these locks, so a panicking holder spoils nothing.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -137,6 +140,16 @@ impl Keyring {
         Ok(key)
     }
 
+    /// The data key of `owner` where it was used a moment ago. Never touches the disk, so that it may be asked anywhere;
+    /// `None` says nothing about whether there is a key.
+    pub fn recent_key(&self, tenant: &str, owner: &str) -> Option<Arc<DataKey>> {
+        let tenant_key = lock(&self.tenants).get(tenant)?.clone();
+        let place = self.place(&tenant_key, owner);
+        let cache = lock(&self.cache);
+        let (key, until) = cache.get(&place)?;
+        (Instant::now() < *until).then(|| Arc::clone(key))
+    }
+
     /// Destroys the data key of `owner`: whatever was encrypted with it is unreadable from then on, backups of the
     /// ciphertext included (GDPR Article 17). Copies of this table must be destroyed too.
     pub fn destroy(&self, tenant: &str, owner: &str) -> Result<(), KeyError> {
@@ -216,6 +229,18 @@ mod tests {
         assert!(matches!(ring.patient_key("a", "Patient/1"), Err(KeyError::Gone)));
         drop(ring);
         assert!(matches!(open(dir.path(), 1).patient_key("a", "Patient/1"), Err(KeyError::Gone)));
+    }
+
+    #[test]
+    fn a_key_is_recent_once_it_was_used_and_until_it_is_destroyed() {
+        let dir = tempfile::tempdir().unwrap();
+        let ring = open(dir.path(), 1);
+        assert!(ring.recent_key("a", "Patient/1").is_none());
+        let key = ring.patient_key("a", "Patient/1").unwrap();
+        assert_eq!(ring.recent_key("a", "Patient/1").unwrap().id, key.id);
+        assert!(ring.recent_key("a", "Patient/2").is_none() && ring.recent_key("b", "Patient/1").is_none());
+        ring.destroy("a", "Patient/1").unwrap();
+        assert!(ring.recent_key("a", "Patient/1").is_none());
     }
 
     #[test]

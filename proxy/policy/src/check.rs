@@ -1,7 +1,9 @@
 //! What `drape check` refuses in policies that Cedar itself accepts: forbids that fall through, permits without a rule.
 
-use cedar_policy::{ActionConstraint, Effect, EntityUid, ResourceConstraint};
-use drape_view::category::GROUPS;
+use std::collections::BTreeSet;
+
+use cedar_policy::{ActionConstraint, Effect, EntityUid, Policy, ResourceConstraint};
+use drape_view::category::{CategorySet, GROUPS};
 use drape_view::{Category, Fault, Treatment, Treatments};
 
 use crate::entities::{category_ancestors, name_of};
@@ -46,6 +48,39 @@ pub(crate) fn covers_category(constraint: &ResourceConstraint, category: Categor
         ResourceConstraint::Eq(uid) => {
             uid.type_name().to_string() == "Category" && name_of(uid) == category.name()
         }
+    }
+}
+
+/// What a policy's scope reaches, worked out once: Cedar gives constraints only as fresh copies.
+#[derive(Debug)]
+pub(crate) struct Reach {
+    /// `None`: any action.
+    actions: Option<BTreeSet<String>>,
+    categories: CategorySet,
+}
+
+impl Reach {
+    pub(crate) fn of(policy: &Policy) -> Self {
+        let action = policy.action_constraint();
+        let named: Vec<EntityUid> = match &action {
+            ActionConstraint::Any => Vec::new(),
+            ActionConstraint::In(uids) => uids.clone(),
+            ActionConstraint::Eq(uid) => vec![uid.clone()],
+        };
+        let below = ACTIONS.iter().flat_map(|(_, below)| below.iter().map(|b| (*b).to_owned()));
+        let candidates = named.iter().map(|uid| name_of(uid).to_owned()).chain(below);
+        let resource = policy.resource_constraint();
+        Self {
+            actions: (!matches!(action, ActionConstraint::Any))
+                .then(|| candidates.filter(|name| covers_action(&action, name)).collect()),
+            categories: Category::ALL.into_iter().filter(|c| covers_category(&resource, *c)).collect(),
+        }
+    }
+
+    /// Whether the scope reaches `action`, and `category` where one is given.
+    pub(crate) fn covers(&self, action: &str, category: Option<Category>) -> bool {
+        self.actions.as_ref().is_none_or(|names| names.contains(action))
+            && category.is_none_or(|c| self.categories.contains(c))
     }
 }
 

@@ -1,7 +1,8 @@
 //! Decisions about requests, made on what is known before anything is fetched; and the caller's own slice of the set.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use cedar_policy::{
     Authorizer, Context, Decision, Entities, Entity, EntityUid, PolicySet as CedarSet, Request, PrincipalConstraint,
@@ -9,10 +10,9 @@ use cedar_policy::{
 use drape_view::{Caller, Category, Profile, Profiler, Treatment, Verdict};
 use parking_lot::Mutex;
 
-use crate::check::{covers_action, covers_category};
+use crate::cache::Cache;
 use crate::entities::{self, CedarError, name_of, uid};
-use crate::judge::Cache;
-use crate::known;
+use crate::known::{self, Attributes};
 use crate::set::PolicySet;
 
 /// What may be asked of a type before any record is in sight.
@@ -70,61 +70,129 @@ pub struct Decider {
     pub(crate) set: Arc<PolicySet>,
     fixed: Entities,
     slices: Mutex<HashMap<Vec<usize>, Arc<CedarSet>>>,
+    footings: Mutex<HashMap<Who, Arc<Footing>>>,
+    footings_made: AtomicU64,
     pub(crate) cache: Cache,
 }
+
+/// Who somebody is to Cedar: all that the entities of a caller and the choice of policies are made from. Callers who
+/// are equal in it stand on the same footing.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Who {
+    issuer: String,
+    subject: String,
+    roles: BTreeSet<String>,
+    organization: Option<String>,
+    departments: BTreeSet<String>,
+    title: Option<String>,
+    client: Option<String>,
+    shift: Option<(i64, i64)>,
+}
+
+impl Who {
+    fn of(caller: &Caller) -> Self {
+        Self {
+            issuer: caller.issuer.clone(),
+            subject: caller.subject.clone(),
+            roles: caller.roles.clone(),
+            organization: caller.organization.clone(),
+            departments: caller.departments.clone(),
+            title: caller.title.clone(),
+            client: caller.client.clone(),
+            shift: entities::turned_shift(caller),
+        }
+    }
+}
+
+/// What does not change between the requests of one caller; made once, because it costs more than all else about a
+/// request.
+#[derive(Debug)]
+pub(crate) struct Footing {
+    /// Never given twice by one decider.
+    pub(crate) id: u64,
+    principal: EntityUid,
+    entities: Entities,
+    applicable: Vec<usize>,
+    /// Whether any applicable policy reads what changes between requests.
+    pub(crate) moment: bool,
+    /// What of a record any applicable policy reads.
+    pub(crate) attributes: Attributes,
+    uniform: OnceLock<bool>,
+}
+
+/// Footings that are kept, each some twenty kilobytes.
+const FOOTINGS_MAX: usize = 512;
 
 /// One caller against one set: the policies whose scope and known conditions can reach this caller at all.
 #[derive(Debug)]
 pub struct Standing {
     pub(crate) decider: Arc<Decider>,
     pub(crate) caller: Arc<Caller>,
-    principal: EntityUid,
-    entities: Entities,
-    applicable: Vec<usize>,
+    pub(crate) footing: Arc<Footing>,
 }
 
 impl Decider {
     /// For a loaded set.
     pub fn new(set: Arc<PolicySet>) -> Result<Self, String> {
         let fixed = entities::fixed(&set.schema).map_err(|e| e.to_string())?;
-        Ok(Self { set, fixed, slices: Mutex::default(), cache: Cache::default() })
+        let (slices, footings, cache) = Default::default();
+        Ok(Self { set, fixed, slices, footings, footings_made: AtomicU64::new(0), cache })
     }
 
     /// The caller's standing. Everything below is asked of it.
     pub fn standing(self: &Arc<Self>, caller: &Arc<Caller>) -> Result<Standing, String> {
-        let make = || -> Result<Standing, CedarError> {
-            let is_in = |kind: &str, id: &str| match kind {
-                "Role" => caller.roles.contains(id),
-                _ => caller.organization.as_deref() == Some(id),
-            };
-            let applicable = self
-                .set
-                .policies
-                .iter()
-                .enumerate()
-                .filter(|(_, p)| {
-                    let by_scope = match p.policy.principal_constraint() {
-                        PrincipalConstraint::In(uid) | PrincipalConstraint::IsIn(_, uid) => {
-                            match uid.type_name().to_string().as_str() {
-                                kind @ ("Role" | "Organization") => is_in(kind, name_of(&uid)),
-                                _ => true,
-                            }
-                        }
-                        _ => true,
-                    };
-                    by_scope && known::can_hold(&p.json, &is_in)
-                })
-                .map(|(place, _)| place)
-                .collect();
-            Ok(Standing {
-                decider: Arc::clone(self),
-                caller: Arc::clone(caller),
-                principal: entities::principal(caller)?,
-                entities: entities::with_caller(&self.fixed, &self.set.schema, caller)?,
-                applicable,
-            })
+        let who = Who::of(caller);
+        let found = self.footings.lock().get(&who).map(Arc::clone);
+        let footing = match found {
+            Some(footing) => footing,
+            None => {
+                let footing = Arc::new(self.footing(caller).map_err(|e| e.to_string())?);
+                let mut footings = self.footings.lock();
+                if footings.len() >= FOOTINGS_MAX {
+                    footings.clear();
+                }
+                footings.insert(who, Arc::clone(&footing));
+                footing
+            }
         };
-        make().map_err(|e| e.to_string())
+        Ok(Standing { decider: Arc::clone(self), caller: Arc::clone(caller), footing })
+    }
+
+    /// Reads nothing of the caller but what [`Who`] holds.
+    fn footing(&self, caller: &Caller) -> Result<Footing, CedarError> {
+        let is_in = |kind: &str, id: &str| match kind {
+            "Role" => caller.roles.contains(id),
+            _ => caller.organization.as_deref() == Some(id),
+        };
+        let policies = &self.set.policies;
+        let applicable: Vec<usize> = policies
+            .iter()
+            .enumerate()
+            .filter(|(_, p)| {
+                let by_scope = match p.policy.principal_constraint() {
+                    PrincipalConstraint::In(uid) | PrincipalConstraint::IsIn(_, uid) => {
+                        match uid.type_name().to_string().as_str() {
+                            kind @ ("Role" | "Organization") => is_in(kind, name_of(&uid)),
+                            _ => true,
+                        }
+                    }
+                    _ => true,
+                };
+                by_scope && known::can_hold(&p.json, &is_in)
+            })
+            .map(|(place, _)| place)
+            .collect();
+        Ok(Footing {
+            id: self.footings_made.fetch_add(1, Ordering::Relaxed),
+            principal: entities::principal(caller)?,
+            entities: entities::with_caller(&self.fixed, &self.set.schema, caller)?,
+            attributes: applicable
+                .iter()
+                .fold(Attributes::default(), |all, place| all.or(policies[*place].reads.attributes)),
+            moment: applicable.iter().any(|place| policies[*place].reads.moment),
+            applicable,
+            uniform: OnceLock::new(),
+        })
     }
 
     /// How many policies are in force.
@@ -157,15 +225,8 @@ impl Decider {
 impl Standing {
     /// The applicable policies that reach `action`, and `category` where one is given.
     pub(crate) fn places(&self, action: &str, category: Option<Category>) -> Vec<usize> {
-        self.applicable
-            .iter()
-            .copied()
-            .filter(|place| {
-                let policy = &self.decider.set.policies[*place].policy;
-                covers_action(&policy.action_constraint(), action)
-                    && category.is_none_or(|c| covers_category(&policy.resource_constraint(), c))
-            })
-            .collect()
+        let policies = &self.decider.set.policies;
+        self.footing.applicable.iter().copied().filter(|place| policies[*place].reach.covers(action, category)).collect()
     }
 
     pub(crate) fn ask(
@@ -178,9 +239,9 @@ impl Standing {
     ) -> Ruling {
         let refused = Ruling { allowed: false, policies: Vec::new(), erred: true };
         let Ok(action) = uid("Action", action) else { return refused };
-        let Ok(request) = Request::new(self.principal.clone(), action, resource, context, None) else { return refused };
+        let Ok(request) = Request::new(self.footing.principal.clone(), action, resource, context, None) else { return refused };
         let slice = self.decider.slice(places);
-        let response = Authorizer::new().is_authorized(&request, &slice, entities.unwrap_or(&self.entities));
+        let response = Authorizer::new().is_authorized(&request, &slice, entities.unwrap_or(&self.footing.entities));
         let erred = response.diagnostics().errors().next().is_some();
         let mut policies: Vec<String> = response.diagnostics().reason().map(ToString::to_string).collect();
         policies.sort();
@@ -189,11 +250,13 @@ impl Standing {
 
     /// Whether the caller may make such a request of that type at all.
     pub fn request(&self, action: Action, resource_type: &str) -> Ruling {
-        let places = self.places(action.name(), None);
-        match (uid("ResourceType", resource_type), entities::request_context(&self.caller)) {
-            (Ok(resource), Ok(context)) => self.ask(&places, action.name(), resource, context, None),
-            _ => Ruling { erred: true, ..Ruling::default() },
-        }
+        self.decider.cache.request(self, action.name(), resource_type, || {
+            let places = self.places(action.name(), None);
+            match (uid("ResourceType", resource_type), entities::request_context(&self.caller)) {
+                (Ok(resource), Ok(context)) => self.ask(&places, action.name(), resource, context, None),
+                _ => Ruling { erred: true, ..Ruling::default() },
+            }
+        })
     }
 
     /// Whether the caller may be given a noisy answer that costs so much, in 10⁻⁹ ε.
@@ -205,19 +268,21 @@ impl Standing {
             if self.caller.organization.as_deref() != Some(organization) {
                 added.push(Entity::new_no_attrs(owner, HashSet::new()));
             }
-            let entities = self.entities.clone().add_entities(added, None)?;
+            let entities = self.footing.entities.clone().add_entities(added, None)?;
             let context = entities::aggregate_context(&self.caller, epsilon_nano, resource_type)?;
             Ok(self.ask(&self.places("aggregate", None), "aggregate", resource, context, Some(&entities)))
         };
         ask().unwrap_or(Ruling { erred: true, ..Ruling::default() })
     }
 
-    fn of_category(&self, action: &str, category: Category) -> Ruling {
-        let places = self.places(action, Some(category));
-        match (uid("Category", category.name()), entities::request_context(&self.caller)) {
-            (Ok(resource), Ok(context)) => self.ask(&places, action, resource, context, None),
-            _ => Ruling { erred: true, ..Ruling::default() },
-        }
+    fn of_category(&self, action: &'static str, category: Category) -> Ruling {
+        self.decider.cache.request(self, action, category.name(), || {
+            let places = self.places(action, Some(category));
+            match (uid("Category", category.name()), entities::request_context(&self.caller)) {
+                (Ok(resource), Ok(context)) => self.ask(&places, action, resource, context, None),
+                _ => Ruling { erred: true, ..Ruling::default() },
+            }
+        })
     }
 
     /// Whether elements of the category may be counted by in an aggregate.
@@ -227,7 +292,7 @@ impl Standing {
 
     /// Whether the caller may search by elements of the category: `searchBy` must permit it, and the caller must be
     /// shown them (or their pseudonyms, for links) whatever the record; else only among patients that are proved.
-    pub fn search_by(&self, category: Category) -> Criterion {
+    pub fn search_by(&self, category: Category, resource_type: &str) -> Criterion {
         if !self.of_category("searchBy", category).allowed {
             return Criterion::Refused;
         }
@@ -235,17 +300,19 @@ impl Standing {
             Some(Treatment::Show) => Criterion::Open,
             Some(Treatment::Pseudonymize) if category.is_link() => Criterion::ByPseudonym,
             _ if self.pseudonyms_only(category) => Criterion::ByPseudonym,
-            _ if self.frames_alone(category) && self.shown_wherever_received(category) => Criterion::Open,
+            _ if self.frames_alone(category, resource_type) => Criterion::Open,
             _ => Criterion::Narrowed,
         }
     }
 
     /// Whether the category says how records hang together and what they cost, nothing clinical and nothing that
     /// identifies by itself, and access rests on no relation to the patient: there is nobody to narrow a search to.
-    fn frames_alone(&self, category: Category) -> bool {
+    fn frames_alone(&self, category: Category, resource_type: &str) -> bool {
         let frame = category.is_link() || matches!(category, Category::Structure | Category::Financial | Category::Staff);
-        let by_relation = self.permits("receive", None).any(|p| self.decider.set.policies[p].reads.patient);
-        frame && !by_relation
+        let Some(asker) = Asker::new(self, resource_type).filter(|_| frame) else { return false };
+        let by_relation = !self.permits("receive", None).any(|p| asker.always(p, "receive", &asker.kind))
+            && self.permits("receive", None).any(|p| self.decider.set.policies[p].reads.patient);
+        !by_relation && self.shown_wherever_received(category, &asker)
     }
 
     fn permits(&self, action: &str, category: Option<Category>) -> impl Iterator<Item = usize> {
@@ -256,29 +323,21 @@ impl Standing {
     /// Whether the category is shown in every record that is received at all, told from the policies alone: each
     /// permit to receive is one to show too, under the same condition, and each forbid to show forbids to receive.
     /// A search by it then tells nothing of a record that the record itself does not.
-    fn shown_wherever_received(&self, category: Category) -> bool {
+    fn shown_wherever_received(&self, category: Category, asker: &Asker<'_>) -> bool {
         let reads = |place: usize| self.decider.set.policies[place].reads;
         // The same condition holds for both questions only if it does not ask which of them it is.
         let blind = |place: usize| !reads(place).resource && !reads(place).action;
-        let (Ok(kind), Ok(this)) = (uid("ResourceType", "Patient"), uid("Category", category.name())) else { return false };
-        let Ok(context) = entities::record_context(&self.caller, &any_profile()) else { return false };
-        // For a policy that reads no record: whether it holds here, which any record tells.
-        let fires = |place: usize, action: &str, resource: &EntityUid| {
-            let ruling = self.ask(&[place], action, resource.clone(), context.clone(), None);
-            ruling.erred || !ruling.policies.is_empty()
-        };
+        let Ok(this) = uid("Category", category.name()) else { return false };
         let (show, receive) = (self.places("show", Some(category)), self.places("receive", None));
-        let always = self.permits("show", Some(category)).any(|p| !reads(p).record && fires(p, "show", &this));
+        let always = self.permits("show", Some(category)).any(|p| asker.always(p, "show", &this));
         let permitted = always
-            || self.permits("receive", None).all(|p| {
-                let idle = !reads(p).record && !reads(p).resource && !fires(p, "receive", &kind);
-                idle || show.contains(&p) && blind(p)
-            });
+            || self.permits("receive", None).all(|p| asker.never(p, "receive", &asker.kind) || show.contains(&p) && blind(p));
         let forbid = |p: &&usize| self.decider.set.policies[**p].policy.effect() == cedar_policy::Effect::Forbid;
         permitted
-            && show.iter().filter(forbid).all(|p| {
-                if reads(*p).record { receive.contains(p) && blind(*p) } else { !fires(*p, "show", &this) }
-            })
+            && show
+                .iter()
+                .filter(forbid)
+                .all(|p| asker.never(*p, "show", &this) || receive.contains(p) && blind(*p))
     }
 
     /// Whether this caller knows records by pseudonym only: raw ids are then never taken.
@@ -318,8 +377,7 @@ impl Standing {
             return None;
         }
         // No applicable policy reads the record, so any record stands for all.
-        let profile = any_profile();
-        match self.judge_uncached(&profile) {
+        match self.judge_cached(&any_profile()) {
             Verdict::Keep(plan) => Some(plan.treatment(category)),
             Verdict::Withhold(_) => None,
         }
@@ -333,12 +391,13 @@ impl Standing {
                 policy.reads.record || action == "receive" && (policy.reads.resource || !covers_all_types(policy))
             })
         };
-        !["receive", "show", "generalize", "pseudonymize", "encrypt"].iter().any(|a| reads(a))
+        let rungs = ["receive", "show", "generalize", "pseudonymize", "encrypt"];
+        *self.footing.uniform.get_or_init(|| !rungs.iter().any(|a| reads(a)))
     }
 
     /// Whether this caller is shown everything of every record.
     pub fn shows_all(&self) -> bool {
-        self.uniform() && matches!(self.judge_uncached(&any_profile()), Verdict::Keep(plan) if plan.shows_all())
+        self.uniform() && matches!(self.judge_cached(&any_profile()), Verdict::Keep(plan) if plan.shows_all())
     }
 
     /// Of the patients to whom the caller's relation is proved: those of whose records of that type at least some can
@@ -392,7 +451,39 @@ impl Standing {
     }
 
     pub(crate) fn entities(&self) -> &Entities {
-        &self.entities
+        &self.footing.entities
+    }
+}
+
+/// Asks single policies about records of one type of which nothing else is known.
+struct Asker<'a> {
+    standing: &'a Standing,
+    context: Context,
+    kind: EntityUid,
+}
+
+impl<'a> Asker<'a> {
+    fn new(standing: &'a Standing, resource_type: &str) -> Option<Self> {
+        let profile = Profile { resource_type: resource_type.to_owned(), ..any_profile() };
+        let context = entities::record_context(&standing.caller, &profile).ok()?;
+        Some(Self { standing, context, kind: uid("ResourceType", resource_type).ok()? })
+    }
+
+    /// Whether the policy holds, where that does not depend on more of the record than its type. An error holds.
+    fn holds(&self, place: usize, action: &str, resource: &EntityUid) -> Option<bool> {
+        if self.standing.decider.set.policies[place].reads.attributes != Attributes::default() {
+            return None;
+        }
+        let ruling = self.standing.ask(&[place], action, resource.clone(), self.context.clone(), None);
+        Some(ruling.erred || !ruling.policies.is_empty())
+    }
+
+    fn always(&self, place: usize, action: &str, resource: &EntityUid) -> bool {
+        self.holds(place, action, resource) == Some(true)
+    }
+
+    fn never(&self, place: usize, action: &str, resource: &EntityUid) -> bool {
+        self.holds(place, action, resource) == Some(false)
     }
 }
 

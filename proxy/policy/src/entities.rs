@@ -1,6 +1,7 @@
 //! The entities of a decision: the caller with roles and organization, the tree of categories, the groups of types.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::OnceLock;
 
 use cedar_policy::{Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression, Schema};
 use drape_view::category::GROUPS;
@@ -11,9 +12,21 @@ use crate::types::TYPE_GROUPS;
 /// Something went wrong inside Cedar; a refusal.
 pub(crate) type CedarError = Box<dyn std::error::Error + Send + Sync>;
 
-pub(crate) fn uid(kind: &str, id: &str) -> Result<EntityUid, CedarError> {
-    let kind: EntityTypeName = kind.parse()?;
-    Ok(EntityUid::from_type_name_and_id(kind, EntityId::new(id)))
+pub(crate) fn uid(kind: &'static str, id: &str) -> Result<EntityUid, CedarError> {
+    Ok(EntityUid::from_type_name_and_id(type_name(kind)?, EntityId::new(id)))
+}
+
+/// The kinds of entities in the schema.
+const KINDS: [&str; 8] = ["Action", "Budget", "Category", "Client", "Organization", "ResourceType", "Role", "User"];
+
+/// Cedar parses a name with its whole grammar, which costs more than a decision: each is parsed once.
+fn type_name(kind: &'static str) -> Result<EntityTypeName, CedarError> {
+    static PARSED: OnceLock<HashMap<&'static str, EntityTypeName>> = OnceLock::new();
+    let parsed = PARSED.get_or_init(|| KINDS.into_iter().filter_map(|k| Some((k, k.parse().ok()?))).collect());
+    match parsed.get(kind) {
+        Some(name) => Ok(name.clone()),
+        None => Ok(kind.parse()?),
+    }
 }
 
 pub(crate) fn name_of(uid: &EntityUid) -> &str {
@@ -66,7 +79,7 @@ pub(crate) fn principal(caller: &Caller) -> Result<EntityUid, CedarError> {
 pub(crate) fn with_caller(fixed: &Entities, schema: &Schema, caller: &Caller) -> Result<Entities, CedarError> {
     let mut parents = HashSet::new();
     let mut added = Vec::new();
-    let mut stand = |kind: &str, id: &str, parents: &mut HashSet<EntityUid>| -> Result<(), CedarError> {
+    let mut stand = |kind: &'static str, id: &str, parents: &mut HashSet<EntityUid>| -> Result<(), CedarError> {
         let uid = uid(kind, id)?;
         parents.insert(uid.clone());
         added.push(Entity::new_no_attrs(uid, HashSet::new()));
@@ -96,13 +109,17 @@ pub(crate) fn with_caller(fixed: &Entities, schema: &Schema, caller: &Caller) ->
         added.push(Entity::new_no_attrs(client.clone(), HashSet::new()));
         attributes.insert("client".to_owned(), RestrictedExpression::new_entity_uid(client));
     }
-    if let Some((start, end)) = caller.shift {
-        let (start, end) = shift(start, end, caller.environment.minute_of_day);
+    if let Some((start, end)) = turned_shift(caller) {
         attributes.insert("shiftStart".to_owned(), RestrictedExpression::new_long(start));
         attributes.insert("shiftEnd".to_owned(), RestrictedExpression::new_long(end));
     }
     added.push(Entity::new(principal(caller)?, attributes, parents)?);
     Ok(fixed.clone().add_entities(added, Some(schema))?)
+}
+
+/// The caller's shift as its entity tells it, turned around the present minute.
+pub(crate) fn turned_shift(caller: &Caller) -> Option<(i64, i64)> {
+    caller.shift.map(|(start, end)| shift(start, end, caller.environment.minute_of_day))
 }
 
 /// A shift over midnight is turned so that `start <= now && now < end` says whether it is on: before midnight it ends

@@ -3,67 +3,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use drape_view::{Caller, Category, Judge, Plan, Profile, Reason, Treatment, Verdict};
-use parking_lot::Mutex;
+use drape_view::{Category, Judge, Plan, Profile, Reason, Treatment, Verdict};
 
-use crate::decide::Standing;
+use crate::decide::{Ruling, Standing};
 use crate::entities::{self, uid};
 
 /// The judge of one request.
 #[derive(Debug)]
 pub struct RecordJudge {
     standing: Arc<Standing>,
-}
-
-/// Verdicts by everything that they can depend on, compared in full.
-#[derive(Debug, Default)]
-pub(crate) struct Cache {
-    held: Mutex<HashMap<Key, Verdict>>,
-}
-
-/// What a verdict depends on besides the policies, which one decider never changes.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Key {
-    who: Who,
-    profile: Profile,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Who {
-    /// Only where some policy names a user or reads more of the principal than roles.
-    issuer: String,
-    subject: String,
-    roles: Vec<String>,
-    organization: Option<String>,
-    departments: Vec<String>,
-    title: Option<String>,
-    client: Option<String>,
-    shift: Option<(u16, u16)>,
-    purpose: String,
-    break_glass: bool,
-    /// Hour, minute, weekday and network: only where some policy reads them.
-    moment: Option<(u8, u16, u8, Option<std::net::IpAddr>)>,
-}
-
-const CACHED_MAX: usize = 20_000;
-
-impl Who {
-    fn of(caller: &Caller, moment: bool) -> Self {
-        let env = &caller.environment;
-        Self {
-            issuer: caller.issuer.clone(),
-            subject: caller.subject.clone(),
-            roles: caller.roles.iter().cloned().collect(),
-            organization: caller.organization.clone(),
-            departments: caller.departments.iter().cloned().collect(),
-            title: caller.title.clone(),
-            client: caller.client.clone(),
-            shift: caller.shift,
-            purpose: caller.purpose.clone(),
-            break_glass: env.break_glass,
-            moment: moment.then_some((env.hour, env.minute_of_day, env.weekday, env.network)),
-        }
-    }
 }
 
 impl RecordJudge {
@@ -85,22 +33,12 @@ impl Judge for RecordJudge {
 
 impl Standing {
     pub(crate) fn judge_cached(&self, profile: &Profile) -> Verdict {
-        let moment = self.decider.set.policies.iter().any(|p| p.reads.moment);
-        let key = Key { who: Who::of(&self.caller, moment), profile: profile.clone() };
-        if let Some(found) = self.decider.cache.held.lock().get(&key) {
-            return found.clone();
-        }
-        let verdict = self.judge_uncached(profile);
-        let mut held = self.decider.cache.held.lock();
-        if held.len() >= CACHED_MAX {
-            held.clear();
-        }
-        held.insert(key, verdict.clone());
-        verdict
+        let read = self.footing.attributes.of_profile(profile);
+        self.decider.cache.verdict(self, read, || self.judge_uncached(profile))
     }
 
-    /// One call for each distinct slice: categories that the same policies reach, none of which asks which category it
-    /// is, get the same answer.
+    /// One call for each distinct slice: categories that the same policies reach, and that none of them tells apart, get
+    /// the same answer.
     pub(crate) fn judge_uncached(&self, profile: &Profile) -> Verdict {
         let Ok(context) = entities::record_context(&self.caller, profile) else {
             return Verdict::Withhold(Reason::PolicyError);
@@ -117,24 +55,29 @@ impl Standing {
             return Verdict::Withhold(Reason::NotReceived);
         }
         let mut determining = received.policies;
-        let mut answers: HashMap<(&'static str, Vec<usize>), (bool, Vec<String>, bool)> = HashMap::new();
+        let mut answers: HashMap<(&'static str, Vec<usize>, Vec<u64>), Ruling> = HashMap::new();
         let mut treatments = [Treatment::Redact; Category::COUNT];
         for category in Category::ALL {
             for rung in self.decider.set.treatments.rungs(category) {
                 let places = self.places(rung.name(), Some(category));
-                let alike = places.iter().all(|p| {
-                    let reads = self.decider.set.policies[*p].reads;
-                    !reads.resource && !reads.action
-                });
+                // Policies that ask for the action, or for the resource in a way that is not understood, are always asked.
+                let told_apart: Option<Vec<u64>> = places
+                    .iter()
+                    .map(|p| {
+                        let policy = &self.decider.set.policies[*p];
+                        let bits = policy.told_apart.as_ref().filter(|_| !policy.reads.action)?;
+                        bits.get(category.index()).copied()
+                    })
+                    .collect();
                 let ask = || {
-                    let Ok(resource) = uid("Category", category.name()) else { return (false, Vec::new(), true) };
-                    let ruling = self.ask(&places, rung.name(), resource, context.clone(), Some(self.entities()));
-                    (ruling.allowed, ruling.policies, ruling.erred)
+                    let Ok(resource) = uid("Category", category.name()) else {
+                        return Ruling { erred: true, ..Ruling::default() };
+                    };
+                    self.ask(&places, rung.name(), resource, context.clone(), Some(self.entities()))
                 };
-                let (allowed, policies, erred) = if alike {
-                    answers.entry((rung.name(), places.clone())).or_insert_with(ask).clone()
-                } else {
-                    ask()
+                let Ruling { allowed, policies, erred } = match told_apart {
+                    Some(bits) => answers.entry((rung.name(), places.clone(), bits)).or_insert_with(ask).clone(),
+                    None => ask(),
                 };
                 // An error is a refusal of the category, not of this rung alone: a lesser treatment is no answer to it.
                 if erred {

@@ -1,6 +1,9 @@
 //! What of a policy can be told before any record is seen: which facts it reads, and whether it can apply at all.
 
+use drape_view::{Category, Profile, Subject};
 use serde_json::Value;
+
+use crate::entities::category_ancestors;
 
 /// What a policy's conditions mention.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -13,6 +16,91 @@ pub(crate) struct Reads {
     pub(crate) action: bool,
     /// `hour`, `minuteOfDay`, `weekday` or `network`: what changes between requests of one caller.
     pub(crate) moment: bool,
+    pub(crate) attributes: Attributes,
+}
+
+/// Attributes of `context.record` and `context.patient`, one bit each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Attributes(u32);
+
+/// Their names, in the order of their bits. `record.type` is not among them: it is part of every question.
+const ATTRIBUTES: [(&str, &str); 15] = [
+    ("record", "labels"),
+    ("record", "classified"),
+    ("record", "categoryCodes"),
+    ("record", "status"),
+    ("record", "ageDays"),
+    ("record", "departments"),
+    ("record", "insurers"),
+    ("record", "authoredByCaller"),
+    ("patient", "known"),
+    ("patient", "isCaller"),
+    ("patient", "relations"),
+    ("patient", "ageYears"),
+    ("patient", "labels"),
+    ("patient", "consentReleases"),
+    ("patient", "consentDenies"),
+];
+
+impl Attributes {
+    const ALL: Self = Self(u32::MAX);
+
+    fn of(record_or_patient: &str, attr: &str) -> Self {
+        if (record_or_patient, attr) == ("record", "type") {
+            return Self::default();
+        }
+        // One that is not known here is taken for all, so that a key never holds too little.
+        ATTRIBUTES.iter().position(|known| *known == (record_or_patient, attr)).map_or(Self::ALL, |bit| Self(1 << bit))
+    }
+
+    pub(crate) const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// The profile as far as these attributes go; all others are alike. Policies that read nothing else cannot tell it
+    /// from the whole.
+    pub(crate) fn of_profile(self, profile: &Profile) -> Profile {
+        let Profile {
+            resource_type,
+            labels,
+            classified,
+            category_codes,
+            status,
+            age_days,
+            departments,
+            insurers,
+            authored_by_caller,
+            patient,
+        } = profile;
+        let Subject { known, is_caller, relations, age_years, labels: marks, consent_releases, consent_denies } = patient;
+        let mut bits = (0..).map(|bit| self.0 & (1 << bit) != 0);
+        let mut read = || bits.next().unwrap_or(true);
+        // In the order of `ATTRIBUTES`.
+        Profile {
+            resource_type: resource_type.clone(),
+            labels: kept(read(), labels),
+            classified: kept(read(), classified),
+            category_codes: kept(read(), category_codes),
+            status: kept(read(), status),
+            age_days: kept(read(), age_days),
+            departments: kept(read(), departments),
+            insurers: kept(read(), insurers),
+            authored_by_caller: kept(read(), authored_by_caller),
+            patient: Subject {
+                known: kept(read(), known),
+                is_caller: kept(read(), is_caller),
+                relations: kept(read(), relations),
+                age_years: kept(read(), age_years),
+                labels: kept(read(), marks),
+                consent_releases: kept(read(), consent_releases),
+                consent_denies: kept(read(), consent_denies),
+            },
+        }
+    }
+}
+
+fn kept<T: Clone + Default>(read: bool, value: &T) -> T {
+    if read { value.clone() } else { T::default() }
 }
 
 /// A walk over the conditions in Cedar's JSON form. Anything that is not understood counts as reading everything.
@@ -32,11 +120,21 @@ fn walk(value: &Value, found: &mut Reads) {
                 if is_var(left, "context") {
                     found.record |= attr != "env";
                     found.patient |= attr == "patient";
+                    // The whole of it, compared or passed on; that it is there is nothing new.
+                    if op == "." && matches!(attr, "record" | "patient") {
+                        found.attributes = Attributes::ALL;
+                    }
                     // `context.env` alone, without the attribute that is read, could be compared whole.
                     found.moment |= attr == "env";
                     return;
                 }
-                if is_env(left) {
+                if let Some(whose) = ["record", "patient"].into_iter().find(|name| is_part(left, name)) {
+                    found.record = true;
+                    found.patient |= whose == "patient";
+                    found.attributes = found.attributes.or(Attributes::of(whose, attr));
+                    return;
+                }
+                if is_part(left, "env") {
                     found.moment |= matches!(attr, "hour" | "minuteOfDay" | "weekday" | "network");
                     return;
                 }
@@ -46,6 +144,7 @@ fn walk(value: &Value, found: &mut Reads) {
                     found.record = true;
                     found.patient = true;
                     found.moment = true;
+                    found.attributes = Attributes::ALL;
                 }
                 Some("resource") => found.resource = true,
                 Some("action") => found.action = true,
@@ -61,8 +160,63 @@ fn is_var(value: &Value, name: &str) -> bool {
     value.get("Var").and_then(Value::as_str) == Some(name)
 }
 
-fn is_env(value: &Value) -> bool {
-    value.get(".").is_some_and(|a| a["attr"] == "env" && is_var(&a["left"], "context"))
+/// `context.env`, `context.record` or `context.patient`.
+fn is_part(value: &Value, name: &str) -> bool {
+    value.get(".").is_some_and(|a| a["attr"] == name && is_var(&a["left"], "context"))
+}
+
+/// What a policy's conditions find out about its resource, category by category: one bit for each place where they ask
+/// `resource in …`, `resource == …` or `[…].contains(resource)`. Categories with equal bits are the same to the policy.
+/// `None` where the resource stands anywhere else, or in more than 64 places.
+pub(crate) fn told_apart(policy: &Value) -> Option<Vec<u64>> {
+    Category::ALL
+        .into_iter()
+        .map(|category| {
+            let names: Vec<&str> = category_ancestors(category).collect();
+            let mut bits = (0, 0);
+            ask(&policy["conditions"], &names, &mut bits)?;
+            Some(bits.0)
+        })
+        .collect()
+}
+
+/// `names[0]` is the category's own; the others are the groups above it. `bits` are the answers and their number.
+fn ask(value: &Value, names: &[&str], bits: &mut (u64, u32)) -> Option<()> {
+    match value {
+        Value::Array(items) => items.iter().try_for_each(|v| ask(v, names, bits)),
+        Value::Object(map) => {
+            let side = |op: &str, side: &str| map.get(op).map(|body| &body[side]);
+            let on_left = |op| side(op, "left").is_some_and(|v| is_var(v, "resource"));
+            let answer = if on_left("in") {
+                names.contains(&category_id(side("in", "right")?)?)
+            } else if on_left("==") {
+                names[0] == category_id(side("==", "right")?)?
+            } else if side("contains", "right").is_some_and(|v| is_var(v, "resource")) {
+                let set = side("contains", "left")?;
+                let items = set.get("Set").or_else(|| set.get("Value"))?.as_array()?;
+                let ids: Option<Vec<&str>> = items.iter().map(category_id).collect();
+                ids?.contains(&names[0])
+            } else if map.get("Var").and_then(Value::as_str) == Some("resource") {
+                return None;
+            } else {
+                return map.values().try_for_each(|v| ask(v, names, bits));
+            };
+            if bits.1 == u64::BITS {
+                return None;
+            }
+            bits.0 |= u64::from(answer) << bits.1;
+            bits.1 += 1;
+            Some(())
+        }
+        _ => Some(()),
+    }
+}
+
+/// The id of a category or of a group of them, named literally.
+fn category_id(value: &Value) -> Option<&str> {
+    let entity = value.get("Value").unwrap_or(value).get("__entity")?;
+    (entity["type"] == "Category").then_some(())?;
+    entity["id"].as_str()
 }
 
 /// Whether the conditions can hold for a principal with these parents; `None` where that depends on more.
@@ -123,6 +277,90 @@ mod tests {
         assert!(r("resource in Category::\"text\"").resource);
         assert!(r("action == Action::\"show\"").action);
         assert!(r("context == context").record && r("context.env == context.env").moment);
+    }
+
+    #[test]
+    fn the_attributes_that_a_condition_reads_are_found_and_all_where_that_is_unclear() {
+        let a = |t: &str| reads(&json(&format!("permit(principal, action, resource) when {{ {t} }};"))).attributes;
+        let of = |record_or_patient, attr| Attributes::of(record_or_patient, attr);
+        assert_eq!(a("context.record.labels.contains(\"HIV\")"), of("record", "labels"));
+        assert_eq!(a("context.patient.labels.contains(\"VIP\")"), of("patient", "labels"));
+        let two = "context.record has ageDays && context.record.ageDays < 3 && context.patient.known";
+        assert_eq!(a(two), of("record", "ageDays").or(of("patient", "known")));
+        for nothing in ["context.env.hour > 3", "context.record.type == context.record.type", "context has record"] {
+            assert_eq!(a(nothing), Attributes::default(), "{nothing}");
+        }
+        for all in ["context.record == context.record", "context == context", "context.patient.nonsense"] {
+            assert_eq!(a(all), Attributes::ALL, "{all}");
+        }
+        let names: std::collections::BTreeSet<_> = ATTRIBUTES.into_iter().collect();
+        assert_eq!(names.len(), ATTRIBUTES.len());
+    }
+
+    #[test]
+    fn a_profile_keeps_what_is_read_and_nothing_else() {
+        let some = |s: &str| std::collections::BTreeSet::from([s.to_owned()]);
+        let whole = Profile {
+            resource_type: "Observation".into(),
+            labels: some("a"),
+            classified: true,
+            category_codes: some("b"),
+            status: Some("c".into()),
+            age_days: Some(1),
+            departments: some("d"),
+            insurers: some("e"),
+            authored_by_caller: true,
+            patient: Subject {
+                known: true,
+                is_caller: true,
+                relations: some("f"),
+                age_years: Some(2),
+                labels: some("g"),
+                consent_releases: some("h"),
+                consent_denies: some("i"),
+            },
+        };
+        assert_eq!(Attributes::ALL.of_profile(&whole), whole);
+        // Each bit keeps the attribute of its own name: the two orders agree.
+        for (whose, attr) in ATTRIBUTES {
+            let kept = Attributes::of(whose, attr).of_profile(&whole);
+            let shown = format!("{kept:?}");
+            let expected = match (whose, attr) {
+                ("record", "labels") => "labels: {\"a\"}",
+                ("record", "classified") => "classified: true",
+                ("record", "categoryCodes") => "category_codes: {\"b\"}",
+                ("record", "status") => "status: Some(\"c\")",
+                ("record", "ageDays") => "age_days: Some(1)",
+                ("record", "departments") => "departments: {\"d\"}",
+                ("record", "insurers") => "insurers: {\"e\"}",
+                ("record", "authoredByCaller") => "authored_by_caller: true",
+                ("patient", "known") => "known: true",
+                ("patient", "isCaller") => "is_caller: true",
+                ("patient", "relations") => "relations: {\"f\"}",
+                ("patient", "ageYears") => "age_years: Some(2)",
+                ("patient", "labels") => "labels: {\"g\"}",
+                ("patient", "consentReleases") => "consent_releases: {\"h\"}",
+                ("patient", "consentDenies") => "consent_denies: {\"i\"}",
+                other => panic!("{other:?}"),
+            };
+            assert!(shown.contains(expected), "{expected} not in {shown}");
+            let values = ["true", "Some(", "{\""].iter().map(|v| shown.matches(v).count()).sum::<usize>();
+            assert_eq!(values, 1, "{shown}");
+        }
+    }
+
+    #[test]
+    fn categories_are_told_apart_by_what_is_asked_of_them_and_by_nothing_else() {
+        let bits = |t: &str| told_apart(&json(&format!("permit(principal, action, resource) when {{ {t} }};")));
+        let of = |t: &str, c: Category| bits(t).map(|all| all[c.index()]);
+        assert_eq!(bits("context.record.classified"), Some(vec![0; Category::COUNT]));
+        let both = "resource in Category::\"text\" || resource == Category::\"diagnosis\"";
+        assert_eq!([Category::Note, Category::Diagnosis, Category::Address].map(|c| of(both, c)), [Some(1), Some(2), Some(0)]);
+        let listed = "context.record.classified && [Category::\"note\", Category::\"image\"].contains(resource)";
+        assert_eq!([Category::Note, Category::Image, Category::Narrative].map(|c| of(listed, c)), [Some(1), Some(1), Some(0)]);
+        for unclear in ["resource == context.record.type", "[resource].contains(Category::\"note\")", "resource in [Category::\"note\"]", "resource has x"] {
+            assert_eq!(bits(unclear), None, "{unclear}");
+        }
     }
 
     #[test]

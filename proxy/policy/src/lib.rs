@@ -1,5 +1,6 @@
 //! Cedar: loads and checks policy sets, decides about requests, judges records. No I/O but reading the files of a set.
 
+mod cache;
 mod check;
 mod decide;
 mod entities;

@@ -8,7 +8,8 @@ use drape_view::{Fault, Treatments};
 use sha2::{Digest as _, Sha256};
 
 use crate::known::{self, Reads};
-use crate::{check, entities};
+use crate::check::{self, Reach};
+use crate::entities;
 
 /// The schema that ships with Drape.
 const SCHEMA: &str = include_str!("../../../policies/schema.cedarschema");
@@ -42,6 +43,8 @@ pub(crate) struct Loaded {
     pub(crate) place: String,
     pub(crate) json: serde_json::Value,
     pub(crate) reads: Reads,
+    pub(crate) reach: Reach,
+    pub(crate) told_apart: Option<Vec<u64>>,
 }
 
 impl PolicySet {
@@ -127,7 +130,8 @@ impl PolicySet {
                     }
                 };
                 let reads = known::reads(&json);
-                policies.push(Loaded { policy, id, place, json, reads });
+                let (reach, told_apart) = (Reach::of(&policy), known::told_apart(&json));
+                policies.push(Loaded { policy, id, place, json, reads, reach, told_apart });
             }
         }
         let mut all = cedar_policy::PolicySet::new();

@@ -84,7 +84,7 @@ pub struct Tenant {
     /// Paging handles.
     pub pages: Pages,
     /// Marks the ETag of a treated view.
-    pub etag_secret: [u8; 32],
+    pub etag_secret: Secret,
     /// The open documents.
     pub discovery: Discovery,
     /// What noisy answers are charged to.
@@ -259,7 +259,7 @@ impl Parts {
                     &tenant.public_base_url,
                     u64::try_from(config.limits.page_lifetime.as_millis()).unwrap_or(u64::MAX),
                 ),
-                etag_secret: *secrets.derive("etag", &[]).expose(),
+                etag_secret: secrets.derive("etag", &[]),
                 discovery: Discovery::default(),
                 budget,
                 log: Arc::clone(&log),

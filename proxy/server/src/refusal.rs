@@ -1,6 +1,6 @@
 //! A no: what the caller hears and what the officer reads, as two fields that never mix.
 
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 
 /// Why a request is not answered with what it asked for.
 #[derive(Clone, Debug)]
@@ -16,7 +16,7 @@ pub struct Refusal {
     /// The stage that refused.
     pub stage: &'static str,
     /// `WWW-Authenticate`, `Retry-After`, `Allow`.
-    pub headers: HeaderMap,
+    pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Whether nobody was authenticated: such refusals are counted, not entered one by one.
     pub stranger: bool,
 }
@@ -31,7 +31,7 @@ impl Refusal {
             reason: public.clone(),
             public,
             stage,
-            headers: HeaderMap::new(),
+            headers: Vec::new(),
             stranger: false,
         }
     }
@@ -47,7 +47,7 @@ impl Refusal {
     #[must_use]
     pub fn with(mut self, name: header::HeaderName, value: &str) -> Self {
         if let Ok(value) = HeaderValue::from_str(value) {
-            self.headers.insert(name, value);
+            self.headers.push((name, value));
         }
         self
     }

@@ -5,8 +5,11 @@ use drape_fhir::reference::Reference;
 use drape_view::catalogue::{Edge, Fact, Kind, NodeId};
 use drape_view::{Catalogue, Coding, Facts, RecordFacts};
 
-use crate::Fault;
 use crate::tape::Tape;
+use crate::{Fault, FaultKind};
+
+/// Each contained record is judged by itself and along with all the others, so their number is bounded.
+const CONTAINED_MAX: usize = 4_096;
 
 /// The facts of the resource at `i` and of everything contained in it.
 pub(crate) fn read(catalogue: &Catalogue, tape: &Tape, text: &[u8], i: usize, bases: &[&str]) -> Result<Facts, Fault> {
@@ -40,6 +43,9 @@ impl Reader<'_> {
             .root(&resource_type)
             .ok_or_else(|| Fault::upstream("a resource of a type that FHIR R4 does not have"))?;
         let place = self.records.len();
+        if place > CONTAINED_MAX {
+            return Err(Fault { kind: FaultKind::Limit, what: format!("more than {CONTAINED_MAX} contained records") });
+        }
         self.dates.push(u8::MAX);
         self.records.push(RecordFacts { resource_type, patients_complete: true, ..RecordFacts::default() });
         self.object(i, node, place)?;
@@ -59,21 +65,41 @@ impl Reader<'_> {
     fn object(&mut self, i: usize, node: NodeId, place: usize) -> Result<(), Fault> {
         for (key, value) in self.tape.members(i) {
             let name = self.tape.text(self.text, key);
-            // Beside a primitive stand only an id and extensions; they tell nothing that policies read.
-            if name.starts_with('_') {
+            if let Some(base) = name.strip_prefix('_') {
+                self.beside(value, node, base, place)?;
                 continue;
             }
-            let Some(edge) = self.catalogue.edge(node, &name).copied() else { continue };
-            match self.tape.get(value).kind {
-                J::ArrayStart => {
-                    for item in self.tape.items(value) {
-                        self.value(item, &edge, place)?;
-                    }
-                }
-                _ => self.value(value, &edge, place)?,
+            let Some(mut edge) = self.catalogue.edge(node, &name).copied() else { continue };
+            if self.tape.get(value).kind == J::ArrayStart && !edge.list && edge.fact.is_some() {
+                // Several where there can be one: nothing says which is meant, so none is taken for the fact.
+                edge.fact = None;
+                self.records[place].patients_complete = false;
+                self.records[place].uncoded = true;
             }
+            self.each(value, |reader, item| reader.value(item, &edge, place))?;
         }
         Ok(())
+    }
+
+    /// Beside a primitive stand only an id and extensions, but those can be coded.
+    fn beside(&mut self, i: usize, node: NodeId, base: &str, place: usize) -> Result<(), Fault> {
+        if self.catalogue.edge(node, base).is_none_or(|edge| edge.kind != Kind::Primitive) {
+            return Ok(());
+        }
+        let node = self.catalogue.primitive_node();
+        self.each(i, |reader, item| match reader.tape.get(item).kind {
+            J::ObjectStart => reader.object(item, node, place),
+            _ => Ok(()),
+        })
+    }
+
+    /// The value itself, or each item of a list.
+    fn each(&mut self, i: usize, mut read: impl FnMut(&mut Self, usize) -> Result<(), Fault>) -> Result<(), Fault> {
+        if self.tape.get(i).kind != J::ArrayStart {
+            return read(self, i);
+        }
+        let tape = self.tape;
+        tape.items(i).try_for_each(|item| read(self, item))
     }
 
     fn value(&mut self, i: usize, edge: &Edge, place: usize) -> Result<(), Fault> {
@@ -90,25 +116,43 @@ impl Reader<'_> {
             Kind::Complex => {}
         }
         match edge.type_name {
-            "CodeableConcept" if !matches!(edge.fact, Some(Fact::Security | Fact::Tag)) => self.concept(i, place),
-            // A Coding within a CodeableConcept was read with it; others stand for themselves.
+            "CodeableConcept" if !matches!(edge.fact, Some(Fact::Security | Fact::Tag)) => {
+                self.concept(i, edge.node, place)?;
+            }
+            // A Coding within a CodeableConcept is read with it; others stand for themselves.
             "Coding" if !matches!(edge.fact, Some(Fact::Security | Fact::Tag)) => {
                 let found = self.coding(i);
                 self.note_concept(found.into_iter().collect(), place);
+                self.object(i, edge.node, place)?;
             }
             _ => self.object(i, edge.node, place)?,
         }
         Ok(())
     }
 
-    fn concept(&mut self, i: usize, place: usize) {
+    fn concept(&mut self, i: usize, node: NodeId, place: usize) -> Result<(), Fault> {
         let mut codings = Vec::new();
-        if let Some(list) = self.tape.member(self.text, i, "coding")
-            && self.tape.get(list).kind == J::ArrayStart
-        {
+        let list = self.tape.member(self.text, i, "coding");
+        if let Some(list) = list.filter(|list| self.tape.get(*list).kind == J::ArrayStart) {
             codings.extend(self.tape.items(list).filter_map(|item| self.coding(item)));
         }
         self.note_concept(codings, place);
+        // Its extensions and those of its codings can be coded too.
+        for (key, value) in self.tape.members(i) {
+            let name = self.tape.text(self.text, key);
+            if let Some(base) = name.strip_prefix('_') {
+                self.beside(value, node, base, place)?;
+                continue;
+            }
+            let Some(edge) = self.catalogue.edge(node, &name).copied() else { continue };
+            let coding = name == "coding";
+            self.each(value, |reader, item| match (coding, reader.tape.get(item).kind) {
+                (true, J::ObjectStart) => reader.object(item, edge.node, place),
+                (true, _) => Ok(()),
+                (false, _) => reader.value(item, &edge, place),
+            })?;
+        }
+        Ok(())
     }
 
     fn note_concept(&mut self, codings: Vec<Coding>, place: usize) {

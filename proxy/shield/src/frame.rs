@@ -4,8 +4,8 @@ use drape_fhir::json::{Kind, Token, Tokenizer, write_string};
 use drape_fhir::reference::Reference;
 use drape_view::{Category, Facts, Plan, Reason, Treatment, Verdict};
 
-use crate::rewrite::{Effects, Rewriter};
-use crate::tape::{Tape, json_fault, limits};
+use crate::rewrite::{self, Effects, Rewriter};
+use crate::tape::{TEXT_BYTES_MAX, Tape, json_fault, limits};
 use crate::{Answer, BundleKind, Expect, Fault, FaultKind, RecordSeen, Setup, Step, Summary, facts};
 
 /// One answer of the upstream on its way through. Feed it bytes, answer what it asks, finish it.
@@ -52,7 +52,8 @@ enum Place {
 
 impl Shield {
     /// At the start of an answer.
-    pub fn new(setup: Setup) -> Self {
+    pub fn new(mut setup: Setup) -> Self {
+        setup.limits.entry_bytes_max = setup.limits.entry_bytes_max.min(TEXT_BYTES_MAX);
         let tokenizer = Tokenizer::new(limits(setup.limits.depth_max));
         Self {
             setup,
@@ -75,9 +76,9 @@ impl Shield {
         }
     }
 
-    /// How much is held back.
+    /// How much memory is taken by what is held back.
     pub fn held_bytes(&self) -> usize {
-        self.held.len()
+        self.held.len() + self.tape.bytes()
     }
 
     /// Takes in bytes up to the end of `chunk` or to the end of a record that must be judged first. Gives how many
@@ -136,8 +137,9 @@ impl Shield {
 
     /// Ends the answer: it must be complete.
     pub fn finish(mut self, out: &mut Vec<u8>) -> Result<Summary, Fault> {
-        self.tokenizer.finish().map_err(|e| json_fault(&e))?;
-        if self.place != Place::End {
+        // A number at the very end is only known to be whole here; a body that is one is no record.
+        let last = self.tokenizer.finish().map_err(|e| json_fault(&e))?;
+        if last.is_some() || self.place != Place::End {
             return Err(Fault::upstream("the body ended in the middle"));
         }
         // White space after the last byte stays, for the caller who gets the body as it is.
@@ -271,7 +273,8 @@ impl Shield {
                 self.type_known = true;
                 true
             }
-            "total" | "_total" => self.setup.uniform,
+            // A total is a number and nothing else, or it could say anything.
+            "total" => self.setup.shows_all || self.setup.uniform && self.tape.get(0).kind == Kind::Number,
             "link" => true,
             _ => self.setup.shows_all,
         };
@@ -281,7 +284,7 @@ impl Shield {
             self.write_key(start, key_end, value_start, out);
             match links {
                 Some(links) => out.extend(links),
-                None => out.extend_from_slice(self.raw(value_start, end)),
+                None => rewrite::copy(&self.setup, &self.tape, &self.held, 0, out),
             }
         }
         self.tape.clear();
@@ -465,6 +468,9 @@ impl Shield {
         if !self.full_url_fits(facts) {
             return Err(Fault::upstream("an entry's fullUrl names another record"));
         }
+        if self.is_elsewhere() {
+            return Ok(Err(Reason::Elsewhere));
+        }
         let Some(i) = self.tape.member(&self.held, 0, "resource") else { return Ok(Err(Reason::NotReceived)) };
         let shown_id = rewriter.shown_id(plan, &main.resource_type, main.id.as_deref());
         out.push(b'{');
@@ -505,6 +511,7 @@ impl Shield {
         };
         if let Some(i) = object("request")
             && let Some(method) = self.tape.string(&self.held, i, "method")
+            && ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"].contains(&method.as_ref())
         {
             out.extend_from_slice(b",\"request\":{\"method\":");
             write_string(&method, out);
@@ -515,9 +522,10 @@ impl Shield {
         }
         if let Some(i) = object("response")
             && let Some(status) = self.tape.string(&self.held, i, "status")
+            && let Some(status) = status.get(..3).filter(|s| s.bytes().all(|b| b.is_ascii_digit()))
         {
             out.extend_from_slice(b",\"response\":{\"status\":");
-            write_string(status.split(' ').next().unwrap_or_default(), out);
+            write_string(status, out);
             if plan.treatment(Category::RecordedDate) == Treatment::Show
                 && let Some(time) = self.tape.string(&self.held, i, "lastModified")
             {
@@ -526,6 +534,13 @@ impl Shield {
             }
             out.push(b'}');
         }
+    }
+
+    /// Whether the entry's record lives on another server: its id and its references mean something else there, so
+    /// nothing that is known of records here can judge it.
+    fn is_elsewhere(&self) -> bool {
+        let Some(url) = self.tape.string(&self.held, 0, "fullUrl") else { return false };
+        !matches!(Reference::parse(&url, &self.bases()), Reference::Local { .. } | Reference::Urn(_))
     }
 
     /// A fullUrl that names a record on this server must name the record beside it (bdl-7 and common sense).

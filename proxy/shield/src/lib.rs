@@ -3,6 +3,7 @@
 
 mod facts;
 mod frame;
+mod reference;
 mod rewrite;
 mod tape;
 mod treat;

@@ -15,6 +15,9 @@ pub(crate) struct Tok {
     pub(crate) close: u32,
 }
 
+/// Places within a text are 32 bits wide.
+pub(crate) const TEXT_BYTES_MAX: usize = u32::MAX as usize - 1;
+
 /// The tokens of one value, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Tape {
@@ -24,7 +27,11 @@ pub(crate) struct Tape {
 
 pub(crate) fn json_fault(error: &json::JsonError) -> Fault {
     let kind = match error.what {
-        json::What::Depth(_) | json::What::Members(_) | json::What::KeyLength(_) => FaultKind::Limit,
+        json::What::Depth(_)
+        | json::What::Members(_)
+        | json::What::KeyLength(_)
+        | json::What::StringLength(_)
+        | json::What::Document(_) => FaultKind::Limit,
         _ => FaultKind::Upstream,
     };
     Fault { kind, what: format!("the body is not acceptable JSON: {error}") }
@@ -37,6 +44,9 @@ pub(crate) fn limits(depth_max: usize) -> Limits {
 impl Tape {
     /// The tape of a whole text.
     pub(crate) fn read(text: &[u8], depth_max: usize) -> Result<Self, Fault> {
+        if text.len() > TEXT_BYTES_MAX {
+            return Err(Fault { kind: FaultKind::Limit, what: "a record is too large".into() });
+        }
         let mut tokens = Tokens::new(text, limits(depth_max));
         let mut tape = Self::default();
         while let Some(token) = tokens.next_token().map_err(|e| json_fault(&e))? {
@@ -86,9 +96,19 @@ impl Tape {
         (close, self.toks[close].end as usize)
     }
 
+    /// How many bytes the tape itself takes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.toks.len() * size_of::<Tok>()
+    }
+
+    /// The place of the last token of the container at `i`, if it is one of that kind; else there is nothing in it.
+    fn close(&self, i: usize, kind: Kind) -> usize {
+        if self.toks[i].kind == kind { self.toks[i].close as usize } else { i }
+    }
+
     /// The members of the object at `i`: the places of each key and its value.
-    pub(crate) fn members(&self, i: usize) -> impl Iterator<Item = (usize, usize)> + '_ {
-        let end = self.toks[i].close as usize;
+    pub(crate) fn members(&self, i: usize) -> impl Iterator<Item = (usize, usize)> + use<'_> {
+        let end = self.close(i, Kind::ObjectStart);
         let mut at = i + 1;
         std::iter::from_fn(move || {
             if at >= end {
@@ -101,8 +121,8 @@ impl Tape {
     }
 
     /// The items of the array at `i`.
-    pub(crate) fn items(&self, i: usize) -> impl Iterator<Item = usize> + '_ {
-        let end = self.toks[i].close as usize;
+    pub(crate) fn items(&self, i: usize) -> impl Iterator<Item = usize> + use<'_> {
+        let end = self.close(i, Kind::ArrayStart);
         let mut at = i + 1;
         std::iter::from_fn(move || {
             if at >= end {

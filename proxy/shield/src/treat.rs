@@ -7,9 +7,9 @@ use drape_fhir::reference::Reference;
 use drape_keys::envelope::{self, Place};
 use drape_view::catalogue::{Edge, Kind};
 use drape_view::profiler::Date;
-use drape_view::{Catalogue, Category, Coarsening, Plan, Reason, Treatment};
+use drape_view::{Catalogue, Category, Coarsening, Plan, Treatment};
 
-use crate::rewrite::{Rewriter, Wrote, separate};
+use crate::rewrite::{Rewriter, Wrote, YES};
 use crate::{ENCRYPTED_ELEMENT, Fault};
 
 const ABSENT: &str = "http://hl7.org/fhir/StructureDefinition/data-absent-reason";
@@ -28,8 +28,6 @@ pub(crate) fn absent(name: &str, edge: &Edge, declared: bool, out: &mut Vec<u8>)
     out.extend_from_slice(if edge.list { b"]}]" } else { b"]}" });
 }
 
-const YES: Wrote = Wrote::Yes { substance: true };
-
 /// A string, number or boolean.
 pub(crate) fn primitive(
     r: &mut Rewriter<'_>,
@@ -41,26 +39,27 @@ pub(crate) fn primitive(
 ) -> Result<Wrote, Fault> {
     let treatment = plan.treatment(category);
     match treatment {
-        Treatment::Show => {
+        Treatment::Show if !leads_where_none_may_look(r, i, edge, plan, out) => {
             r.count(category, treatment);
             match r.shown_address(i) {
                 Some(address) => write_string(&address, out),
                 None => out.extend_from_slice(r.tape.raw(r.text, i)),
             }
             // `structure` members alone (a bare `use`, a rank) keep no object alive whose content is gone.
-            return Ok(Wrote::Yes { substance: category != Category::Structure || r.path.len() == 1 });
+            let own = r.path.len() == 1 || r.path[0] == "meta" || r.catalogue().is_definition(&r.resource_type);
+            return Ok(Wrote::Yes { substance: category != Category::Structure || own });
         }
         Treatment::Generalize(how) => {
-            if let Some(coarse) = generalize(r, i, edge, how) {
+            if let Some(coarse) = generalize(r, i, edge, category, how) {
                 r.count(category, treatment);
                 out.extend_from_slice(&coarse);
                 return Ok(YES);
             }
         }
-        Treatment::Pseudonymize if category == Category::RecordId => {
+        // The ids of elements within a record lead nowhere from outside: only the record's own gets a pseudonym.
+        Treatment::Pseudonymize if category == Category::RecordId && r.path == ["id"] => {
             let id = r.tape.text(r.text, i).into_owned();
-            let kind = if r.contained_type(&id).is_some() { "#".to_owned() } else { r.resource_type.clone() };
-            let pseudonym = if kind == "#" { r.setup.pseudonyms.of("#", &id) } else { r.mint(&kind, &id) };
+            let pseudonym = r.own_pseudonym(&id);
             r.count(category, treatment);
             write_string(&pseudonym, out);
             return Ok(YES);
@@ -82,12 +81,39 @@ pub(crate) fn primitive(
     Ok(Wrote::No)
 }
 
+/// Whether an address that is shown names a record whose links are not: `instantiatesUri`, `valueUri` and the like can
+/// hold what a Reference holds. One that names a contained record stays with it.
+fn leads_where_none_may_look(r: &mut Rewriter<'_>, i: usize, edge: &Edge, plan: &Plan, out: &[u8]) -> bool {
+    if !matches!(edge.type_name, "uri" | "url" | "canonical") {
+        return false;
+    }
+    let text = r.tape.text(r.text, i);
+    match r.target(&text) {
+        Reference::Contained(id) => {
+            let leads = r.contained_type(id).is_some() && plan.treatment(Category::RecordId) == Treatment::Show;
+            if leads {
+                r.name_contained(id, out);
+            }
+            !leads
+        }
+        Reference::Local { resource_type, .. } => {
+            // What is published under a URL of its own is no secret: profiles, value sets, questionnaires.
+            let elements = drape_fhir::definitions::r4().elements(resource_type);
+            let published = elements.iter().any(|e| e.name == "url" && e.types().any(|t| t == "uri"));
+            !published && plan.treatment(Catalogue::link_category(resource_type)) != Treatment::Show
+        }
+        // A search may hold any value as its criterion.
+        Reference::Query(_) => true,
+        Reference::Urn(_) | Reference::Foreign(_) => false,
+    }
+}
+
 /// A coarser form, or `None` when only leaving it out is coarse enough.
-fn generalize(r: &Rewriter<'_>, i: usize, edge: &Edge, how: Coarsening) -> Option<Vec<u8>> {
+fn generalize(r: &Rewriter<'_>, i: usize, edge: &Edge, category: Category, how: Coarsening) -> Option<Vec<u8>> {
     if r.tape.get(i).kind != J::String {
         // Whether somebody died, not when.
-        let flag = how == Coarsening::Flag && edge.type_name == "boolean";
-        return flag.then(|| r.tape.raw(r.text, i).to_vec());
+        let whether = category == Category::Death && edge.type_name == "boolean";
+        return whether.then(|| r.tape.raw(r.text, i).to_vec());
     }
     let text = r.tape.text(r.text, i);
     match how {
@@ -98,8 +124,7 @@ fn generalize(r: &Rewriter<'_>, i: usize, edge: &Edge, how: Coarsening) -> Optio
             }
             let date = Date::parse_latest(&text)?;
             let today = Date::parse(&r.setup.today)?;
-            let birth = r.path.last().is_some_and(|name| name == "birthDate");
-            if birth && date.years_until(today) > 89 {
+            if category == Category::BirthDate && years_at_most(&text, date, today) > 89 {
                 return None;
             }
             Some(format!("\"{:04}\"", date.year()).into_bytes())
@@ -113,6 +138,12 @@ fn generalize(r: &Rewriter<'_>, i: usize, edge: &Edge, how: Coarsening) -> Optio
         // The caller turns `deceasedDateTime` into `deceasedBoolean: true`.
         Coarsening::Flag => (edge.type_name == "dateTime").then(|| b"true".to_vec()),
     }
+}
+
+/// The oldest that somebody born on `date` can be; of a year or month alone nothing says on which side of a birthday.
+fn years_at_most(text: &str, date: Date, today: Date) -> i64 {
+    let whole = Date::parse(text).is_some();
+    if whole { date.years_until(today) } else { today.year() - date.year() }
 }
 
 /// Areas of three digits with 20,000 people or fewer, by the 2000 census (45 CFR 164.514(b)(2)(i)(B)); the rule binds
@@ -170,16 +201,17 @@ pub(crate) fn complex(
             let years = r.tape.string(r.text, i, "code").is_some_and(|c| c == "a");
             r.count(category, treatment);
             match old {
-                Some(age) if years && age > 89.0 => {
+                Some(age) if years && age >= 90.0 => {
                     out.extend_from_slice(
                         b"{\"value\":90,\"comparator\":\">=\",\"unit\":\"years\",\"system\":\"http://unitsofmeasure.org\",\"code\":\"a\"}",
                     );
                     Ok(Some(YES))
                 }
-                Some(_) if years => {
-                    let value = r.tape.member(r.text, i, "value").map(|v| r.tape.raw(r.text, v).to_vec());
+                // Parts of a year would tell the month of birth.
+                Some(age) if years && age >= 0.0 => {
+                    let whole = format!("{:.0}", age.trunc());
                     out.extend_from_slice(b"{\"value\":");
-                    out.extend(value.unwrap_or_default());
+                    out.extend(whole.into_bytes());
                     out.extend_from_slice(b",\"unit\":\"years\",\"system\":\"http://unitsofmeasure.org\",\"code\":\"a\"}");
                     Ok(Some(YES))
                 }
@@ -203,124 +235,6 @@ fn seal(r: &mut Rewriter<'_>, i: usize) -> Result<Vec<u8>, Fault> {
         format!(",{{\"url\":\"{ENCRYPTED_ELEMENT}\",\"valueBase64Binary\":\"{}\"}}]}}", STANDARD.encode(sealed)).as_bytes(),
     );
     Ok(out)
-}
-
-/// A Reference: the link by what it names, the display by whom it names, the identifier as an identifier.
-pub(crate) fn reference(
-    r: &mut Rewriter<'_>,
-    i: usize,
-    edge: &Edge,
-    plan: &Plan,
-    out: &mut Vec<u8>,
-) -> Result<Result<Wrote, Reason>, Fault> {
-    let literal = r.tape.string(r.text, i, "reference").map(std::borrow::Cow::into_owned);
-    let stated = r.tape.string(r.text, i, "type").map(std::borrow::Cow::into_owned);
-    let named = literal.as_deref().map(|l| r.target(l));
-    let target: Option<String> = match named {
-        Some(Reference::Local { resource_type, .. }) => Some(resource_type.to_owned()),
-        Some(Reference::Contained(id)) => r.contained_type(id).map(str::to_owned),
-        _ => None,
-    }
-    .or_else(|| stated.clone().filter(|t| drape_fhir::definitions::r4().is_resource(t)))
-    .or_else(|| edge.target.map(str::to_owned));
-    let strictest = |of: [Category; 3]| {
-        of.into_iter().max_by_key(|c| plan.treatment(*c).rank()).unwrap_or(Category::Unknown)
-    };
-    let link = match &target {
-        Some(t) => Catalogue::link_category(t),
-        None => strictest([Category::PatientLink, Category::RecordLink, Category::Staff]),
-    };
-    let display = match &target {
-        Some(t) => Catalogue::display_category(t),
-        None => strictest([Category::PersonName, Category::Staff, Category::Note]),
-    };
-    let rewritten = match (&named, plan.treatment(link)) {
-        (Some(Reference::Contained(id)), treatment) if r.contained_type(id).is_some() => {
-            let id = (*id).to_owned();
-            let shown = match (treatment, plan.treatment(Category::RecordId)) {
-                (Treatment::Show | Treatment::Pseudonymize, Treatment::Show) => Some(format!("#{id}")),
-                (Treatment::Show | Treatment::Pseudonymize, Treatment::Pseudonymize) => {
-                    Some(format!("#{}", r.setup.pseudonyms.of("#", &id)))
-                }
-                _ => None,
-            };
-            if shown.is_some() {
-                r.name_contained(&id);
-            }
-            shown
-        }
-        // The container itself.
-        (Some(Reference::Contained("")), Treatment::Show) => Some("#".to_owned()),
-        (Some(Reference::Contained(_)), _) | (None, _) => None,
-        (Some(_), Treatment::Show) => literal.as_deref().map(|l| match l.strip_prefix(&r.setup.upstream_base) {
-            Some(rest) if rest.starts_with('/') => format!("{}{rest}", r.setup.public_base),
-            _ => l.to_owned(),
-        }),
-        (Some(Reference::Local { resource_type, id, .. }), Treatment::Pseudonymize) => {
-            let (kind, id) = ((*resource_type).to_owned(), (*id).to_owned());
-            Some(format!("{kind}/{}", r.mint(&kind, &id)))
-        }
-        // A link elsewhere cannot be pseudonymised so that it still leads anywhere.
-        _ => None,
-    };
-    let mark = out.len();
-    out.push(b'{');
-    let mut any = false;
-    let mut substance = false;
-    for (key, value) in r.tape.members(i) {
-        let name = r.tape.text(r.text, key).into_owned();
-        match name.as_str() {
-            "reference" => match &rewritten {
-                Some(text) => {
-                    separate(&mut any, out);
-                    out.extend_from_slice(b"\"reference\":");
-                    write_string(text, out);
-                    substance = true;
-                    let done = plan.treatment(link);
-                    r.count(link, if done == Treatment::Show { Treatment::Show } else { Treatment::Pseudonymize });
-                }
-                None => r.count(link, Treatment::Redact),
-            },
-            "type" if rewritten.is_some() && r.tape.get(value).kind == J::String => {
-                separate(&mut any, out);
-                out.extend_from_slice(b"\"type\":");
-                out.extend_from_slice(r.tape.raw(r.text, value));
-            }
-            "display" if r.tape.get(value).kind == J::String => {
-                if plan.treatment(display) == Treatment::Show {
-                    separate(&mut any, out);
-                    out.extend_from_slice(b"\"display\":");
-                    out.extend_from_slice(r.tape.raw(r.text, value));
-                    r.count(display, Treatment::Show);
-                    substance = true;
-                } else {
-                    r.count(display, Treatment::Redact);
-                }
-            }
-            "identifier" | "extension" => {
-                let Some(inner) = r.catalogue().edge(edge.node, &name).copied() else { continue };
-                let before = (out.len(), any);
-                r.path.push(name);
-                let wrote = r.plain_member(key, value, &inner, plan, out, &mut any)?;
-                r.path.pop();
-                match wrote {
-                    Err(reason) => return Ok(Err(reason)),
-                    Ok(Wrote::Yes { substance: says }) => substance |= says,
-                    Ok(_) => {
-                        out.truncate(before.0);
-                        any = before.1;
-                    }
-                }
-            }
-            _ => r.count(Category::Unknown, Treatment::Redact),
-        }
-    }
-    if !substance {
-        out.truncate(mark);
-        return Ok(Ok(Wrote::No));
-    }
-    out.push(b'}');
-    Ok(Ok(YES))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 mod rules;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::OnceLock;
 
 use drape_fhir::definitions::{Definitions, Element, TypeKind, r4};
@@ -19,6 +19,7 @@ pub struct Catalogue {
     extensions: HashMap<String, Category>,
     extension_nodes: [NodeId; Category::COUNT],
     primitive: NodeId,
+    definitions: HashSet<String>,
 }
 
 /// A place in the graph: the members that an object there may have.
@@ -136,6 +137,7 @@ impl Catalogue {
                 extensions: HashMap::new(),
                 extension_nodes: [NodeId(0); Category::COUNT],
                 primitive: NodeId(0),
+                definitions: HashSet::new(),
             },
         })
     }
@@ -160,7 +162,14 @@ impl Catalogue {
         if !faults.is_empty() {
             return Err(faults);
         }
-        Ok(Self { nodes, roots, extensions: rules.extensions, extension_nodes, primitive })
+        let structure = rules.whole.into_iter().filter(|(_, category)| *category == Category::Structure);
+        let definitions = structure.map(|(name, _)| name).collect();
+        Ok(Self { nodes, roots, extensions: rules.extensions, extension_nodes, primitive, definitions })
+    }
+
+    /// Whether a type is a definition (ValueSet, Questionnaire): there `structure` is the content, not only its shape.
+    pub fn is_definition(&self, resource_type: &str) -> bool {
+        self.definitions.contains(resource_type)
     }
 
     /// The members of a resource.
@@ -375,9 +384,10 @@ impl Builder<'_> {
                 _ => None,
             }));
         }
+        // The ids of elements too: servers number names, addresses and codings with ids of their own, which lead to
+        // the record as surely as its own id does.
         if element.path.ends_with(".id") {
-            let own = matches!(context, Context::Resource(name) if element.path.len() == name.len() + 3);
-            return Some(Assigned::Fixed(if own { Category::RecordId } else { Category::Structure }));
+            return Some(Assigned::Fixed(Category::RecordId));
         }
         let category = match context {
             Context::Within(inherited) => {

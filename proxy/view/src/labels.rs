@@ -16,6 +16,7 @@ pub struct Labels {
     taken: Vec<String>,
     judged: Vec<String>,
     neutral: Vec<String>,
+    content: Vec<String>,
     as_of: String,
 }
 
@@ -45,6 +46,8 @@ struct File {
     taken: Vec<String>,
     judged: Vec<String>,
     neutral: Vec<String>,
+    #[serde(default)]
+    content: Vec<String>,
     labels: BTreeMap<String, BTreeMap<String, Vec<String>>>,
     documents: BTreeMap<String, Vec<String>>,
 }
@@ -69,6 +72,7 @@ impl Labels {
             taken: file.taken,
             judged: file.judged,
             neutral: file.neutral,
+            content: file.content,
             as_of: file.as_of,
             ..Self::default()
         };
@@ -121,8 +125,10 @@ impl Labels {
             self.code(&coding.system, &coding.code, &mut found);
         }
         // Several codings of one concept say the same thing: one that the lists judge judges them all.
+        let begins = |system: &str, list: &[String]| list.iter().any(|n| system.starts_with(n.as_str()));
         let known = |system: &str| {
-            self.judged.iter().any(|j| j == system) || self.neutral.iter().any(|n| system.starts_with(n.as_str()))
+            let neutral = || begins(system, &self.neutral) && !begins(system, &self.content);
+            self.judged.iter().any(|j| j == system) || neutral()
         };
         let judged = facts.concepts.iter().all(|concept| concept.iter().any(|c| known(&c.system)));
         Labelled { labels: found, classified: judged && !facts.uncoded }
@@ -265,6 +271,10 @@ mod tests {
         assert!(labels(&[(ICD, "I10")]).1);
         assert!(labels(&[("http://terminology.hl7.org/CodeSystem/observation-category", "laboratory")]).1);
         assert!(!labels(&[("urn:oid:1.2.840.114350.1", "x")]).1);
+        // A clinical system does not become neutral by beginning like the standard's own.
+        assert!(!labels(&[("http://hl7.org/fhir/sid/icd-9-cm", "042")]).1);
+        assert!(!labels(&[("http://terminology.hl7.org/CodeSystem/icd9cm", "042")]).1);
+        assert!(labels(&[("http://hl7.org/fhir/sid/cvx", "140")]).1);
         assert!(labels(&[("urn:oid:1.2.840.114350.1", "x"), (ICD, "I10")]).1);
         let shipped = Labels::parse(crate::shipped::LABELS).unwrap();
         let mut uncoded = record(&[(ICD, "I10")]);

@@ -30,6 +30,8 @@ pub enum Reason {
     Modifier,
     /// It cannot be made valid FHIR without what is hidden.
     NotValid,
+    /// Its fullUrl says that it lives on another server, so nothing known here can judge it.
+    Elsewhere,
 }
 
 impl Reason {
@@ -42,6 +44,7 @@ impl Reason {
             Self::ClosedType => "closed-type",
             Self::Modifier => "modifier",
             Self::NotValid => "not-valid",
+            Self::Elsewhere => "elsewhere",
         }
     }
 }

@@ -15,19 +15,23 @@ pub struct Profiler {
     overrides: Arc<Overrides>,
 }
 
+/// What all records of one entry share.
+#[derive(Clone, Debug, Default)]
+pub struct Shared {
+    labels: BTreeSet<String>,
+    classified: bool,
+    patient: Subject,
+}
+
 impl Profiler {
     /// With the tenant's code lists and the officer's list.
     pub fn new(labels: Arc<Labels>, overrides: Arc<Overrides>) -> Self {
         Self { labels, overrides }
     }
 
-    /// The profile of the record at `index` of an entry: 0 is the record itself. A contained record is about its
-    /// container's patients as well as its own, and everything in an entry carries the labels of the whole entry,
-    /// since what is contained speaks of what contains it.
-    pub fn profile(&self, facts: &Facts, index: usize, caller: &Caller) -> Profile {
-        let nothing = RecordFacts::default();
-        let own = facts.records.get(index).unwrap_or(&nothing);
-        let main = facts.main().unwrap_or(&nothing);
+    /// What all records of an entry share. Everything in it carries the labels of the whole entry, since what is
+    /// contained speaks of what contains it.
+    pub fn shared(&self, facts: &Facts, caller: &Caller) -> Shared {
         let mut labels = BTreeSet::new();
         let mut classified = true;
         for record in &facts.records {
@@ -35,28 +39,49 @@ impl Profiler {
             labels.extend(found.labels);
             classified &= found.classified;
         }
-        let mut patients: Vec<&str> = main.patients.iter().map(String::as_str).collect();
-        let mut complete = main.patients_complete;
-        if index > 0 {
-            patients.extend(own.patients.iter().map(String::as_str));
-            complete &= own.patients_complete || own.patients.is_empty();
-        }
-        patients.sort_unstable();
-        patients.dedup();
+        let patient = facts.main().map(|main| {
+            let patients: BTreeSet<&str> = main.patients.iter().map(String::as_str).collect();
+            self.about(main, &patients, main.patients_complete, caller)
+        });
+        Shared { labels, classified, patient: patient.unwrap_or_default() }
+    }
+
+    /// The profile of the record at `index` of an entry: 0 is the record itself. A contained record is about its
+    /// container's patients as well as its own.
+    pub fn profile(&self, facts: &Facts, index: usize, caller: &Caller) -> Profile {
+        self.profile_in(&self.shared(facts, caller), facts, index, caller)
+    }
+
+    /// The same, where what the records share was already found: an entry may contain thousands.
+    pub fn profile_in(&self, shared: &Shared, facts: &Facts, index: usize, caller: &Caller) -> Profile {
+        let nothing = RecordFacts::default();
+        let own = facts.records.get(index).unwrap_or(&nothing);
+        let main = facts.main().unwrap_or(&nothing);
+        let patient = if index == 0 || own.patients.is_empty() {
+            shared.patient.clone()
+        } else {
+            let patients = main.patients.iter().chain(&own.patients).map(String::as_str).collect();
+            self.about(main, &patients, main.patients_complete && own.patients_complete, caller)
+        };
         let today = Date::parse(&caller.environment.today);
-        let birth_date = (main.resource_type == "Patient").then_some(main.birth_date.as_deref()).flatten();
         Profile {
             resource_type: own.resource_type.clone(),
-            labels,
-            classified,
+            labels: shared.labels.clone(),
+            classified: shared.classified,
             category_codes: own.category_codes.iter().cloned().collect(),
             status: own.status.clone(),
             age_days: own.date.as_deref().and_then(Date::parse_latest).zip(today).map(|(d, t)| t.days() - d.days()),
             departments: own.departments.iter().cloned().collect(),
             insurers: own.insurers.iter().map(|i| self.insurer(i, caller)).collect(),
             authored_by_caller: caller.fhir_user.as_ref().is_some_and(|user| own.authors.contains(user)),
-            patient: self.subject(&patients, complete, birth_date, caller, today),
+            patient,
         }
+    }
+
+    fn about(&self, main: &RecordFacts, patients: &BTreeSet<&str>, complete: bool, caller: &Caller) -> Subject {
+        let patients: Vec<&str> = patients.iter().copied().collect();
+        let birth_date = (main.resource_type == "Patient").then_some(main.birth_date.as_deref()).flatten();
+        self.subject(&patients, complete, birth_date, caller, Date::parse(&caller.environment.today))
     }
 
     /// The profile of a patient before any record of it is seen: nothing sensitive, everything classified. Judges use

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::caller::Caller;
 use crate::facts::{Facts, RecordFacts};
 use crate::plan::{Judge, Plan, Reason, Verdict};
-use crate::profiler::Profiler;
+use crate::profiler::{Profiler, Shared};
 
 /// The view of one caller for one request.
 #[derive(Clone)]
@@ -24,9 +24,9 @@ impl std::fmt::Debug for View {
 
 /// Types whose content is about other records or anything at all. Until each has rules of its own they reach only
 /// callers who are shown everything.
-const CLOSED: [&str; 12] = [
-    "AuditEvent", "Basic", "Binary", "Bundle", "Group", "Linkage", "List", "MessageHeader", "Parameters", "Provenance",
-    "Subscription", "VerificationResult",
+const CLOSED: [&str; 13] = [
+    "AuditEvent", "Basic", "Binary", "Bundle", "Group", "Linkage", "List", "MessageHeader", "OperationOutcome",
+    "Parameters", "Provenance", "Subscription", "VerificationResult",
 ];
 
 /// Whether a type is open to callers who are not shown everything.
@@ -49,15 +49,14 @@ impl View {
     /// One verdict for each record of the entry, in their order. When the record itself is withheld, so is everything
     /// in it; a contained record is never shown more of than its container.
     pub fn rule(&self, facts: &Facts) -> Vec<Verdict> {
-        let container = match facts.main() {
-            None => return Vec::new(),
-            Some(main) => self.one(facts, 0, main),
-        };
+        let Some(main) = facts.main() else { return Vec::new() };
+        let shared = self.profiler.shared(facts, &self.caller);
+        let container = self.one(facts, &shared, 0, main);
         let mut verdicts = Vec::with_capacity(facts.records.len());
         for (index, record) in facts.records.iter().enumerate().skip(1) {
             verdicts.push(match &container {
                 Verdict::Withhold(reason) => Verdict::Withhold(*reason),
-                Verdict::Keep(outer) => match self.one(facts, index, record) {
+                Verdict::Keep(outer) => match self.one(facts, &shared, index, record) {
                     Verdict::Keep(inner) => Verdict::Keep(Arc::new(inner.stricter(outer))),
                     withheld => withheld,
                 },
@@ -67,8 +66,8 @@ impl View {
         verdicts
     }
 
-    fn one(&self, facts: &Facts, index: usize, record: &RecordFacts) -> Verdict {
-        let profile = self.profiler.profile(facts, index, &self.caller);
+    fn one(&self, facts: &Facts, shared: &Shared, index: usize, record: &RecordFacts) -> Verdict {
+        let profile = self.profiler.profile_in(shared, facts, index, &self.caller);
         if self.patient_only {
             let main = facts.main();
             let context = self.caller.patient.as_deref();
@@ -111,5 +110,61 @@ impl Judge for Always {
 
     fn uniform(&self) -> bool {
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::category::Category;
+    use crate::treatment::Treatment;
+    use crate::{Environment, Labels, Overrides, Proof};
+
+    fn caller() -> Caller {
+        Caller {
+            issuer: "i".into(),
+            subject: "s".into(),
+            name: None,
+            roles: Default::default(),
+            held_roles: Default::default(),
+            organization: None,
+            departments: Default::default(),
+            title: None,
+            client: None,
+            shift: None,
+            fhir_user: None,
+            patient: None,
+            scopes: Vec::new(),
+            relations: Default::default(),
+            purpose: String::new(),
+            proof: Proof { token_id: None, token_digest: [0; 32], expires_at: 0 },
+            environment: Environment {
+                now_ms: 0,
+                today: "2026-11-01".into(),
+                hour: 12,
+                minute_of_day: 720,
+                weekday: 1,
+                network: None,
+                break_glass: false,
+            },
+        }
+    }
+
+    #[test]
+    fn the_servers_own_words_in_a_search_reach_only_those_who_are_shown_everything() {
+        let mut treatments = [Treatment::Show; Category::COUNT];
+        treatments[Category::Identifier.index()] = Treatment::Redact;
+        let reduced = Always(Verdict::Keep(Arc::new(Plan::new(treatments, Vec::new()))));
+        let profiler = Arc::new(Profiler::new(Arc::new(Labels::default()), Arc::new(Overrides::default())));
+        let ruled = |judge: Always, resource_type: &str| {
+            let record = RecordFacts { resource_type: resource_type.to_owned(), ..RecordFacts::default() };
+            let view = View::new(Arc::new(judge), Arc::new(caller()), Arc::clone(&profiler), false);
+            view.rule(&Facts { records: vec![record] }).remove(0)
+        };
+        for closed in ["OperationOutcome", "Provenance", "AuditEvent", "Binary"] {
+            assert_eq!(ruled(reduced.clone(), closed), Verdict::Withhold(Reason::ClosedType), "{closed}");
+            assert!(matches!(ruled(Always::show(), closed), Verdict::Keep(_)), "{closed}");
+        }
+        assert!(matches!(ruled(reduced, "Condition"), Verdict::Keep(_)));
     }
 }

@@ -38,7 +38,8 @@ fn read_by_a_doctor() -> Event {
 /// The rules of base R4 AuditEvent that bind every entry: cardinalities, required codes, sev-1.
 fn assert_base_r4(event: &Value) {
     assert_eq!(event["resourceType"], "AuditEvent");
-    for coding in [&event["type"]] {
+    {
+        let coding = &event["type"];
         assert!(coding["system"].is_string() && coding["code"].is_string());
     }
     assert!(["C", "R", "U", "D", "E"].contains(&event["action"].as_str().unwrap()));

@@ -275,7 +275,7 @@ fn reference(record: &str) -> Option<Value> {
         (1..=64).contains(&part.len())
             && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')
     };
-    if parts.iter().all(|part| is_id(part)) {
+    if parts.iter().all(is_id) {
         match parts.as_slice() {
             [kind, id] => return Some(json!({ "reference": format!("{kind}/{id}") })),
             [kind, id, version] => {

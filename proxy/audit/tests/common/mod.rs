@@ -12,18 +12,18 @@ use drape_audit::log::{Closing, Log, Options};
 use drape_audit::verify::{Check, Report, verify};
 use drape_audit::{EventSecret, NoteSigner, os_randomness};
 
-pub const ORIGIN: &str = "audit.example.org/log";
-pub const SECRET: [u8; 32] = [7; 32];
+pub(crate) const ORIGIN: &str = "audit.example.org/log";
+pub(crate) const SECRET: [u8; 32] = [7; 32];
 
-pub fn signer() -> Arc<NoteSigner> {
+pub(crate) fn signer() -> Arc<NoteSigner> {
     Arc::new(NoteSigner::from_seed(ORIGIN, &[1; 32]).unwrap())
 }
 
-pub fn secret() -> EventSecret {
+pub(crate) fn secret() -> EventSecret {
     EventSecret::new(SECRET)
 }
 
-pub fn options(directory: &Path) -> Options {
+pub(crate) fn options(directory: &Path) -> Options {
     let ticks = AtomicU64::new(0);
     let clock = Arc::new(move || 1_772_714_096_000 + ticks.fetch_add(1, Ordering::Relaxed));
     let mut options = Options::new(directory, signer(), secret(), *b"replica1", clock, os_randomness());
@@ -33,20 +33,20 @@ pub fn options(directory: &Path) -> Options {
     options
 }
 
-pub fn create(directory: &Path) -> Log {
+pub(crate) fn create(directory: &Path) -> Log {
     Log::create(&options(directory)).unwrap();
     Log::open(options(directory)).unwrap()
 }
 
-pub fn reopen(directory: &Path) -> Log {
+pub(crate) fn reopen(directory: &Path) -> Log {
     Log::open(options(directory)).unwrap_or_else(|error| panic!("{}: {error}", directory.display()))
 }
 
-pub fn with_disk(directory: &Path, disk: Disk) -> Options {
+pub(crate) fn with_disk(directory: &Path, disk: Disk) -> Options {
     Options { disk, ..options(directory) }
 }
 
-pub fn intent(request: &str, patient: &str) -> Event {
+pub(crate) fn intent(request: &str, patient: &str) -> Event {
     let mut event = Event::new(Class::Intent, 1_772_714_096_789, request, "north");
     event.subject = Some(Subject {
         issuer: "https://id.example.org".into(),
@@ -66,7 +66,7 @@ pub fn intent(request: &str, patient: &str) -> Event {
     event
 }
 
-pub fn closing(patient: &str) -> Closing {
+pub(crate) fn closing(patient: &str) -> Closing {
     Closing {
         patients: vec![patient.into()],
         records: vec![format!("Patient/{patient}")],
@@ -75,7 +75,7 @@ pub fn closing(patient: &str) -> Closing {
 }
 
 /// Enters and closes requests one after the other; two entries each.
-pub async fn fill(log: &Log, requests: std::ops::Range<usize>) {
+pub(crate) async fn fill(log: &Log, requests: std::ops::Range<usize>) {
     for i in requests {
         let patient = format!("p-{}", i % 3);
         let slot = log.enter(intent(&format!("req-{i}"), &patient)).await.unwrap();
@@ -83,18 +83,18 @@ pub async fn fill(log: &Log, requests: std::ops::Range<usize>) {
     }
 }
 
-pub fn check(directory: &Path) -> Report {
+pub(crate) fn check(directory: &Path) -> Report {
     let (signer, secret) = (signer(), secret());
     verify(&Check { directory, key: signer.verifier(), secret: Some(&secret), remembered: None })
 }
 
-pub fn check_without_secret(directory: &Path) -> Report {
+pub(crate) fn check_without_secret(directory: &Path) -> Report {
     let signer = signer();
     verify(&Check { directory, key: signer.verifier(), secret: None, remembered: None })
 }
 
 /// Copies a log so that what is copied later is never older: a state that a crash could have left.
-pub fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for name in ["checkpoint", "tile", "events"] {
         copy_any(&from.join(name), &to.join(name));
@@ -114,7 +114,7 @@ fn copy_any(from: &Path, to: &Path) {
     }
 }
 
-pub fn files(directory: &Path) -> Vec<PathBuf> {
+pub(crate) fn files(directory: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(directory).unwrap().flatten() {
         let path = entry.path();
@@ -130,7 +130,7 @@ pub fn files(directory: &Path) -> Vec<PathBuf> {
 
 /// The files that the checkpoint rests on: of a tile that was published at several widths only the widest counts, the
 /// narrower ones are left for readers of older checkpoints.
-pub fn current_files(directory: &Path) -> Vec<PathBuf> {
+pub(crate) fn current_files(directory: &Path) -> Vec<PathBuf> {
     let all = files(directory);
     let width = |path: &PathBuf| -> Option<(PathBuf, u32)> {
         let folder = path.parent()?;

@@ -239,8 +239,11 @@ pub(crate) const TOWNS: &[Town] = &[
     Town { city: "Guildhall", district: "Essex", state: "VT", zip: "05905", weight: 7 },
 ];
 
+/// A code and its display.
+type Word = (&'static str, &'static str);
+
 /// A code of the race categories (CDC), its words, the same for ethnicity.
-pub(crate) const RACES: &[((&str, &str), (&str, &str), usize)] = &[
+pub(crate) const RACES: &[(Word, Word, usize)] = &[
     (("2106-3", "White"), ("2186-5", "Not Hispanic or Latino"), 62),
     (("2054-5", "Black or African American"), ("2186-5", "Not Hispanic or Latino"), 12),
     (("2028-9", "Asian"), ("2186-5", "Not Hispanic or Latino"), 9),

@@ -19,7 +19,8 @@ pub(super) fn run(text: &[u8]) -> Run {
     for (n, word) in words.iter().enumerate() {
         let word = u64::from_le_bytes(*word);
         // In each of the three marks the lowest is exact; those above it may be wrong and are not looked at.
-        let marks = zeros(word ^ (ONES * b'"' as u64)) | zeros(word ^ (ONES * b'\\' as u64)) | below_space(word);
+        let marks =
+            zeros(word ^ (ONES * b'"' as u64)) | zeros(word ^ (ONES * b'\\' as u64)) | below_space(word);
         if marks != 0 {
             let before = marks.trailing_zeros() & !7;
             seen |= word & !(u64::MAX << before);
@@ -82,7 +83,11 @@ impl Utf8 {
     fn next(self, byte: u8) -> Option<Self> {
         let open = |needed, low, high| Some(Self { needed, low, high });
         if self.needed > 0 {
-            return if (self.low..=self.high).contains(&byte) { open(self.needed - 1, 0x80, 0xbf) } else { None };
+            return if (self.low..=self.high).contains(&byte) {
+                open(self.needed - 1, 0x80, 0xbf)
+            } else {
+                None
+            };
         }
         match byte {
             0x00..=0x7f => open(0, 0, 0),

@@ -304,7 +304,13 @@ impl Tokenizer {
             }
             let end = self.base + *at as u64;
             self.after_value();
-            return Ok(Some(Token { kind: Kind::Number, start, end, depth: self.stack.len(), escaped: false }));
+            return Ok(Some(Token {
+                kind: Kind::Number,
+                start,
+                end,
+                depth: self.stack.len(),
+                escaped: false,
+            }));
         }
         self.lexeme = Lexeme::Number { start, state };
         Ok(None)
@@ -425,7 +431,9 @@ impl Tokenizer {
         match (fits.len() == text.len(), key) {
             (true, _) => Ok(()),
             (false, true) => Err(self.fault(What::KeyLength(self.limits.key_bytes_max), at + fits.len())),
-            (false, false) => Err(self.fault(What::StringLength(self.limits.string_bytes_max), at + fits.len())),
+            (false, false) => {
+                Err(self.fault(What::StringLength(self.limits.string_bytes_max), at + fits.len()))
+            }
         }
     }
 

@@ -96,6 +96,19 @@ fn the_total_method_of_fhirpy_is_understood_and_not_sent_on() {
 }
 
 #[test]
+fn a_search_can_be_made_to_ask_for_whole_records() {
+    for (name, value) in [("_elements", "gender"), ("_summary", "text"), ("_summary", "true"), ("_summary", "data")] {
+        let mut projected = search("Patient", &[("gender", "male"), (name, value), ("_count", "5")]).unwrap();
+        assert!(projected.is_projected(), "{name}={value}");
+        projected.without_projection();
+        assert_eq!(projected.to_query(), "gender=male&_count=5");
+    }
+    let mut count = search("Patient", &[("_summary", "count")]).unwrap();
+    count.without_projection();
+    assert_eq!(count.to_query(), "_summary=count");
+}
+
+#[test]
 fn equal_questions_have_one_canonical_form() {
     let a = search("Patient", &[("gender", "female,male"), ("birthdate", "ge1980"), ("_count", "0")]).unwrap();
     let b = search("Patient", &[("birthdate", "ge1980"), ("gender", "male,female"), ("_sort", "name")]).unwrap();

@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use drape_view::{Coarsening, Environment, Labels, Overrides, Profiler, Proof, Relation, Subject, Treatments};
+use drape_view::{Caller, Coarsening, Environment, Labels, Overrides, Profiler, Proof, Relation, Subject, Treatments};
 use proptest::prelude::*;
 
 use super::*;
@@ -243,7 +243,7 @@ fn counts_are_for_analysts_within_their_limit() {
 #[test]
 fn criteria_are_open_narrowed_by_pseudonym_or_refused() {
     let by = |roles: &[&str], purpose: &str, category| {
-        hospital().standing(&Arc::new(caller(roles, purpose))).unwrap().search_by(category)
+        hospital().standing(&Arc::new(caller(roles, purpose))).unwrap().search_by(category, "Observation")
     };
     assert_eq!(by(&["records-officer"], "HOPERAT", Category::Identifier), Criterion::Open);
     assert_eq!(by(&["clinician"], "TREAT", Category::Identifier), Criterion::Narrowed);
@@ -258,6 +258,10 @@ fn criteria_are_open_narrowed_by_pseudonym_or_refused() {
     assert_eq!(by(&["billing"], "TREAT", Category::PatientLink), Criterion::Open, "nothing is received then");
     assert_eq!(by(&["nurse"], "TREAT", Category::PatientLink), Criterion::Narrowed);
     assert_eq!(by(&["clinician"], "TREAT", Category::Structure), Criterion::Narrowed);
+    // The directory is about no patient, and the clinician is shown all of it.
+    let clinician = hospital().standing(&Arc::new(caller(&["clinician"], "TREAT"))).unwrap();
+    assert_eq!(clinician.search_by(Category::Staff, "Practitioner"), Criterion::Open);
+    assert_eq!(clinician.search_by(Category::Staff, "Encounter"), Criterion::Narrowed);
     let standing = hospital().standing(&Arc::new(caller(&["clinician"], "TREAT"))).unwrap();
     let profiler = Profiler::new(
         Arc::new(Labels::parse(drape_view::shipped::LABELS).unwrap()),
@@ -276,7 +280,7 @@ fn a_category_that_a_received_record_may_hide_is_no_open_criterion() {
                {rules}"#
         );
         let decider = Arc::new(Decider::new(Arc::new(PolicySet::read(&[("a.cedar", &text)], &treatments(), &[]).unwrap())).unwrap());
-        decider.standing(&Arc::new(caller(&["x"], ""))).unwrap().search_by(Category::Financial)
+        decider.standing(&Arc::new(caller(&["x"], ""))).unwrap().search_by(Category::Financial, "Claim")
     };
     assert_eq!(by(""), Criterion::Open);
     // Received without the condition, shown only with it.
@@ -399,6 +403,9 @@ fn policy_text() -> impl Strategy<Value = String> {
         Just("when { context.patient.relations.contains(\"treating\") }"),
         Just("when { context.env.purpose == \"TREAT\" }"),
         Just("unless { principal in Role::\"a\" || context.record.classified }"),
+        Just("when { resource in Category::\"clinical\" && context.patient.known }"),
+        Just("when { [Category::\"diagnosis\", Category::\"birth-date\", Category::\"note\"].contains(resource) }"),
+        Just("unless { resource == Category::\"identifier\" || context.record.classified }"),
     ];
     (any::<bool>(), principal, action, condition).prop_map(|(permit, principal, action, condition)| {
         let effect = if permit { "permit" } else { "forbid" };
@@ -435,6 +442,20 @@ proptest! {
         };
         prop_assert_eq!(same(&standing.judge_uncached(&profile)), same(&naive(&standing, &profile)));
         prop_assert_eq!(same(&standing.judge_cached(&profile)), same(&naive(&standing, &profile)));
+        // Records that differ in one thing may share an answer only if it is the same.
+        let changes: [fn(&mut Profile); 6] = [
+            |p| p.classified = !p.classified,
+            |p| p.labels = BTreeSet::from(["HIV".to_owned()]),
+            |p| p.age_days = Some(3),
+            |p| p.patient.known = !p.patient.known,
+            |p| p.patient.relations = BTreeSet::from(["treating".to_owned()]),
+            |p| p.resource_type = "Observation".into(),
+        ];
+        for change in changes {
+            let mut other = profile.clone();
+            change(&mut other);
+            prop_assert_eq!(same(&standing.judge_cached(&other)), same(&naive(&standing, &other)));
+        }
     }
 }
 
@@ -445,4 +466,103 @@ fn coarsenings_come_from_the_treatment_rules() {
     assert_eq!(plan.treatment(Category::Address), Treatment::Generalize(Coarsening::Zip3));
     assert_eq!(plan.treatment(Category::Death), Treatment::Generalize(Coarsening::Flag));
     assert!(plan.policies().contains(&"research".to_owned()), "{:?}", plan.policies());
+}
+
+#[test]
+fn whoever_differs_in_anything_that_entities_hold_stands_on_another_footing() {
+    let nurse = caller(&["nurse"], "TREAT");
+    let footing = |c: &Caller| hospital().standing(&Arc::new(c.clone())).unwrap().footing.id;
+    let own = footing(&nurse);
+    let changes: [fn(&mut Caller); 9] = [
+        |c| c.issuer = "j".into(),
+        |c| c.subject = "t".into(),
+        |c| c.roles = BTreeSet::from(["billing".to_owned()]),
+        |c| c.organization = Some("Organization/o".into()),
+        |c| c.departments = BTreeSet::from(["Location/w".to_owned()]),
+        |c| c.title = Some("t".into()),
+        |c| c.client = Some("c".into()),
+        |c| c.shift = Some((7 * 60, 18 * 60)),
+        |c| c.shift = None,
+    ];
+    let mut seen = BTreeSet::from([own]);
+    for change in changes {
+        let mut other = nurse.clone();
+        change(&mut other);
+        assert!(seen.insert(footing(&other)), "{other:?}");
+    }
+    // A night shift is turned at midnight, and its entity with it.
+    let mut night = nurse.clone();
+    night.shift = Some((19 * 60, 7 * 60));
+    night.environment.minute_of_day = 20 * 60;
+    let evening = footing(&night);
+    night.environment.minute_of_day = 60;
+    assert_ne!(footing(&night), evening);
+    // What is told anew with each request makes no new one.
+    let mut later = nurse.clone();
+    later.relations.clear();
+    later.environment.now_ms = 1;
+    later.environment.minute_of_day = 800;
+    later.proof.expires_at = 1;
+    assert_eq!(footing(&later), own);
+}
+
+#[test]
+fn a_cached_answer_is_given_only_where_it_would_be_given_anew() {
+    let mut callers = vec![
+        caller(&["nurse"], "TREAT"),
+        caller(&["billing"], "HPAYMT"),
+        caller(&["billing"], "TREAT"),
+        caller(&["researcher"], "HRESCH"),
+        caller(&["records-officer"], "HOPERAT"),
+    ];
+    let mut off_duty = callers[0].clone();
+    off_duty.environment.minute_of_day = 20 * 60;
+    callers.push(off_duty);
+    let mut emergency = caller(&["clinician"], "ETREAT");
+    emergency.environment.break_glass = true;
+    callers.extend([caller(&["clinician"], "ETREAT"), emergency]);
+    let mut old = record("Condition", &[]);
+    old.age_days = Some(400);
+    let records =
+        [related(record("Observation", &[]), &["ward", "treating"]), record("Condition", &["SUD"]), record("Patient", &[]), old];
+    let decider = hospital();
+    // Twice over, so that the second round finds everything in the cache.
+    for round in 0..2 {
+        for caller in &callers {
+            let standing = decider.standing(&Arc::new(caller.clone())).unwrap();
+            for profile in &records {
+                assert_eq!(standing.judge_cached(profile), standing.judge_uncached(profile), "{round} {caller:?} {profile:?}");
+            }
+            for (action, kind) in [(Action::Read, "Condition"), (Action::Search, "Condition"), (Action::Read, "Practitioner")] {
+                let resource = uid("ResourceType", kind).unwrap();
+                let context = entities::request_context(caller).unwrap();
+                let name = if action == Action::Read { "read" } else { "search" };
+                let anew = standing.ask(&standing.places(name, None), name, resource, context, None);
+                assert_eq!(standing.request(action, kind), anew, "{round} {caller:?} {kind}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_new_minute_asks_again_only_where_a_policy_reads_the_clock() {
+    let moment = |roles: &[&str]| hospital().standing(&Arc::new(caller(roles, ""))).unwrap().footing.moment;
+    assert!(moment(&["nurse"]), "her shift is on or over by the minute");
+    for role in ["clinician", "billing", "researcher", "patient", "guardian", "records-officer"] {
+        assert!(!moment(&[role]), "{role}");
+    }
+}
+
+#[test]
+fn what_a_scope_reaches_is_what_its_constraints_say() {
+    for loaded in &hospital().set.policies {
+        let (action, resource) = (loaded.policy.action_constraint(), loaded.policy.resource_constraint());
+        for name in ["read", "search", "receive", "show", "encrypt", "searchBy", "aggregate", "change", "nonsense"] {
+            for category in Category::ALL {
+                let said = crate::check::covers_action(&action, name) && crate::check::covers_category(&resource, category);
+                assert_eq!(loaded.reach.covers(name, Some(category)), said, "{} {name} {category}", loaded.id);
+            }
+            assert_eq!(loaded.reach.covers(name, None), crate::check::covers_action(&action, name));
+        }
+    }
 }

@@ -281,7 +281,7 @@ fn budgets(tenants: &[Arc<Tenant>]) -> Vec<BudgetRow> {
 /// `patient=Patient/id`, form-encoded.
 fn asked_patient(query: &str) -> Result<Option<String>, &'static str> {
     let fault = "write the patient as `Patient/id`\n";
-    for pair in query.split('&').filter(|p| !p.is_empty()) {
+    if let Some(pair) = query.split('&').find(|p| !p.is_empty()) {
         let Some(("patient", value)) = pair.split_once('=') else { return Err(fault) };
         let spaced = value.replace('+', " ");
         let text = percent_encoding::percent_decode_str(&spaced).decode_utf8().map_err(|_| fault)?;

@@ -188,6 +188,12 @@ impl Desk<'_> {
         }
     }
 
+    /// Whether records must come whole because verdicts depend on what stands in them: `_elements=text` would bring the
+    /// narrative of a diagnosis without the code that labels it (LV-23).
+    fn whole_records(&self, cleared: &Cleared) -> bool {
+        cleared.patient_only || !self.standing.uniform()
+    }
+
     /// The upstream's id for the one that the caller knows. Callers who are shown pseudonyms may send nothing else.
     fn id(&self, resource_type: &str, id: &str) -> Result<String, Refusal> {
         if !self.standing.ids_by_pseudonym() {
@@ -226,6 +232,7 @@ impl Desk<'_> {
     fn read(&self, resource_type: &str, id: &str, shape: &str) -> Result<Decided, Refusal> {
         let cleared = self.clear(Need::Read, Action::Read, resource_type)?;
         let id = self.id(resource_type, id)?;
+        let shape = if self.whole_records(&cleared) { "" } else { shape };
         let mark = if shape.is_empty() { "" } else { "?" };
         let path = format!("/{resource_type}/{id}{mark}{shape}");
         let expect = Expect::Record { resource_type: resource_type.to_owned(), id: Some(id.clone()), version: None };
@@ -301,9 +308,16 @@ impl Desk<'_> {
             return self.aggregate(search);
         }
         let cleared = self.clear(Need::Search, Action::Search, &resource_type)?;
+        if self.whole_records(&cleared) {
+            if page.is_some() && search.is_projected() {
+                // The policies have changed since the first page, and the upstream's cursor brings cut records.
+                return Err(Refusal::new("decide", StatusCode::GONE, "expired", "search again"));
+            }
+            search.without_projection();
+        }
         let query = search.to_query();
         let standing = &self.standing;
-        if counts && !(standing.uniform() && !cleared.patient_only) {
+        if counts && (cleared.patient_only || !standing.uniform()) {
             let public = "an exact count is given only to callers whose view does not depend on the record";
             return Err(Refusal::forbidden("decide", public));
         }
@@ -346,7 +360,7 @@ impl Desk<'_> {
             let mut by_pseudonym = false;
             for revealed in &criterion.reveals {
                 for category in self.categories(criterion, revealed).iter() {
-                    match self.standing.search_by(category) {
+                    match self.standing.search_by(category, &revealed.resource_type) {
                         Criterion::Open => {}
                         Criterion::ByPseudonym if !criterion.hops => by_pseudonym = true,
                         Criterion::Narrowed if !revealed.elsewhere => {
@@ -363,7 +377,7 @@ impl Desk<'_> {
         for key in &search.sort {
             for revealed in &key.reveals {
                 for category in self.tenant.catalogue.categories_at(&revealed.resource_type, revealed.path).iter() {
-                    match self.standing.search_by(category) {
+                    match self.standing.search_by(category, &revealed.resource_type) {
                         Criterion::Open => {}
                         Criterion::Narrowed => {
                             narrowed.insert(category);
@@ -450,7 +464,7 @@ impl Desk<'_> {
             }
             for revealed in &include.reveals {
                 for category in self.tenant.catalogue.category_at(&revealed.resource_type, revealed.path).iter() {
-                    if self.standing.search_by(category) == Criterion::Refused && category.is_link() {
+                    if self.standing.search_by(category, &revealed.resource_type) == Criterion::Refused && category.is_link() {
                         let shown = format!("{name}={}", include.value);
                         return Err(self.refused(&shown, category, Criterion::Refused, false));
                     }
@@ -626,3 +640,6 @@ fn patient_criterion(resource_type: &str, parameter: &str, ids: &[String]) -> As
         reveals: Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -445,7 +445,7 @@ fn is_empty(response: &Response<Incoming>) -> bool {
 /// Marks the ETag of this caller's view: two views of one version are not the same bytes.
 fn etag_suffix(tenant: &Tenant, caller: &drape_view::Caller) -> String {
     let mut hash = Sha256::new();
-    hash.update(tenant.etag_secret);
+    hash.update(tenant.etag_secret.expose());
     hash.update(tenant.policy_digest.as_bytes());
     for part in [&caller.issuer, &caller.subject, &caller.purpose] {
         hash.update((part.len() as u64).to_be_bytes());
@@ -511,9 +511,10 @@ impl Links for PageLinks {
     fn rewrite(&mut self, relation: &str, url: &str) -> Option<String> {
         match relation {
             "self" => return Some(format!("{}{}", self.tenant.public_base, self.own_link)),
-            "next" | "previous" | "prev" => {}
-            // The last page's address tells how many there are.
-            "first" | "last" if self.uniform => {}
+            "next" => {}
+            // The last page's address tells how many there are, and one before the first that is shown that there was
+            // something to pass over.
+            "previous" | "prev" | "first" | "last" if self.uniform => {}
             _ => return None,
         }
         let upstream = relative(&self.tenant, url)?.to_owned();

@@ -110,7 +110,7 @@ impl Answer {
             Self::Own(own) => (own.status, own.headers, OutBody::whole(own.body)),
             Self::Refused(refusal) => {
                 let body = drape_fhir::outcome::Outcome::error(refusal.code, &refusal.public, Some(request_id));
-                (refusal.status, refusal.headers, OutBody::whole(body.to_json()))
+                (refusal.status, refusal.headers.into_iter().collect(), OutBody::whole(body.to_json()))
             }
         };
         if !hyper::body::Body::is_end_stream(&body) && !headers.contains_key(header::CONTENT_TYPE) {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use drape_keys::DataKey;
 use drape_shield::{Answer as Rulings, Fault as ShieldFault, FaultKind, Shield, Step, Summary};
 use drape_view::{Facts, Treatment, Verdict};
@@ -58,8 +58,8 @@ impl Shielded {
 }
 
 /// Answers up to this size are held until they are whole: they get a real length and one log entry, and their
-/// faults still become an error status.
-const WHOLE_BYTES_MAX: usize = 64 << 10;
+/// faults still become an error status. An ordinary page of fifty records fits.
+const WHOLE_BYTES_MAX: usize = 128 << 10;
 
 /// How much leaves between two log entries of a long answer.
 const WINDOW_BYTES: usize = 256 << 10;
@@ -272,6 +272,10 @@ impl Pump {
             ([one], true) => format!("Patient/{one}"),
             _ => format!("{}/{}", main.resource_type, main.id.as_deref().unwrap_or_default()),
         };
+        // A page about one patient asks for the same key at each entry; only the first need go to the disk's threads.
+        if let Some(key) = self.tenant.keyring.recent_key(&self.tenant.name, &owner) {
+            return Ok(key);
+        }
         let keyring = Arc::clone(&self.tenant.keyring);
         let tenant = self.tenant.name.clone();
         let key = tokio::task::spawn_blocking(move || keyring.patient_key(&tenant, &owner))
@@ -298,7 +302,7 @@ impl Pump {
     async fn note(&mut self, mut summary: Summary) -> Result<(), Fault> {
         let minted = std::mem::take(&mut summary.minted);
         self.totals.add(summary);
-        if minted.is_empty() {
+        if self.tenant.pseudonyms.recently(minted.iter().map(|m| m.0.as_str())) {
             return Ok(());
         }
         let map = Arc::clone(&self.tenant.pseudonyms);
@@ -348,11 +352,10 @@ impl Pump {
     async fn run(mut self, entered: Entered, send: mpsc::Sender<Piece>) {
         let mut entered = entered;
         loop {
-            if self.out.len() >= WINDOW_BYTES || send.capacity() > 0 && self.out.len() > WHOLE_BYTES_MAX {
-                if let Err(reason) = self.flush(&mut entered, &send).await {
+            if (self.out.len() >= WINDOW_BYTES || send.capacity() > 0 && self.out.len() > WHOLE_BYTES_MAX)
+                && let Err(reason) = self.flush(&mut entered, &send).await {
                     return entered.cut(reason, self.totals).await;
                 }
-            }
             match self.turn().await {
                 Ok(Turn::More) => {}
                 Ok(Turn::Done) => break,
@@ -363,13 +366,18 @@ impl Pump {
                 return entered.cut("the client went away".into(), self.totals).await;
             }
         }
-        if let Err(reason) = self.flush(&mut entered, &send).await {
-            return entered.cut(reason, self.totals).await;
-        }
-        // The outcome is durable before the end of the stream is: a crash in between leaves an intent whose
-        // segments name everything that left.
+        // The outcome names what is left and is durable before that leaves, so the last window needs no segment of its
+        // own. A crash in between leaves an outcome whose last records may not have left, which is the side to err on.
         if entered.complete(self.status, self.totals).await.is_ok() {
-            let _ = send.send(Piece::End).await;
+            if self.out.is_empty() {
+                let _ = send.send(Piece::End).await;
+                return;
+            }
+            let rest = Piece::Data(Bytes::from(self.out));
+            // A client that goes away now, or takes too long, never sees the end.
+            if let Ok(Ok(())) = timeout_at(self.deadline, send.send(rest)).await {
+                let _ = send.send(Piece::End).await;
+            }
         }
     }
 
@@ -383,8 +391,8 @@ impl Pump {
             self.note(summary).await.map_err(|f| f.reason())?;
         }
         entered.segment(&mut self.totals).await.map_err(|e| format!("the log refused a segment: {e}"))?;
-        let data = BytesMut::from(&self.out[..]).freeze();
-        self.out.clear();
+        let room = self.out.capacity();
+        let data = Bytes::from(std::mem::replace(&mut self.out, Vec::with_capacity(room)));
         self.account().map_err(|f| f.reason())?;
         let limit = self.deadline;
         match timeout_at(limit, send.send(Piece::Data(data))).await {

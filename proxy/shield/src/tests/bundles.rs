@@ -143,3 +143,74 @@ fn a_history_keeps_its_requests_without_what_is_hidden() {
     assert!(entries[0]["response"].get("lastModified").is_none());
     assert_eq!(summary.minted[0].2, "1");
 }
+
+#[test]
+fn lv_24_a_total_says_a_number_or_nothing() {
+    for (total, stays) in [("3", true), ("\"Ann Lee\"", false), ("{\"of\":\"Ann Lee\"}", false), ("[3]", false), ("null", false)] {
+        let text = bundle().replace("\"total\":3", &format!("\"total\":{total},\"_total\":{{\"id\":\"Ann Lee\"}}"));
+        let mut setup = searchset(false);
+        setup.uniform = true;
+        let (out, _) = run(setup, &[text.as_bytes()], &without(0)).unwrap();
+        let out: Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(out.get("total").is_some(), stays, "{total}");
+        assert!(!out.to_string().contains("Ann Lee"));
+    }
+}
+
+#[test]
+fn every_member_of_a_bundle_has_its_addresses_rewritten_for_the_all_seeing() {
+    let text = bundle().replace(
+        "\"total\":3",
+        r#""total":3,"meta":{"source":"http:\/\/up\/fhir\/x","tag":[ {"system" : "http://up/fhir/t"}]},"identifier":{"system":"http://up/fhirX"}"#,
+    );
+    let (out, _) = run(searchset(true), &[text.as_bytes()], &all).unwrap();
+    let out = String::from_utf8(out).unwrap();
+    assert!(out.contains(r#""meta":{"source":"https://pub/x","tag":[ {"system" : "https://pub/t"}]},"identifier":{"system":"http://up/fhirX"}"#), "{out}");
+}
+
+#[test]
+fn an_entry_that_lives_on_another_server_reaches_only_those_who_see_everything() {
+    for elsewhere in ["http://other/fhir/Observation/2", "http://up/fhirX/Observation/2", "http://up/fhir/Observation?_id=2", "hush", "http://up/fhir/Nothing/2", "#2"] {
+        let text = bundle().replace("\"http://up/fhir/Observation/2\"", &format!("\"{elsewhere}\""));
+        let (out, summary) = run(searchset(false), &[text.as_bytes()], &without(0)).unwrap();
+        let out: Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(out["entry"].as_array().unwrap().len(), 2, "{elsewhere}");
+        assert_eq!(summary.withheld.get(&Reason::Elsewhere), Some(&1));
+        assert!(run(searchset(true), &[text.as_bytes()], &all).is_ok());
+    }
+    let text = bundle().replace("\"http://up/fhir/Observation/2\"", "\"urn:uuid:2\"");
+    let (out, _) = run(searchset(false), &[text.as_bytes()], &without(0)).unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&out).unwrap()["entry"][1]["fullUrl"], "https://pub/Observation/2");
+}
+
+#[test]
+fn nothing_stands_in_an_entry_but_what_is_made_for_it() {
+    let text = bundle().replace(
+        "\"search\":{\"mode\":\"match\",\"score\":0.5}",
+        r#""link":[{"relation":"hush","url":"hush"}],"id":"hush","extension":[{"url":"hush"}],"nonsense":"hush","request":{"method":"GET","url":"hush"},
+        "response":{"status":"hush","outcome":{"resourceType":"OperationOutcome","issue":[{"diagnostics":"hush"}]}},"search":{"mode":"hush","score":0.5}"#,
+    );
+    // An outcome in a response is a record too: nothing with two records in one entry passes a reduced view.
+    let (out, _) = run(searchset(false), &[text.as_bytes()], &without(0)).unwrap();
+    assert!(!String::from_utf8(out).unwrap().contains("hush"));
+    let history = bundle().replace("searchset", "history").replace(
+        "\"search\":{\"mode\":\"match\",\"score\":0.5}",
+        r#""request":{"method":"hush","url":"hush","ifNoneExist":"hush"},"response":{"status":"200 hush","etag":"hush","location":"hush"}"#,
+    );
+    let (out, _) = run(setup(Expect::Bundle(BundleKind::History), false), &[history.as_bytes()], &without(0)).unwrap();
+    let out = String::from_utf8(out).unwrap();
+    assert!(!out.contains("hush") && out.contains(r#""response":{"status":"200"}"#), "{out}");
+    let (out, _) = run(setup(Expect::Bundle(BundleKind::History), false), &[history.replace("200 hush", "hush").as_bytes()], &without(0)).unwrap();
+    assert!(!String::from_utf8(out).unwrap().contains("hush"));
+}
+
+#[test]
+fn a_bundle_within_an_entry_reaches_only_those_who_see_everything() {
+    let inner = r#"{"resourceType":"Bundle","id":"1","type":"collection","entry":[{"resource":{"resourceType":"Patient","id":"p","name":[{"family":"hush"}]}}]}"#;
+    let text = format!(r#"{{"resourceType":"Bundle","type":"searchset","entry":[{{"resource":{inner}}}]}}"#);
+    let some = |f: &Facts| f.records.iter().map(|_| hiding(&[Category::Genomic])).collect();
+    let (out, summary) = run(searchset(false), &[text.as_bytes()], &some).unwrap();
+    assert_eq!(out, br#"{"resourceType":"Bundle","type":"searchset"}"#);
+    assert_eq!(summary.withheld.get(&Reason::ClosedType), Some(&1));
+    assert_eq!(run(searchset(true), &[text.as_bytes()], &all).unwrap().0, text.as_bytes());
+}

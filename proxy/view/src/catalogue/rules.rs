@@ -28,7 +28,7 @@ pub(super) struct Rules {
     parts: HashMap<String, Category>,
     names: HashMap<String, Category>,
     elements: HashMap<String, Category>,
-    whole: HashMap<String, Category>,
+    pub(super) whole: HashMap<String, Category>,
     resources: HashMap<String, Category>,
     pub(super) extensions: HashMap<String, Category>,
 }

@@ -28,6 +28,16 @@ fn the_shipped_rules_reach_every_element_of_every_type() {
 fn well_known_elements_belong_where_an_officer_would_put_them() {
     for (path, category) in [
         ("Patient.id", "record-id"),
+        ("Patient.name.id", "record-id"),
+        ("Patient.contact.id", "record-id"),
+        ("OperationOutcome.issue.code", "structure"),
+        ("OperationOutcome.issue.diagnostics", "note"),
+        ("OperationOutcome.issue.details.text", "note"),
+        ("OperationOutcome.issue.details.coding.display", "note"),
+        ("OperationOutcome.issue.expression", "note"),
+        ("ImagingStudy.series.uid", "identifier"),
+        ("ImagingStudy.series.instance.uid", "identifier"),
+        ("DocumentManifest.source", "device-network"),
         ("Patient.meta.versionId", "structure"),
         ("Patient.meta.lastUpdated", "recorded-date"),
         ("Patient.meta.source", "device-network"),

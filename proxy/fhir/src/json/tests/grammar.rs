@@ -230,7 +230,7 @@ pub(super) const REFUSED: &[(&str, What, u64)] = &[
     ("{\"a/b\":1,\"a\\/b\":2}", What::DuplicateKey, 9),
     ("{\"\\n\":1,\"\\u000a\":2}", What::DuplicateKey, 8),
     ("[{\"b\":{\"a\":1,\"a\":1}}]", What::DuplicateKey, 13),
-    ("{\"a\":{\"b\":1,\"a\":[{\"b\":1}]},\"a\":2}", What::DuplicateKey, 28),
+    ("{\"a\":{\"b\":1,\"a\":[{\"b\":1}]},\"a\":2}", What::DuplicateKey, 27),
 ];
 
 /// Bytes that are no UTF-8, and the fault.

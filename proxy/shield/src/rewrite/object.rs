@@ -1,0 +1,512 @@
+//! Objects, members and values: each by its category, and what stands where something had to go.
+
+use drape_fhir::json::{Kind as J, write_string};
+use drape_view::catalogue::{Assigned, Edge, Kind, NodeId};
+use drape_view::{Category, Coarsening, Plan, Reason, Treatment};
+
+use super::{Head, Rewriter, Stop, Wrote, YES, separate};
+use crate::{reference, treat};
+
+/// Objects that are not valid with less than one of these members, by the path of their element.
+const BRACKETS: [(&str, &[&str]); 4] = [
+    // pat-1
+    ("Patient.contact", &["name", "telecom", "address", "organization"]),
+    // obs-3
+    ("Observation.referenceRange", &["low", "high", "text"]),
+    // con-1
+    ("Condition.stage", &["summary", "assessment"]),
+    // con-2
+    ("Condition.evidence", &["code", "detail"]),
+];
+
+/// What of an object is known only when all its members were seen.
+#[derive(Default)]
+struct Kept {
+    /// The members that stand there, or whose sibling does.
+    names: Vec<String>,
+    /// Mandatory members that do not.
+    missing: Vec<(String, Edge)>,
+    /// Whether any of them says something by itself.
+    substance: bool,
+    /// Whether anything of the object is gone.
+    reduced: bool,
+    /// An Observation's value was hidden.
+    value_hidden: bool,
+}
+
+impl Rewriter<'_> {
+    /// The object at `i`, member by member.
+    pub(super) fn object(
+        &mut self,
+        i: usize,
+        node: NodeId,
+        plan: &Plan,
+        out: &mut Vec<u8>,
+        mut head: Option<&mut Head>,
+        extension_of: Option<Category>,
+    ) -> Result<Wrote, Stop> {
+        let mark = out.len();
+        out.push(b'{');
+        let mut any = false;
+        let mut kept = Kept::default();
+        for (key, value) in self.tape.members(i) {
+            let name = self.tape.text(self.text, key);
+            if let Some(head) = head.as_deref_mut() {
+                if name == "resourceType" {
+                    separate(&mut any, out);
+                    out.extend_from_slice(b"\"resourceType\":");
+                    out.extend_from_slice(self.tape.raw(self.text, value));
+                    head.at = out.len();
+                    continue;
+                }
+                if name == "meta" {
+                    head.meta = Some(value);
+                    continue;
+                }
+            }
+            let (base, sibling) = name.strip_prefix('_').map_or((name.as_ref(), false), |base| (base, true));
+            let Some(edge) = self.setup.catalogue.edge(node, base).copied() else {
+                self.count(Category::Unknown, Treatment::Redact);
+                kept.reduced = true;
+                continue;
+            };
+            if base == "deceasedDateTime" && self.contradicts(i, plan) {
+                return Err(Stop::Withhold(Reason::NotValid));
+            }
+            let (before, had) = (out.len(), any);
+            self.path.push(base.to_owned());
+            let wrote = match self.paired(i, base, value, &edge, plan, sibling) {
+                // Both were written with the first of them.
+                Some(_) if sibling => {
+                    self.path.pop();
+                    continue;
+                }
+                Some(other) => self.pair(key, (value, other), &edge, plan, out, &mut any)?,
+                None if sibling => self.sibling(i, key, value, &edge, plan, out, &mut any)?,
+                None => self.member(key, value, &edge, plan, out, &mut any, extension_of)?,
+            };
+            if edge.modifier && !sibling && matches!(wrote, Wrote::No) {
+                return Err(Stop::Withhold(Reason::Modifier));
+            }
+            match self.settle(wrote, base, before, had, out, &mut any) {
+                Some(substance) => {
+                    kept.substance |= substance && base != "id";
+                    kept.names.push(base.to_owned());
+                }
+                None => {
+                    kept.reduced = true;
+                    if edge.mandatory && extension_of.is_none() {
+                        kept.missing.push((base.to_owned(), edge));
+                    }
+                    kept.value_hidden |= !sibling && self.is_observed_value(base);
+                }
+            }
+            self.path.pop();
+        }
+        self.close_object(i, mark, kept, head.is_some(), extension_of.is_some(), out, any)
+    }
+
+    /// What an object needs beyond its members: something that stands for those that are mandatory and hidden, and
+    /// enough of them to mean anything.
+    #[allow(clippy::too_many_arguments)]
+    fn close_object(
+        &mut self,
+        i: usize,
+        mark: usize,
+        mut kept: Kept,
+        record: bool,
+        extension: bool,
+        out: &mut Vec<u8>,
+        mut any: bool,
+    ) -> Result<Wrote, Stop> {
+        let stands = |name: &str| kept.names.iter().any(|n| n == name);
+        // What only gives shape keeps no object alive whose content is gone; an object that is whole stays whole.
+        let mut stays = kept.substance || !kept.reduced && !kept.names.is_empty();
+        if extension {
+            // An extension is its url with something else (ext-1).
+            stays = stands("url") && kept.names.iter().any(|n| n != "url" && n != "id");
+            kept.substance = stays;
+        } else if let Some((_, needed)) = BRACKETS.iter().find(|(path, _)| self.is_at(path)) {
+            stays &= needed.iter().any(|n| stands(n));
+        }
+        if !record && !stays {
+            self.cut(mark, out);
+            return Ok(Wrote::No);
+        }
+        for (place, (name, edge)) in kept.missing.iter().enumerate() {
+            let again = kept.missing[..place].iter().any(|(n, _)| n == name);
+            if again || kept.names.contains(name) {
+                continue;
+            }
+            // Nothing can stand in the place of a code from a fixed list.
+            if edge.required_binding {
+                return Err(Stop::Withhold(Reason::NotValid));
+            }
+            separate(&mut any, out);
+            treat::absent(name, edge, self.setup.declared, out);
+        }
+        // obs-6: a value that was hidden is said to be hidden.
+        if kept.value_hidden
+            && self.setup.declared
+            && self.tape.member(self.text, i, "dataAbsentReason").is_none()
+            && !kept.names.iter().any(|n| n.starts_with("value"))
+        {
+            separate(&mut any, out);
+            out.extend_from_slice(
+                b"\"dataAbsentReason\":{\"coding\":[{\"system\":\"http://terminology.hl7.org/CodeSystem/data-absent-reason\",\"code\":\"masked\"}]}",
+            );
+        }
+        out.push(b'}');
+        Ok(Wrote::Yes { substance: kept.substance })
+    }
+
+    /// Whether a time of death that is about to become a mere yes stands beside such a yes or no.
+    fn contradicts(&self, i: usize, plan: &Plan) -> bool {
+        is_flag(plan) && self.tape.member(self.text, i, "deceasedBoolean").is_some()
+    }
+
+    /// What a member's outcome means for the text around it; whether it says anything, where it stands at all.
+    pub(super) fn settle(
+        &mut self,
+        wrote: Wrote,
+        base: &str,
+        before: usize,
+        had: bool,
+        out: &mut Vec<u8>,
+        any: &mut bool,
+    ) -> Option<bool> {
+        match wrote {
+            Wrote::Yes { substance } => Some(substance),
+            Wrote::Sibling(sealed) => {
+                self.cut(before, out);
+                *any = had;
+                separate(any, out);
+                write_string(&format!("_{base}"), out);
+                out.push(b':');
+                out.extend(sealed);
+                Some(true)
+            }
+            Wrote::No => {
+                self.cut(before, out);
+                *any = had;
+                None
+            }
+        }
+    }
+
+    fn is_at(&self, path: &str) -> bool {
+        let mut steps = path.split('.');
+        steps.next() == Some(&self.resource_type) && steps.eq(self.path.iter().map(String::as_str))
+    }
+
+    fn is_observed_value(&self, name: &str) -> bool {
+        let place = match self.path.as_slice() {
+            [_] => true,
+            [outer, _] => outer == "component",
+            _ => false,
+        };
+        place && self.resource_type == "Observation" && name.starts_with("value")
+    }
+
+    /// The other half of a list of primitives, where values and extensions stand in two arrays by position and both
+    /// are shown.
+    fn paired(
+        &self,
+        i: usize,
+        base: &str,
+        value: usize,
+        edge: &Edge,
+        plan: &Plan,
+        sibling: bool,
+    ) -> Option<usize> {
+        let Assigned::Fixed(category) = edge.category else { return None };
+        let list = edge.kind == Kind::Primitive && self.tape.get(value).kind == J::ArrayStart;
+        if !list || plan.treatment(category) != Treatment::Show {
+            return None;
+        }
+        let other = match sibling {
+            true => self.tape.member(self.text, i, base),
+            false => self.tape.member(self.text, i, &format!("_{base}")),
+        };
+        other.filter(|other| self.tape.get(*other).kind == J::ArrayStart)
+    }
+
+    /// A list of primitives with the list of what stands beside each. A position stays in both or in neither, or an
+    /// extension would move to another value.
+    fn pair(
+        &mut self,
+        key: usize,
+        (values, others): (usize, usize),
+        edge: &Edge,
+        plan: &Plan,
+        out: &mut Vec<u8>,
+        any: &mut bool,
+    ) -> Result<Wrote, Stop> {
+        let (mark, had) = (out.len(), *any);
+        let node = self.setup.catalogue.primitive_node();
+        let mut others = self.tape.items(others);
+        let mut left = self.tape.items(values);
+        let mut lists: [Vec<Option<Vec<u8>>>; 2] = Default::default();
+        let mut says = false;
+        loop {
+            let (value, other) = (left.next(), others.next());
+            if value.is_none() && other.is_none() {
+                break;
+            }
+            let mut halves = [None, None];
+            if let Some(item) = value.filter(|v| self.tape.get(*v).kind != J::Null) {
+                let wrote = self.value(item, edge, plan, out, None)?;
+                halves[0] = self.taken(mark, wrote, out, &mut says);
+                if edge.modifier && halves[0].is_none() {
+                    return Err(Stop::Withhold(Reason::Modifier));
+                }
+            }
+            if let Some(item) = other.filter(|o| self.tape.get(*o).kind == J::ObjectStart) {
+                let wrote = self.object(item, node, plan, out, None, None)?;
+                halves[1] = self.taken(mark, wrote, out, &mut says);
+            }
+            if halves.iter().any(Option::is_some) {
+                let [value, other] = halves;
+                lists[0].push(value);
+                lists[1].push(other);
+            }
+        }
+        let name = self.tape.text(self.text, key).into_owned();
+        for (prefix, list) in ["", "_"].into_iter().zip(lists) {
+            if list.iter().all(Option::is_none) {
+                continue;
+            }
+            separate(any, out);
+            write_string(&format!("{prefix}{name}"), out);
+            out.extend_from_slice(b":[");
+            for (place, half) in list.into_iter().enumerate() {
+                if place > 0 {
+                    out.push(b',');
+                }
+                out.extend(half.unwrap_or_else(|| b"null".to_vec()));
+            }
+            out.push(b']');
+        }
+        if out.len() == mark {
+            *any = had;
+            return Ok(Wrote::No);
+        }
+        Ok(Wrote::Yes { substance: says })
+    }
+
+    fn taken(&mut self, mark: usize, wrote: Wrote, out: &mut Vec<u8>, says: &mut bool) -> Option<Vec<u8>> {
+        if let Wrote::Yes { substance } = wrote {
+            *says |= substance;
+            return Some(out.split_off(mark));
+        }
+        self.cut(mark, out);
+        None
+    }
+
+    /// The object beside a primitive (`_birthDate`): it stays only where the primitive itself is shown.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn sibling(
+        &mut self,
+        object: usize,
+        key: usize,
+        value: usize,
+        edge: &Edge,
+        plan: &Plan,
+        out: &mut Vec<u8>,
+        any: &mut bool,
+    ) -> Result<Wrote, Stop> {
+        let Assigned::Fixed(category) = edge.category else { return Ok(Wrote::No) };
+        if edge.kind != Kind::Primitive || plan.treatment(category) != Treatment::Show {
+            self.count(category, Treatment::Redact);
+            return Ok(Wrote::No);
+        }
+        let name = self.tape.text(self.text, key);
+        let beside = self.tape.member(self.text, object, name.trim_start_matches('_'));
+        let beside = beside.map(|b| self.tape.get(b).kind).filter(|kind| *kind != J::Null);
+        separate(any, out);
+        out.extend_from_slice(self.tape.raw(self.text, key));
+        out.push(b':');
+        let node = self.setup.catalogue.primitive_node();
+        match (self.tape.get(value).kind, beside) {
+            (J::ObjectStart, beside) if beside != Some(J::ArrayStart) => {
+                self.object(value, node, plan, out, None, None)
+            }
+            // Values that have only extensions; where there are values too, both are written together.
+            (J::ArrayStart, None) => {
+                out.push(b'[');
+                let mut some = false;
+                for item in self.tape.items(value) {
+                    let before = out.len();
+                    if some {
+                        out.push(b',');
+                    }
+                    let stays = self.tape.get(item).kind == J::ObjectStart
+                        && matches!(self.object(item, node, plan, out, None, None)?, Wrote::Yes { .. });
+                    if stays {
+                        some = true;
+                    } else {
+                        self.cut(before, out);
+                    }
+                }
+                out.push(b']');
+                Ok(if some { YES } else { Wrote::No })
+            }
+            // One thing beside a list, or a list beside one thing: nothing says what belongs to what.
+            _ => {
+                self.count(Category::Unknown, Treatment::Redact);
+                Ok(Wrote::No)
+            }
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn member(
+        &mut self,
+        key: usize,
+        value: usize,
+        edge: &Edge,
+        plan: &Plan,
+        out: &mut Vec<u8>,
+        any: &mut bool,
+        extension_of: Option<Category>,
+    ) -> Result<Wrote, Stop> {
+        separate(any, out);
+        let key_at = out.len();
+        out.extend_from_slice(self.tape.raw(self.text, key));
+        out.push(b':');
+        if self.tape.get(value).kind != J::ArrayStart {
+            let wrote = self.value(value, edge, plan, out, extension_of)?;
+            // Only whether somebody died, not when: the choice is another one then.
+            if is_flag(plan) && matches!(wrote, Wrote::Yes { .. }) && self.tape.text(self.text, key) == "deceasedDateTime" {
+                self.cut(key_at, out);
+                out.extend_from_slice(b"\"deceasedBoolean\":true");
+            }
+            return Ok(wrote);
+        }
+        out.push(b'[');
+        let mut sealed: Vec<Vec<u8>> = Vec::new();
+        let mut some = false;
+        let mut says = false;
+        for item in self.tape.items(value) {
+            // Without extensions beside it, which `pair` looks after, a null stands for nothing.
+            if self.tape.get(item).kind == J::Null {
+                continue;
+            }
+            let before = out.len();
+            if some {
+                out.push(b',');
+            }
+            match self.value(item, edge, plan, out, extension_of)? {
+                Wrote::Yes { substance } => {
+                    some = true;
+                    says |= substance;
+                }
+                Wrote::Sibling(text) => {
+                    self.cut(before, out);
+                    sealed.push(text);
+                }
+                Wrote::No => {
+                    self.cut(before, out);
+                    // A modifier that stands in a list hides no less when it is one of several.
+                    if edge.modifier {
+                        return Err(Stop::Withhold(Reason::Modifier));
+                    }
+                }
+            }
+        }
+        if !some && !sealed.is_empty() {
+            let mut list = b"[".to_vec();
+            list.extend(sealed.join(&b","[..]));
+            list.push(b']');
+            return Ok(Wrote::Sibling(list));
+        }
+        out.push(b']');
+        Ok(if some { Wrote::Yes { substance: says } } else { Wrote::No })
+    }
+
+    pub(super) fn value(
+        &mut self,
+        i: usize,
+        edge: &Edge,
+        plan: &Plan,
+        out: &mut Vec<u8>,
+        extension_of: Option<Category>,
+    ) -> Result<Wrote, Stop> {
+        match (edge.kind, self.tape.get(i).kind) {
+            (Kind::Resource, J::ObjectStart) => return self.contained(i, out),
+            (Kind::Complex, J::ObjectStart) => {}
+            (Kind::Primitive, kind) if is_of(edge.type_name, kind) => {
+                let Assigned::Fixed(category) = edge.category else { return Ok(Wrote::No) };
+                return Ok(treat::primitive(self, i, edge, category, plan, out)?);
+            }
+            (_, J::Null) => return Ok(Wrote::No),
+            // Not the shape that the definitions give it: nothing says what it holds.
+            _ => {
+                self.count(Category::Unknown, Treatment::Redact);
+                return Ok(Wrote::No);
+            }
+        }
+        match edge.category {
+            Assigned::Extension(fallback) => {
+                let url = self.tape.string(self.text, i, "url").unwrap_or_default();
+                let category = match (self.setup.catalogue.extension(&url), fallback.or(extension_of)) {
+                    (Some(category), _) => category,
+                    // A part of a listed extension has a bare name, not an address.
+                    (None, Some(outer)) if !url.contains(':') => outer,
+                    (None, _) => Category::Unknown,
+                };
+                if plan.treatment(category) != Treatment::Show || category == Category::Structure && !self.is_coded(i) {
+                    self.count(category, Treatment::Redact);
+                    return Ok(Wrote::No);
+                }
+                let node = self.setup.catalogue.extension_node(category);
+                self.object(i, node, plan, out, None, Some(category))
+            }
+            Assigned::Reference if edge.type_name == "Reference" => reference::reference(self, i, edge, plan, out),
+            Assigned::Reference => Ok(Wrote::No),
+            Assigned::Fixed(category) => {
+                if edge.type_name == "Address" && self.misleading_address(i, edge, plan) {
+                    self.count(category, Treatment::Redact);
+                    return Ok(Wrote::No);
+                }
+                if let Some(wrote) = treat::complex(self, i, edge, category, plan, out)? {
+                    return Ok(wrote);
+                }
+                self.object(i, edge.node, plan, out, None, None)
+            }
+        }
+    }
+
+    /// Whether an extension holds nothing but a code: one that only gives shape must have no room for anything else.
+    fn is_coded(&self, i: usize) -> bool {
+        self.tape.members(i).all(|(key, value)| {
+            let name = self.tape.text(self.text, key);
+            matches!(name.as_ref(), "url" | "id" | "valueCode" | "valueBoolean")
+                && !matches!(self.tape.get(value).kind, J::ObjectStart | J::ArrayStart)
+        })
+    }
+
+    /// Whether an address is not the current one and that could not be seen (`use` modifies it).
+    fn misleading_address(&self, i: usize, edge: &Edge, plan: &Plan) -> bool {
+        let hidden = self.setup.catalogue.edge(edge.node, "use").is_some_and(|e| match e.category {
+            Assigned::Fixed(category) => plan.treatment(category) != Treatment::Show,
+            _ => true,
+        });
+        let how = self.tape.string(self.text, i, "use");
+        hidden && how.is_some_and(|how| !["home", "work", "billing"].contains(&how.as_ref()))
+    }
+}
+
+/// Whether of a death only whether is shown.
+fn is_flag(plan: &Plan) -> bool {
+    plan.treatment(Category::Death) == Treatment::Generalize(Coarsening::Flag)
+}
+
+/// Whether a primitive of that type is written so in JSON.
+fn is_of(type_name: &str, kind: J) -> bool {
+    match type_name {
+        "boolean" => matches!(kind, J::True | J::False),
+        "integer" | "decimal" | "positiveInt" | "unsignedInt" => kind == J::Number,
+        _ => kind == J::String,
+    }
+}
