@@ -1,5 +1,7 @@
 // Starts a real OpenID provider whose clients are the personas of the suite: provider.mjs PORT PERSONAS.json AUDIENCE
-// PERSONAS.json maps a client id to the claims its access tokens carry; it is read anew for every token.
+// PERSONAS.json maps a client id to the claims its access tokens carry; it is read anew for every token. The member
+// `ttl_s` is no claim: it says how long tokens of that client live. Tokens are for AUDIENCE, or for the one resource
+// that a request names.
 import fs from 'node:fs';
 import { Provider } from 'oidc-provider';
 
@@ -18,7 +20,7 @@ const provider = new Provider(issuer, {
     scope,
   })),
   scopes: scope.split(' '),
-  ttl: { ClientCredentials: 3600 },
+  ttl: { ClientCredentials: (_ctx, token) => token.resourceServer.accessTokenTTL },
   features: {
     devInteractions: { enabled: false },
     clientCredentials: { enabled: true },
@@ -26,16 +28,19 @@ const provider = new Provider(issuer, {
       enabled: true,
       defaultResource: () => audience,
       useGrantedResource: () => true,
-      getResourceServerInfo: () => ({
+      getResourceServerInfo: (_ctx, resource, client) => ({
         scope,
-        audience,
+        audience: resource,
         accessTokenFormat: 'jwt',
-        accessTokenTTL: 3600,
+        accessTokenTTL: read()[client.clientId]?.ttl_s ?? 3600,
         jwt: { sign: { alg: 'RS256' } },
       }),
     },
   },
-  extraTokenClaims: (_ctx, token) => read()[token.clientId] ?? {},
+  extraTokenClaims: (_ctx, token) => {
+    const { ttl_s, ...claims } = read()[token.clientId] ?? {};
+    return claims;
+  },
 });
 
 provider.listen(Number(port), '127.0.0.1', () => console.log(`READY ${issuer}`));

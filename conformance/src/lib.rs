@@ -1,1 +1,19 @@
-//! Black-box tests of Drape in front of real servers.
+//! The harness of the black-box suite: starts real servers with time limits, speaks plain HTTP, and stops what it started.
+//!
+//! Nothing here is on the way of a real request; the program under test is only ever run as a process.
+
+pub mod bytes;
+pub mod child;
+pub mod drape;
+pub mod fault;
+pub mod hapi;
+pub mod http;
+pub mod issuer;
+pub mod judge;
+pub mod oidc;
+pub mod places;
+pub mod records;
+pub mod stub;
+pub mod synthea;
+
+pub use fault::{Fault, Outcome};

@@ -141,7 +141,7 @@ impl Search {
         let mut seen: Vec<&str> = Vec::new();
         for (name, value) in pairs {
             let control = name.split(':').next().unwrap_or_default();
-            let single = matches!(control, "_count" | "_summary" | "_elements" | "_total" | "_sort" | "_format" | "_pretty");
+            let single = matches!(control, "_count" | "_summary" | "_elements" | "_total" | "_totalMethod" | "_sort" | "_format" | "_pretty");
             if single {
                 if seen.contains(&control) {
                     return Err(not_understood(format!("the parameter `{control}` stands twice"), "send it once"));
@@ -175,6 +175,13 @@ impl Search {
                         return Err(not_understood(format!("`_total={value}`"), "none, estimate or accurate"));
                     }
                     search.total = Some(value.clone());
+                }
+                // Aidbox's way of asking for a total, which fhirpy sends to every server. It is understood and not sent
+                // on: a total comes, or not, by the rules for `_count=0` and `_total`.
+                "_totalMethod" => {
+                    if !matches!(value.as_str(), "count" | "estimate" | "none") {
+                        return Err(not_understood(format!("`_totalMethod={value}`"), "count, estimate or none"));
+                    }
                 }
                 "_sort" => {
                     for key in value.split(',') {

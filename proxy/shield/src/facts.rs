@@ -116,9 +116,11 @@ impl Reader<'_> {
             Kind::Complex => {}
         }
         match edge.type_name {
-            "CodeableConcept" if edge.fact != Some(Fact::Security) => self.concept(i, edge.node, place)?,
+            "CodeableConcept" if !matches!(edge.fact, Some(Fact::Security | Fact::Tag)) => {
+                self.concept(i, edge.node, place)?;
+            }
             // A Coding within a CodeableConcept is read with it; others stand for themselves.
-            "Coding" if edge.fact != Some(Fact::Security) => {
+            "Coding" if !matches!(edge.fact, Some(Fact::Security | Fact::Tag)) => {
                 let found = self.coding(i);
                 self.note_concept(found.into_iter().collect(), place);
                 self.object(i, edge.node, place)?;
@@ -184,6 +186,11 @@ impl Reader<'_> {
             Fact::Security => {
                 if let Some(coding) = self.coding(i) {
                     self.records[place].security.push(coding);
+                }
+            }
+            Fact::Tag => {
+                if let Some(coding) = self.coding(i) {
+                    self.records[place].tags.push(coding);
                 }
             }
             Fact::CategoryCode => {

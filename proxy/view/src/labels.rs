@@ -113,6 +113,14 @@ impl Labels {
                 self.add(&coding.code, &mut found);
             }
         }
+        // A tag can name a sensitivity like any code. Whether the record can be judged does not hang on it: tags say how
+        // a record came and is handled, not what is in it.
+        for coding in &facts.tags {
+            if self.taken.contains(&coding.system) {
+                self.add(&coding.code, &mut found);
+            }
+            self.code(&coding.system, &coding.code, &mut found);
+        }
         for coding in facts.concepts.iter().flatten() {
             self.code(&coding.system, &coding.code, &mut found);
         }
@@ -286,6 +294,19 @@ mod tests {
         };
         assert_eq!(of("http://terminology.hl7.org/CodeSystem/v3-ActCode"), 2);
         assert_eq!(of("http://example.org/own"), 0);
+    }
+
+    #[test]
+    fn a_tag_can_label_a_record_and_never_makes_it_unjudgeable() {
+        let shipped = Labels::parse(crate::shipped::LABELS).unwrap();
+        let mut tagged = record(&[(ICD, "I10")]);
+        let tag = |system: &str, code: &str| vec![Coding { system: system.into(), code: code.into() }];
+        tagged.tags = tag("https://example.org/batches", "june");
+        assert_eq!(shipped.of(&tagged), Labelled { labels: BTreeSet::new(), classified: true });
+        tagged.tags = tag("http://terminology.hl7.org/CodeSystem/v3-ActCode", "ETHUD");
+        assert!(shipped.of(&tagged).labels.contains("SUD"));
+        tagged.tags = tag(ICD, "B20");
+        assert!(shipped.of(&tagged).labels.contains("HIV"));
     }
 
     #[test]

@@ -75,6 +75,7 @@ fn what_cannot_be_resolved_is_refused_by_name() {
         ("_summary", "maybe"),
         ("_elements", "name,telecom.value"),
         ("_total", "roughly"),
+        ("_totalMethod", "roughly"),
         ("birthdate", "yesterday"),
         ("birthdate", ""),
         ("_sort", "_text"),
@@ -86,6 +87,12 @@ fn what_cannot_be_resolved_is_refused_by_name() {
         assert!(result.is_err(), "{name}={value}: {result:?}");
     }
     assert!(search("Patient", &[("_count", "1"), ("_count", "2")]).is_err());
+}
+
+#[test]
+fn the_total_method_of_fhirpy_is_understood_and_not_sent_on() {
+    let counted = search("Patient", &[("_count", "0"), ("_totalMethod", "count")]).unwrap();
+    assert_eq!(counted.to_query(), "_count=0");
 }
 
 #[test]
