@@ -9,7 +9,8 @@ writes into FOLDER
     metadata.json     a CapabilityStatement
 
 Everything that some caller must not see carries a word that starts with `CANARY`, so that one search tells whether it
-leaked. Dates count back from the day, because the shipped policies show billing the last year only.
+leaked. Every concept is coded, since what no code list can judge is withheld from some callers. Dates count back from
+the day, because the shipped policies show billing the last year only.
 """
 
 import argparse
@@ -130,7 +131,7 @@ def observation(number, today):
         "meta": {"versionId": "1", "lastUpdated": f"{day.isoformat()}T09:12:44.120+00:00"},
         "text": narrative(
             f"<p>CANARY-NARRATIVE: {display} of Ottilie CANARY-FAMILY was {value:.1f} {words} on the ward that morning, "
-            "taken at rest by the nurse on duty and read back to the patient, who had slept well.</p>"
+            "taken at rest by the nurse on duty and read back to the patient, who had slept well and ate.</p>"
         ),
         "identifier": [{"system": "urn:oid:2.16.840.1.113883.19.5.9", "value": f"CANARY-ACC-{number:06}"}],
         "status": "final",
@@ -165,8 +166,7 @@ def observation(number, today):
                 "text": "within the range of reference",
             }
         ],
-        "method": {"text": "CANARY-METHOD: automated"},
-        "note": [{"text": f"CANARY-NOTE {number}: taken again after ten minutes of rest, no change worth noting."}],
+        "note": [{"text": f"CANARY-NOTE {number}: taken again after ten minutes of rest, no change worth noting for the ward round."}],
         "referenceRange": [
             {
                 "low": {"value": low, "unit": words, "system": "http://unitsofmeasure.org", "code": unit},

@@ -1,6 +1,6 @@
 """Measures Drape against nginx, both on one core in front of the same files, and prints a Markdown report.
 
-    measure.py [--seconds S] [--rounds N] [--connections C] [--stream-mb M] [--quick]
+    measure.py [--seconds S] [--rounds N] [--connections C] [--stream-mb M] [--binaries FOLDER] [--quick]
 
 `run` beside this file installs and builds what is needed and then starts it. The proxies run on one core, the upstream,
 the issuer and the load on another. Every answer is checked once before anything is timed, and an answer that fails
@@ -118,13 +118,19 @@ def get(number, path, token=None):
         connection.close()
 
 
+def binary_of_nginx():
+    return shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin")
+
+
 def nginx(stack, work, name, core, server, http_part=""):
     """Starts an nginx with one worker in a folder of its own."""
     folder = work / name
     folder.mkdir()
+    # Its worker must read our files; only root may say who it is, and must.
+    user = "user root;" if os.geteuid() == 0 else ""
     (folder / "nginx.conf").write_text(
         f"""
-daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;
+{user} daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;
 events {{ worker_connections 1024; }}
 http {{
     access_log off; keepalive_requests 1000000000; keepalive_timeout 300s; tcp_nopush on; sendfile on;
@@ -135,8 +141,7 @@ http {{
 }}
 """
     )
-    binary = shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin")
-    command = [binary, "-p", folder, "-c", folder / "nginx.conf", "-e", folder / "error.log"]
+    command = [binary_of_nginx(), "-p", folder, "-c", folder / "nginx.conf", "-e", folder / "error.log"]
     return Process(stack, core, command, subprocess.DEVNULL)
 
 
@@ -167,9 +172,9 @@ def nginx_proxy(stack, work, name, core, number, behind, buffers):
     return process
 
 
-def issuer(stack, core, number, audience):
+def issuer(stack, binaries, core, number, audience):
     """Starts the issuer; gives a token for each caller."""
-    command = [ROOT / "target/release/examples/issuer", f"127.0.0.1:{number}", audience]
+    command = [binaries / "examples/issuer", f"127.0.0.1:{number}", audience]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     process = Process(stack, core, command, None, **pipes)
     tokens = {}
@@ -184,7 +189,7 @@ def issuer(stack, core, number, audience):
 class Drape:
     """A proxy with its own keys and log in a folder of its own."""
 
-    def __init__(self, work, core, behind, vouches, number):
+    def __init__(self, binaries, work, core, behind, vouches, number):
         self.core, self.number, self.admin = core, number, port()
         self.config = work / "drape.yaml"
         policies = work / "policies"
@@ -212,7 +217,7 @@ tenants:
     policies: {{ directory: policies }}
 """
         )
-        self.binary = ROOT / "target/release/drape"
+        self.binary = binaries / "drape"
         subprocess.run([self.binary, "init", "--config", self.config], check=True, stdout=subprocess.DEVNULL)
 
     @contextlib.contextmanager
@@ -386,11 +391,11 @@ def measure(asked, work, stack):
         "nginx64": nginx_proxy(stack, work, "nginx64", near, ports["nginx64"], ports["direct"], buffers),
         "nginx": nginx_proxy(stack, work, "nginx", near, ports["nginx"], ports["direct"], ""),
     }
-    tokens = issuer(stack, far, ports["issuer"], f"http://127.0.0.1:{ports['drape']}/fhir")
-    drape = Drape(work, near, ports["direct"], ports["issuer"], ports["drape"])
+    tokens = issuer(stack, asked.binaries, far, ports["issuer"], f"http://127.0.0.1:{ports['drape']}/fhir")
+    drape = Drape(asked.binaries, work, near, ports["direct"], ports["issuer"], ports["drape"])
 
     say(f"- machine: {machine()}")
-    say(f"- {version(['nginx' if shutil.which('nginx') else '/usr/sbin/nginx', '-v'])}; {version(['wrk', '-v'])[:10]}; {version(['rustc', '--version'])}")
+    say(f"- {version([binary_of_nginx(), '-v'])}; {version(['wrk', '-v']).split(' [')[0]}; {version(['rustc', '--version'])}")
     say(f"- {asked.rounds} rounds of {asked.seconds} s, {asked.connections} connections, HTTP/1.1 without TLS; medians")
     say(f"- load average at the start: {' '.join(f'{x:.2f}' for x in os.getloadavg())}")
     say(f"- fdatasync of one 512-byte append on the log's disk: {sync_cost(work):.0f} µs")
@@ -446,7 +451,7 @@ def measure(asked, work, stack):
             note(f"stream {name}: {middle(runs, 'mbs'):,.0f} MB/s")
 
     say("\n### One decision, in microseconds\n")
-    command = ["taskset", "-c", str(near), ROOT / "target/release/examples/decision_cost"]
+    command = ["taskset", "-c", str(near), asked.binaries / "examples/decision_cost"]
     say(subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout)
     say(f"Load average at the end: {' '.join(f'{x:.2f}' for x in os.getloadavg())}")
 
@@ -457,6 +462,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--stream-mb", type=int, default=100, help="size of the long Bundle; 0 leaves it out")
+    parser.add_argument("--binaries", type=pathlib.Path, default=ROOT / "target/release", help="where cargo put them")
     parser.add_argument("--quick", action="store_true", help="one round of 2 s and 10 MB: to see that it works")
     asked = parser.parse_args()
     if asked.quick:
@@ -468,9 +474,9 @@ def main():
         try:
             measure(asked, pathlib.Path(work), stack)
         except (Failed, subprocess.SubprocessError, OSError) as fault:
-            log = pathlib.Path(work) / "drape.log"
-            if log.exists():
-                sys.stderr.write(log.read_text()[-4000:])
+            for log in [pathlib.Path(work) / "drape.log", *pathlib.Path(work).glob("*/error.log")]:
+                if log.exists():
+                    sys.stderr.write(log.read_text()[-2000:])
             sys.exit(f"bench: {fault}")
 
 
