@@ -29,7 +29,8 @@ impl Chains {
 struct Track {
     levels: Levels,
     whole: bool,
-    upper: Vec<String>,
+    /// What they differ in, and how bad that is: one that is not there shows nothing of a change.
+    upper: Vec<(Exit, String)>,
     at_remembered: Option<Hash>,
 }
 
@@ -63,8 +64,9 @@ impl Track {
         let Row::Level(level @ 1..) = tile.row else { return };
         match read_hashes(log, level, tile.index, tile.width) {
             Ok(stored) if stored.concat() == tile.bytes => {}
-            Ok(_) => self.upper.push(format!("hash tile `{}` was changed", tile.path())),
-            Err(fault) => self.upper.push(format!("hash tile: {fault}")),
+            Ok(_) => self.upper.push((Exit::Tampered, format!("hash tile `{}` was changed", tile.path()))),
+            Err(fault @ TileFault::Missing(_)) => self.upper.push((Exit::Incomplete, format!("hash tile: {fault}"))),
+            Err(fault) => self.upper.push((Exit::Tampered, format!("hash tile: {fault}"))),
         }
     }
 
@@ -190,7 +192,10 @@ fn judge(
         (false, true) => &from_tiles.upper,
         (false, false) => &Vec::new(),
     };
-    report.faults_of(Exit::Tampered, upper.clone());
+    for exit in [Exit::Tampered, Exit::Incomplete] {
+        let texts = upper.iter().filter(|(how_bad, _)| *how_bad == exit).map(|(_, text)| text.clone());
+        report.faults_of(exit, texts.collect());
+    }
     if !entries_fit && !tiles_fit && (from_entries.whole || from_tiles.whole) {
         let text = format!(
             "the entries do not give the root {} of the signed checkpoint: entries were added, dropped or changed \
