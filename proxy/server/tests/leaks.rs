@@ -209,7 +209,7 @@ fn plan() -> impl Strategy<Value = Arc<Plan>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 4, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 16, max_shrink_iters: 4, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_the_plan_nothing_hidden_leaves_and_everything_shown_arrives(

@@ -118,6 +118,10 @@ impl Reader<'_> {
         match edge.type_name {
             "CodeableConcept" if edge.fact != Some(Fact::Security) => self.concept(i, edge.node, place)?,
             // A Coding within a CodeableConcept is read with it; others stand for themselves.
+            "Coding" if edge.fact == Some(Fact::Tag) => {
+                let found = self.coding(i);
+                self.records[place].tags.extend(found);
+            }
             "Coding" if edge.fact != Some(Fact::Security) => {
                 let found = self.coding(i);
                 self.note_concept(found.into_iter().collect(), place);
@@ -227,7 +231,7 @@ impl Reader<'_> {
                     self.records[place].date = Some(date);
                 }
             }
-            Fact::FreeText => {}
+            Fact::FreeText | Fact::Tag => {}
         }
     }
 

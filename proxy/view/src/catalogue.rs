@@ -82,6 +82,8 @@ pub enum Fact {
     Version,
     /// `meta.security`.
     Security,
+    /// `meta.tag`.
+    Tag,
     /// Names the patient the record is about.
     Subject,
     /// The record's own date; the lowest number wins.
@@ -431,6 +433,7 @@ fn fact(element: &Element, context: Context) -> Option<Fact> {
     match element.path {
         "Meta.versionId" => return Some(Fact::Version),
         "Meta.security" => return Some(Fact::Security),
+        "Meta.tag" => return Some(Fact::Tag),
         "Patient.birthDate" => return Some(Fact::BirthDate),
         "Patient.id" => return Some(Fact::Id),
         "Encounter.class" => return Some(Fact::CategoryCode),

@@ -27,6 +27,8 @@ pub struct RecordFacts {
     pub version: Option<String>,
     /// `meta.security`.
     pub security: Vec<Coding>,
+    /// `meta.tag`: its codes can be sensitive, but it is no content that would have to be judged.
+    pub tags: Vec<Coding>,
     /// The concepts at whatever depth, each with all its codings (contained resources have their own).
     pub concepts: Vec<Vec<Coding>>,
     /// Whether a concept stood there without any code: content no code list can judge.
