@@ -140,6 +140,12 @@ impl Definitions {
         self.kind(name) == Some(TypeKind::Resource)
     }
 
+    /// The definitions' own copy of a resource type's name, if it is one.
+    pub fn resource_type(&self, name: &str) -> Option<&'static str> {
+        let (known, info) = self.types.get_key_value(name)?;
+        (info.kind == TypeKind::Resource).then_some(*known)
+    }
+
     /// Every resource type, sorted.
     pub fn resource_types(&self) -> impl Iterator<Item = &'static str> {
         self.names.iter().copied().filter(|n| self.is_resource(n))
@@ -178,6 +184,7 @@ mod tests {
         assert_eq!(defs.resource_types().count(), 146);
         assert!(defs.is_resource("Patient") && !defs.is_resource("HumanName") && !defs.is_resource("Resource"));
         assert_eq!(defs.kind("date"), Some(TypeKind::Primitive));
+        assert_eq!((defs.resource_type("Patient"), defs.resource_type("HumanName")), (Some("Patient"), None));
         let rows: usize = defs.children.values().map(Vec::len).sum();
         assert_eq!(rows + defs.types.len(), TABLE.lines().count() - 1);
     }

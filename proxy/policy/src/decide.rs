@@ -353,18 +353,25 @@ impl Standing {
 
     /// Whether links are at best shown as pseudonyms to this caller: raw ids are then never taken.
     fn pseudonyms_only(&self, category: Category) -> bool {
-        let permits = |action: &str| {
-            self.places(action, Some(category))
-                .iter()
-                .any(|p| self.decider.set.policies[*p].policy.effect() == cedar_policy::Effect::Permit)
-        };
-        let forbidden = self.places("show", Some(category)).iter().any(|p| {
-            let loaded = &self.decider.set.policies[*p];
-            loaded.policy.effect() == cedar_policy::Effect::Forbid
-                && !loaded.reads.record
-                && !loaded.policy.has_non_scope_constraint()
-        });
-        category.is_link() && permits("pseudonymize") && (forbidden || !permits("show"))
+        if !category.is_link() {
+            return false;
+        }
+        let (Some(asker), Ok(this)) = (Asker::new(self, "Patient"), uid("Category", category.name())) else { return true };
+        let reads = |place: usize| self.decider.set.policies[place].reads;
+        // A condition on the record may hold of one record and not of another, on which the caller then gets a
+        // pseudonym: unless the true id is always shown, the way back from a pseudonym must not lead over it.
+        let may = |p: usize, action: &str| reads(p).record || !asker.never(p, action, &this);
+        let must = |p: usize, action: &str| !reads(p).record && asker.always(p, action, &this);
+        let shown = self.permits("show", Some(category)).any(|p| must(p, "show"))
+            && !self.forbids("show", category).any(|p| may(p, "show"));
+        let pseudonymized = self.permits("pseudonymize", Some(category)).any(|p| may(p, "pseudonymize"))
+            && !self.forbids("pseudonymize", category).any(|p| must(p, "pseudonymize"));
+        pseudonymized && !shown
+    }
+
+    fn forbids(&self, action: &str, category: Category) -> impl Iterator<Item = usize> {
+        let forbid = |p: &usize| self.decider.set.policies[*p].policy.effect() == cedar_policy::Effect::Forbid;
+        self.places(action, Some(category)).into_iter().filter(forbid)
     }
 
     /// The treatment that every record's elements of the category get, where that does not depend on the record.

@@ -537,10 +537,13 @@ impl Shield {
     }
 
     /// Whether the entry's record lives on another server: its id and its references mean something else there, so
-    /// nothing that is known of records here can judge it.
+    /// nothing that is known of records here can judge it. What stands under our own base is ours, whatever it says
+    /// (real servers put searches there), and is written anew.
     fn is_elsewhere(&self) -> bool {
         let Some(url) = self.tape.string(&self.held, 0, "fullUrl") else { return false };
-        !matches!(Reference::parse(&url, &self.bases()), Reference::Local { .. } | Reference::Urn(_))
+        let rest = url.strip_prefix(self.setup.upstream_base.as_str());
+        let ours = rest.is_some_and(|rest| rest.starts_with(['/', '?']));
+        !ours && !matches!(Reference::parse(&url, &[]), Reference::Local { .. } | Reference::Urn(_))
     }
 
     /// A fullUrl that names a record on this server must name the record beside it (bdl-7 and common sense).

@@ -5,7 +5,7 @@ use drape_fhir::reference::Reference;
 use drape_view::catalogue::Edge;
 use drape_view::{Catalogue, Category, Plan, Treatment};
 
-use crate::rewrite::{Rewriter, Stop, Wrote, YES, separate};
+use crate::rewrite::{Of, Rewriter, Stop, Wrote, YES, separate};
 
 /// What a reference names and under which categories that falls.
 struct Named {
@@ -74,7 +74,7 @@ pub(crate) fn reference(
                 let (before, had) = (out.len(), any);
                 let own = name != "id";
                 r.path.push(name);
-                match r.member(key, value, &inner, plan, out, &mut any, None)? {
+                match r.member(key, value, &inner, plan, out, &mut any, Of::Shown)? {
                     Wrote::Yes { substance: says } => substance |= says && own,
                     _ => {
                         r.cut(before, out);
@@ -100,7 +100,8 @@ fn is_resource(name: &str) -> bool {
 
 fn named(r: &mut Rewriter<'_>, i: usize, edge: &Edge, plan: &Plan) -> Named {
     let literal = r.tape.string(r.text, i, "reference").map(std::borrow::Cow::into_owned);
-    let stated = r.tape.string(r.text, i, "type").map(std::borrow::Cow::into_owned).filter(|t| is_resource(t));
+    let stated =
+        r.tape.string(r.text, i, "type").map(std::borrow::Cow::into_owned).filter(|t| is_resource(t));
     let target = literal.as_deref().map(|l| r.target(l));
     // What a reference names decides; what it only says of itself counts where nothing else is known, and then the
     // stricter of all that it may be.
@@ -113,7 +114,9 @@ fn named(r: &mut Rewriter<'_>, i: usize, edge: &Edge, plan: &Plan) -> Named {
         Some(certain) => vec![certain.clone()],
         None => {
             let elsewhere = match target {
-                Some(Reference::Foreign(url)) => url.rsplit('/').find(|part| is_resource(part)).map(str::to_owned),
+                Some(Reference::Foreign(url)) => {
+                    url.rsplit('/').find(|part| is_resource(part)).map(str::to_owned)
+                }
                 _ => None,
             };
             [elsewhere, stated, edge.target.map(str::to_owned)].into_iter().flatten().collect()

@@ -3,6 +3,8 @@
 mod meta;
 mod object;
 
+pub(crate) use object::Of;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -33,6 +35,8 @@ struct Done {
     generalized: bool,
     pseudonymized: bool,
     encrypted: bool,
+    /// Dates of this very record, not of one within it, were shortened.
+    shortened: bool,
 }
 
 impl Done {
@@ -226,17 +230,23 @@ impl<'a> Rewriter<'a> {
     fn one(&mut self, i: usize, out: &mut Vec<u8>, contained: bool) -> Result<(), Stop> {
         let place = self.next;
         self.next += 1;
-        let (Some(record), Some(verdict)) = (self.facts.records.get(place), self.answer.verdicts.get(place)) else {
+        let (Some(record), Some(verdict)) = (self.facts.records.get(place), self.answer.verdicts.get(place))
+        else {
             return Err(Fault::internal("a record without a verdict").into());
         };
         let plan = match verdict {
             Verdict::Withhold(reason) => return Err(Stop::Withhold(*reason)),
             Verdict::Keep(plan) => Arc::clone(plan),
         };
-        let node = self.setup.catalogue.root(&record.resource_type).ok_or_else(|| Fault::internal("an unknown type"))?;
-        let binding = self.shown_id(&plan, &record.resource_type, record.id.as_deref()).unwrap_or_else(|| {
-            self.setup.pseudonyms.of(&record.resource_type, record.id.as_deref().unwrap_or_default())
-        });
+        let node = self
+            .setup
+            .catalogue
+            .root(&record.resource_type)
+            .ok_or_else(|| Fault::internal("an unknown type"))?;
+        let binding =
+            self.shown_id(&plan, &record.resource_type, record.id.as_deref()).unwrap_or_else(|| {
+                self.setup.pseudonyms.of(&record.resource_type, record.id.as_deref().unwrap_or_default())
+            });
         let outer = (
             std::mem::replace(&mut self.current, place),
             std::mem::take(&mut self.done),
@@ -245,7 +255,7 @@ impl<'a> Rewriter<'a> {
             std::mem::replace(&mut self.binding, binding),
         );
         let mut head = Head { at: out.len() + 1, meta: None };
-        let mut written = self.object(i, node, &plan, out, Some(&mut head), None).map(drop);
+        let mut written = self.object(i, node, &plan, out, Some(&mut head), Of::Shown).map(drop);
         if written.is_ok() {
             written = self.meta(node, &plan, &head, contained, out);
         }
@@ -304,7 +314,10 @@ impl<'a> Rewriter<'a> {
         self.effects.treated[category.index()][treatment.rank()] += 1;
         match treatment {
             Treatment::Show => {}
-            Treatment::Generalize(_) => self.done.generalized = true,
+            Treatment::Generalize(_) => {
+                self.done.generalized = true;
+                self.done.shortened = true;
+            }
             Treatment::Pseudonymize => self.done.pseudonymized = true,
             Treatment::Encrypt => self.done.encrypted = true,
             Treatment::Redact => self.done.redacted = true,

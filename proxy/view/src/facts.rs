@@ -27,7 +27,7 @@ pub struct RecordFacts {
     pub version: Option<String>,
     /// `meta.security`.
     pub security: Vec<Coding>,
-    /// `meta.tag`.
+    /// `meta.tag`: its codes can be sensitive, but it is no content that would have to be judged.
     pub tags: Vec<Coding>,
     /// The concepts at whatever depth, each with all its codings (contained resources have their own).
     pub concepts: Vec<Vec<Coding>>,

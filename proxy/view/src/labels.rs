@@ -280,6 +280,11 @@ mod tests {
         let mut uncoded = record(&[(ICD, "I10")]);
         uncoded.uncoded = true;
         assert!(!shipped.of(&uncoded).classified);
+        let mut tagged = record(&[(ICD, "I10")]);
+        tagged.tags.push(Coding { system: "https://example.org/tags".into(), code: "batch-7".into() });
+        assert!(shipped.of(&tagged).classified, "a server's own tag is no content");
+        tagged.tags.push(Coding { system: ICD.into(), code: "B20".into() });
+        assert!(shipped.of(&tagged).labels.contains("HIV"));
         let mut two = record(&[(ICD, "I10")]);
         two.concepts.push(vec![Coding { system: "urn:oid:1.2.840.114350.1".into(), code: "x".into() }]);
         assert!(!shipped.of(&two).classified, "one judged concept does not judge another");

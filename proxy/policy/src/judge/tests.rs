@@ -272,6 +272,27 @@ fn criteria_are_open_narrowed_by_pseudonym_or_refused() {
 }
 
 #[test]
+fn who_may_be_given_pseudonyms_asks_by_pseudonym_alone() {
+    let asks = |rules: &str| {
+        let set = PolicySet::read(&[("a.cedar", rules)], &treatments(), &[]).unwrap();
+        let decider = Arc::new(Decider::new(Arc::new(set)).unwrap());
+        decider.standing(&Arc::new(caller(&["x"], ""))).unwrap().ids_by_pseudonym()
+    };
+    let pseudonyms = r#"@id("p") permit(principal, action in [Action::"receive", Action::"pseudonymize"], resource);"#;
+    assert!(asks(pseudonyms));
+    // Shown some things, ids not among them.
+    let codes = r#"@id("s") permit(principal, action == Action::"show", resource) when { resource in Category::"clinical" };"#;
+    assert!(asks(&format!("{pseudonyms}{codes}")));
+    // Ids shown on some records only.
+    let some = r#"@id("s") permit(principal, action == Action::"show", resource) when { context.record.classified };"#;
+    assert!(asks(&format!("{pseudonyms}{some}")));
+    // Ids always shown: nobody needs a pseudonym.
+    let all = r#"@id("s") permit(principal, action == Action::"show", resource);"#;
+    assert!(!asks(&format!("{pseudonyms}{all}")));
+    assert!(!asks(r#"@id("r") permit(principal, action in [Action::"receive", Action::"show"], resource) when { context.record.classified };"#));
+}
+
+#[test]
 fn a_category_that_a_received_record_may_hide_is_no_open_criterion() {
     let by = |rules: &str| {
         let text = format!(

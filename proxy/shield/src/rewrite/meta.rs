@@ -1,9 +1,10 @@
 //! A record's `meta`: what of it is shown, and the labels that say what was done to the record.
 
 use drape_fhir::json::Kind as J;
-use drape_view::catalogue::NodeId;
+use drape_view::catalogue::{Assigned, Edge, NodeId};
 use drape_view::{Category, Plan, Treatment};
 
+use super::object::Of;
 use super::{Head, Rewriter, Stop, Wrote, separate};
 
 impl Rewriter<'_> {
@@ -24,7 +25,7 @@ impl Rewriter<'_> {
         let mut security = Vec::new();
         self.path.push("meta".to_owned());
         if let (Some(i), Some(edge)) = (head.meta, self.setup.catalogue.edge(root, "meta").copied()) {
-            self.meta_members(i, edge.node, plan, out, &mut any, &mut security)?;
+            self.meta_members(i, &edge, plan, out, &mut any, &mut security)?;
         }
         self.path.pop();
         if self.setup.declared && !contained {
@@ -58,7 +59,7 @@ impl Rewriter<'_> {
     fn meta_members(
         &mut self,
         i: usize,
-        node: NodeId,
+        meta: &Edge,
         plan: &Plan,
         out: &mut Vec<u8>,
         any: &mut bool,
@@ -68,15 +69,17 @@ impl Rewriter<'_> {
             self.count(Category::Unknown, Treatment::Redact);
             return Ok(());
         }
+        let shown = matches!(meta.category, Assigned::Fixed(c) if plan.treatment(c) == Treatment::Show);
+        let of = if shown { Of::Shown } else { Of::Hidden };
         for (key, value) in self.tape.members(i) {
             let name = self.tape.text(self.text, key);
             let (base, sibling) = name.strip_prefix('_').map_or((name.as_ref(), false), |base| (base, true));
-            let Some(edge) = self.setup.catalogue.edge(node, base).copied() else {
+            let Some(edge) = self.setup.catalogue.edge(meta.node, base).copied() else {
                 self.count(Category::Unknown, Treatment::Redact);
                 continue;
             };
             // A profile asks for days where only years are left (vs-1): the claim would be false.
-            if base == "profile" && self.done.generalized {
+            if base == "profile" && self.done.shortened {
                 self.count(Category::Label, Treatment::Redact);
                 continue;
             }
@@ -84,7 +87,7 @@ impl Rewriter<'_> {
             self.path.push(base.to_owned());
             if base == "security" && self.tape.get(value).kind == J::ArrayStart {
                 for item in self.tape.items(value) {
-                    match self.value(item, &edge, plan, out, None)? {
+                    match self.value(item, &edge, plan, out, Of::Shown)? {
                         Wrote::Yes { .. } => security.push(out.split_off(before)),
                         _ => self.cut(before, out),
                     }
@@ -93,7 +96,7 @@ impl Rewriter<'_> {
                 let wrote = if sibling {
                     self.sibling(i, key, value, &edge, plan, out, any)?
                 } else {
-                    self.member(key, value, &edge, plan, out, any, None)?
+                    self.member(key, value, &edge, plan, out, any, of)?
                 };
                 self.settle(wrote, base, before, had, out, any);
             }

@@ -19,6 +19,17 @@ const BRACKETS: [(&str, &[&str]); 4] = [
     ("Condition.evidence", &["code", "detail"]),
 ];
 
+/// What an object is, for the extensions in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Of {
+    /// Part of a record, or of an element that is shown.
+    Shown,
+    /// Part of an element whose own category is not shown: its extensions go with it, as those beside a primitive do.
+    Hidden,
+    /// An extension of that category.
+    Extension(Category),
+}
+
 /// What of an object is known only when all its members were seen.
 #[derive(Default)]
 struct Kept {
@@ -43,7 +54,7 @@ impl Rewriter<'_> {
         plan: &Plan,
         out: &mut Vec<u8>,
         mut head: Option<&mut Head>,
-        extension_of: Option<Category>,
+        of: Of,
     ) -> Result<Wrote, Stop> {
         let mark = out.len();
         out.push(b'{');
@@ -83,7 +94,7 @@ impl Rewriter<'_> {
                 }
                 Some(other) => self.pair(key, (value, other), &edge, plan, out, &mut any)?,
                 None if sibling => self.sibling(i, key, value, &edge, plan, out, &mut any)?,
-                None => self.member(key, value, &edge, plan, out, &mut any, extension_of)?,
+                None => self.member(key, value, &edge, plan, out, &mut any, of)?,
             };
             if edge.modifier && !sibling && matches!(wrote, Wrote::No) {
                 return Err(Stop::Withhold(Reason::Modifier));
@@ -95,7 +106,7 @@ impl Rewriter<'_> {
                 }
                 None => {
                     kept.reduced = true;
-                    if edge.mandatory && extension_of.is_none() {
+                    if edge.mandatory && !matches!(of, Of::Extension(_)) {
                         kept.missing.push((base.to_owned(), edge));
                     }
                     kept.value_hidden |= !sibling && self.is_observed_value(base);
@@ -103,7 +114,7 @@ impl Rewriter<'_> {
             }
             self.path.pop();
         }
-        self.close_object(i, mark, kept, head.is_some(), extension_of.is_some(), out, any)
+        self.close_object(i, mark, kept, head.is_some(), matches!(of, Of::Extension(_)), out, any)
     }
 
     /// What an object needs beyond its members: something that stands for those that are mandatory and hidden, and
@@ -255,14 +266,14 @@ impl Rewriter<'_> {
             }
             let mut halves = [None, None];
             if let Some(item) = value.filter(|v| self.tape.get(*v).kind != J::Null) {
-                let wrote = self.value(item, edge, plan, out, None)?;
+                let wrote = self.value(item, edge, plan, out, Of::Shown)?;
                 halves[0] = self.taken(mark, wrote, out, &mut says);
                 if edge.modifier && halves[0].is_none() {
                     return Err(Stop::Withhold(Reason::Modifier));
                 }
             }
             if let Some(item) = other.filter(|o| self.tape.get(*o).kind == J::ObjectStart) {
-                let wrote = self.object(item, node, plan, out, None, None)?;
+                let wrote = self.object(item, node, plan, out, None, Of::Shown)?;
                 halves[1] = self.taken(mark, wrote, out, &mut says);
             }
             if halves.iter().any(Option::is_some) {
@@ -329,7 +340,7 @@ impl Rewriter<'_> {
         let node = self.setup.catalogue.primitive_node();
         match (self.tape.get(value).kind, beside) {
             (J::ObjectStart, beside) if beside != Some(J::ArrayStart) => {
-                self.object(value, node, plan, out, None, None)
+                self.object(value, node, plan, out, None, Of::Shown)
             }
             // Values that have only extensions; where there are values too, both are written together.
             (J::ArrayStart, None) => {
@@ -341,7 +352,7 @@ impl Rewriter<'_> {
                         out.push(b',');
                     }
                     let stays = self.tape.get(item).kind == J::ObjectStart
-                        && matches!(self.object(item, node, plan, out, None, None)?, Wrote::Yes { .. });
+                        && matches!(self.object(item, node, plan, out, None, Of::Shown)?, Wrote::Yes { .. });
                     if stays {
                         some = true;
                     } else {
@@ -368,16 +379,19 @@ impl Rewriter<'_> {
         plan: &Plan,
         out: &mut Vec<u8>,
         any: &mut bool,
-        extension_of: Option<Category>,
+        of: Of,
     ) -> Result<Wrote, Stop> {
         separate(any, out);
         let key_at = out.len();
         out.extend_from_slice(self.tape.raw(self.text, key));
         out.push(b':');
         if self.tape.get(value).kind != J::ArrayStart {
-            let wrote = self.value(value, edge, plan, out, extension_of)?;
+            let wrote = self.value(value, edge, plan, out, of)?;
             // Only whether somebody died, not when: the choice is another one then.
-            if is_flag(plan) && matches!(wrote, Wrote::Yes { .. }) && self.tape.text(self.text, key) == "deceasedDateTime" {
+            if is_flag(plan)
+                && matches!(wrote, Wrote::Yes { .. })
+                && self.tape.text(self.text, key) == "deceasedDateTime"
+            {
                 self.cut(key_at, out);
                 out.extend_from_slice(b"\"deceasedBoolean\":true");
             }
@@ -396,7 +410,7 @@ impl Rewriter<'_> {
             if some {
                 out.push(b',');
             }
-            match self.value(item, edge, plan, out, extension_of)? {
+            match self.value(item, edge, plan, out, of)? {
                 Wrote::Yes { substance } => {
                     some = true;
                     says |= substance;
@@ -430,7 +444,7 @@ impl Rewriter<'_> {
         edge: &Edge,
         plan: &Plan,
         out: &mut Vec<u8>,
-        extension_of: Option<Category>,
+        of: Of,
     ) -> Result<Wrote, Stop> {
         match (edge.kind, self.tape.get(i).kind) {
             (Kind::Resource, J::ObjectStart) => return self.contained(i, out),
@@ -449,20 +463,27 @@ impl Rewriter<'_> {
         match edge.category {
             Assigned::Extension(fallback) => {
                 let url = self.tape.string(self.text, i, "url").unwrap_or_default();
-                let category = match (self.setup.catalogue.extension(&url), fallback.or(extension_of)) {
+                let outer = match of {
+                    Of::Extension(outer) => Some(outer),
+                    Of::Shown | Of::Hidden => None,
+                };
+                let category = match (self.setup.catalogue.extension(&url), fallback.or(outer)) {
                     (Some(category), _) => category,
                     // A part of a listed extension has a bare name, not an address.
                     (None, Some(outer)) if !url.contains(':') => outer,
                     (None, _) => Category::Unknown,
                 };
-                if plan.treatment(category) != Treatment::Show || category == Category::Structure && !self.is_coded(i) {
+                let shapeless = category == Category::Structure && !self.is_coded(i);
+                if plan.treatment(category) != Treatment::Show || of == Of::Hidden || shapeless {
                     self.count(category, Treatment::Redact);
                     return Ok(Wrote::No);
                 }
                 let node = self.setup.catalogue.extension_node(category);
-                self.object(i, node, plan, out, None, Some(category))
+                self.object(i, node, plan, out, None, Of::Extension(category))
             }
-            Assigned::Reference if edge.type_name == "Reference" => reference::reference(self, i, edge, plan, out),
+            Assigned::Reference if edge.type_name == "Reference" => {
+                reference::reference(self, i, edge, plan, out)
+            }
             Assigned::Reference => Ok(Wrote::No),
             Assigned::Fixed(category) => {
                 if edge.type_name == "Address" && self.misleading_address(i, edge, plan) {
@@ -472,7 +493,8 @@ impl Rewriter<'_> {
                 if let Some(wrote) = treat::complex(self, i, edge, category, plan, out)? {
                     return Ok(wrote);
                 }
-                self.object(i, edge.node, plan, out, None, None)
+                let hidden = plan.treatment(category) != Treatment::Show;
+                self.object(i, edge.node, plan, out, None, if hidden { Of::Hidden } else { Of::Shown })
             }
         }
     }

@@ -1,0 +1,219 @@
+//! What the tests of whole views share: the persons of the hospital set, and a shield fed in pieces.
+
+#![allow(dead_code, reason = "each test uses its part")]
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, OnceLock};
+
+use drape_fhir::json::{Kind, Limits as JsonLimits, Tokens};
+use drape_keys::secret::Secret;
+use drape_keys::{DataKey, Keyring, Pseudonymizer};
+use drape_policy::{Decider, PolicySet, RecordJudge};
+use drape_shield::{Answer, Expect, Fault, Limits, Links, Setup, Shield, Step, Summary};
+use drape_view::{
+    Caller, Catalogue, Environment, Facts, Labels, Overrides, Profiler, Proof, Relation, Treatments, Verdict,
+    View, shipped,
+};
+
+pub(crate) const UP: &str = "http://upstream.example/fhir";
+pub(crate) const PUB: &str = "https://public.example/fhir";
+/// The patient whom the persons have to do with.
+pub(crate) const PATIENT: &str = "p1";
+pub(crate) const TODAY: &str = "2026-11-01";
+
+/// A caller with the hospital's policies.
+pub(crate) struct Person {
+    pub(crate) name: &'static str,
+    pub(crate) view: View,
+    pub(crate) uniform: bool,
+    pub(crate) shows_all: bool,
+}
+
+fn caller(role: &str, purpose: &str, relations: &[&str], patient: &str) -> Caller {
+    let is = relations.iter().map(|r| (*r).to_owned()).collect();
+    let relation = Relation { is, birth_date: Some("2011-01-01".into()) };
+    let related = !relations.is_empty();
+    Caller {
+        issuer: "https://issuer.example".into(),
+        subject: role.to_owned(),
+        name: None,
+        roles: [role.to_owned()].into(),
+        held_roles: [role.to_owned()].into(),
+        organization: Some("insurer".into()),
+        departments: BTreeSet::new(),
+        title: None,
+        client: None,
+        shift: Some((7 * 60, 19 * 60)),
+        fhir_user: None,
+        patient: (role == "patient").then(|| patient.to_owned()),
+        scopes: vec![],
+        relations: related.then(|| (patient.to_owned(), relation)).into_iter().collect(),
+        purpose: purpose.into(),
+        proof: Proof { token_id: None, token_digest: [0; 32], expires_at: u64::MAX },
+        environment: Environment {
+            now_ms: 0,
+            today: TODAY.into(),
+            hour: 12,
+            minute_of_day: 720,
+            weekday: 7,
+            network: None,
+            break_glass: false,
+        },
+    }
+}
+
+fn decider() -> Arc<Decider> {
+    static SHARED: OnceLock<Arc<Decider>> = OnceLock::new();
+    Arc::clone(SHARED.get_or_init(|| {
+        let treatments = Arc::new(Treatments::parse(shipped::TREATMENTS).unwrap());
+        let set = PolicySet::shipped("hospital", &treatments, &[]).unwrap();
+        Arc::new(Decider::new(Arc::new(set)).unwrap())
+    }))
+}
+
+/// Everyone in the hospital, each in the same relation to `patient` as in life.
+pub(crate) fn persons(patient: &str) -> Vec<Person> {
+    let profiler = Arc::new(Profiler::new(
+        Arc::new(Labels::parse(shipped::LABELS).unwrap()),
+        Arc::new(Overrides::parse("").unwrap()),
+    ));
+    [
+        ("records officer", "records-officer", "HOPERAT", &[][..]),
+        ("clinician", "clinician", "TREAT", &["treating"]),
+        ("nurse", "nurse", "TREAT", &["ward"]),
+        ("billing", "billing", "HPAYMT", &[]),
+        ("researcher", "researcher", "HRESCH", &[]),
+        ("patient", "patient", "PATRQT", &[]),
+        ("guardian", "guardian", "FAMRQT", &["guardian"]),
+        ("stranger", "clinician", "TREAT", &[]),
+        ("nobody", "visitor", "TREAT", &[]),
+    ]
+    .into_iter()
+    .map(|(name, role, purpose, relations)| {
+        let caller = Arc::new(caller(role, purpose, relations, patient));
+        let standing = Arc::new(decider().standing(&caller).unwrap());
+        let shows_all = standing.shows_all();
+        let view = View::new(Arc::new(RecordJudge::new(standing)), caller, Arc::clone(&profiler), false);
+        let uniform = view.uniform();
+        Person { name, view, uniform, shows_all: shows_all && uniform }
+    })
+    .collect()
+}
+
+pub(crate) fn catalogue() -> Arc<Catalogue> {
+    static SHARED: OnceLock<Arc<Catalogue>> = OnceLock::new();
+    let make = || Arc::new(Catalogue::parse(shipped::CATEGORIES, drape_fhir::definitions::r4()).unwrap());
+    Arc::clone(SHARED.get_or_init(make))
+}
+
+fn keys() -> (Arc<Pseudonymizer>, Arc<DataKey>) {
+    static SHARED: OnceLock<(Arc<Pseudonymizer>, Arc<DataKey>)> = OnceLock::new();
+    SHARED
+        .get_or_init(|| {
+            let dir = tempfile::tempdir().unwrap();
+            let ring = Keyring::open(&dir.path().join("k"), Secret::new([3; 32])).unwrap();
+            let pseudonyms = Pseudonymizer::new(&ring.tenant("t").unwrap(), "p");
+            (Arc::new(pseudonyms), ring.patient_key("t", "Patient/p1").unwrap())
+        })
+        .clone()
+}
+
+/// Keeps every link under the public base.
+struct Rebase(String);
+
+impl Links for Rebase {
+    fn rewrite(&mut self, _: &str, url: &str) -> Option<String> {
+        Some(url.strip_prefix(&self.0).map_or_else(|| url.to_owned(), |rest| format!("{PUB}{rest}")))
+    }
+}
+
+pub(crate) fn setup(expect: Expect, base: &str, shows_all: bool, uniform: bool, declared: bool) -> Setup {
+    Setup {
+        catalogue: catalogue(),
+        expect,
+        upstream_base: base.to_owned(),
+        public_base: PUB.into(),
+        limits: Limits { entry_bytes_max: 64 << 20, depth_max: 64 },
+        uniform,
+        shows_all,
+        declared,
+        links: Box::new(Rebase(base.to_owned())),
+        pseudonyms: keys().0,
+        tenant: "t".into(),
+        today: TODAY.into(),
+    }
+}
+
+/// What came out, and how each entry was judged.
+pub(crate) struct Seen {
+    pub(crate) out: Vec<u8>,
+    pub(crate) verdicts: Vec<Vec<Verdict>>,
+    pub(crate) summary: Summary,
+}
+
+/// Feeds `text` in pieces whose sizes come from `seed`.
+pub(crate) fn shield(
+    setup: Setup,
+    text: &[u8],
+    seed: u64,
+    judge: &dyn Fn(&Facts) -> Vec<Verdict>,
+) -> Result<Seen, Fault> {
+    let mut shield = Shield::new(setup);
+    let (mut out, mut all, mut random) = (Vec::new(), Vec::new(), seed | 1);
+    let mut rest = text;
+    while !rest.is_empty() {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        // Mostly network-like pieces, now and then a handful of bytes.
+        let size = if random >> 60 == 0 { random >> 40 & 7 } else { random >> 40 & 0x3fff } as usize + 1;
+        let (mut piece, after) = rest.split_at(size.min(rest.len()));
+        rest = after;
+        loop {
+            let (taken, step) = shield.feed(piece, &mut out)?;
+            piece = &piece[taken..];
+            match step {
+                Step::Hungry => break,
+                Step::Ask(facts) => {
+                    let verdicts = judge(&facts);
+                    all.push(verdicts.clone());
+                    shield.answer(Answer { verdicts, seal_key: Some(keys().1) }, &mut out)?;
+                }
+            }
+        }
+    }
+    let summary = shield.finish(&mut out)?;
+    Ok(Seen { out, verdicts: all, summary })
+}
+
+impl Person {
+    pub(crate) fn look(&self, expect: Expect, base: &str, text: &[u8], seed: u64) -> Result<Seen, Fault> {
+        let setup = setup(expect, base, self.shows_all, self.uniform, true);
+        shield(setup, text, seed, &|facts| self.view.rule(facts))
+    }
+}
+
+pub(crate) fn record(resource_type: &str) -> Expect {
+    Expect::Record { resource_type: resource_type.to_owned(), id: None, version: None }
+}
+
+/// Whether a text is JSON to our own strict tokenizer, and its `resourceType`.
+pub(crate) fn resource_type(text: &[u8]) -> Option<String> {
+    let mut tokens = Tokens::new(text, JsonLimits::default());
+    let (mut found, mut named) = (None, false);
+    while let Some(token) = tokens.next_token().ok()? {
+        if token.depth == 1 && named && token.kind == Kind::String {
+            found = Some(drape_fhir::json::unescape(tokens.raw(&token)).into_owned());
+        }
+        named = token.kind == Kind::Key && token.depth == 1 && tokens.key() == "resourceType";
+    }
+    found
+}
+
+/// The document with every address that begins with `base` under the public base.
+pub(crate) fn rebased(text: &[u8], base: &str) -> Vec<u8> {
+    let text = std::str::from_utf8(text).unwrap();
+    let mut out = text.to_owned();
+    for end in ["/", "?", "#", "\""] {
+        out = out.replace(&format!("\"{base}{end}"), &format!("\"{PUB}{end}"));
+    }
+    out.into_bytes()
+}
