@@ -140,6 +140,11 @@ impl Definitions {
         self.kind(name) == Some(TypeKind::Resource)
     }
 
+    /// The resource type of that name, as the definitions hold it.
+    pub fn resource_type(&self, name: &str) -> Option<&'static str> {
+        self.types.get_key_value(name).filter(|(_, t)| t.kind == TypeKind::Resource).map(|(name, _)| *name)
+    }
+
     /// Every resource type, sorted.
     pub fn resource_types(&self) -> impl Iterator<Item = &'static str> {
         self.names.iter().copied().filter(|n| self.is_resource(n))
@@ -176,6 +181,8 @@ mod tests {
     fn all_of_r4_is_there() {
         let defs = r4();
         assert_eq!(defs.resource_types().count(), 146);
+        assert!(defs.resource_types().all(|name| defs.resource_type(name) == Some(name)));
+        assert!(["HumanName", "Resource", "string", "Nonsense"].iter().all(|name| defs.resource_type(name).is_none()));
         assert!(defs.is_resource("Patient") && !defs.is_resource("HumanName") && !defs.is_resource("Resource"));
         assert_eq!(defs.kind("date"), Some(TypeKind::Primitive));
         let rows: usize = defs.children.values().map(Vec::len).sum();

@@ -202,7 +202,7 @@ impl Reader<'_> {
         let reference = self.tape.string(self.text, i, "reference")?;
         match Reference::parse(&reference, self.bases) {
             Reference::Local { resource_type, id, .. } => {
-                let known = drape_fhir::definitions::r4().resource_types().find(|t| *t == resource_type)?;
+                let known = drape_fhir::definitions::r4().resource_type(resource_type)?;
                 Some(Target::Local(known, id.to_owned()))
             }
             Reference::Contained(id) => Some(Target::Contained(id.to_owned())),
