@@ -19,7 +19,7 @@ pub fn outcome_codes(text: &str) -> Outcome<Vec<String>> {
         .issue
         .iter()
         .flatten()
-        .filter_map(|issue| serde_json::to_value(&issue.code).ok()?.as_str().map(str::to_owned))
+        .filter_map(|issue| serde_json::to_value(issue.code).ok()?.as_str().map(str::to_owned))
         .collect();
     if codes.is_empty() {
         Err(Fault(format!("an OperationOutcome without an issue: {text}")))
