@@ -30,9 +30,14 @@ async fn who_saw_this_patient_is_answered_with_why_and_under_which_policy() {
     search.interaction = Some("search-type".into());
     let slot = log.enter(search).await.unwrap();
     let redacted = Treated { category: "note".into(), treatment: "redact".into(), count: 4 };
-    slot.segment(vec!["p-1".into(), "p-77".into()], vec!["Patient/p-77/2".into()], vec!["show-all".into()], vec![redacted.clone()])
-        .await
-        .unwrap();
+    slot.segment(
+        vec!["p-1".into(), "p-77".into()],
+        vec!["Patient/p-77/2".into()],
+        vec!["show-all".into()],
+        vec![redacted.clone()],
+    )
+    .await
+    .unwrap();
     slot.outcome(Closing::new(OutcomeCode::Success, Some(200), None)).await.unwrap();
 
     let hits = log.reader().search(&patient("p-77")).unwrap();
@@ -231,7 +236,10 @@ async fn an_event_that_is_too_large_is_refused_and_its_request_stays_accounted_f
     let log = Log::open(Options { event_bytes_max: 8_000, ..options(folder.path()) }).unwrap();
     let slot = log.enter(intent("req-1", "p-1")).await.unwrap();
     let many: Vec<String> = (0..500).map(|i| format!("patient-{i}")).collect();
-    assert!(matches!(slot.segment(many.clone(), vec![], vec![], vec![]).await, Err(LogError::TooLarge { .. })));
+    assert!(matches!(
+        slot.segment(many.clone(), vec![], vec![], vec![]).await,
+        Err(LogError::TooLarge { .. })
+    ));
     let closing = Closing { patients: many, ..closing("p-1") };
     assert!(matches!(slot.outcome(closing).await, Err(LogError::TooLarge { limit: 8_000, .. })));
     log.close();

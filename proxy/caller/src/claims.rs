@@ -44,7 +44,8 @@ pub fn caller(
     let subject = read.text("sub")?.ok_or_else(|| TokenFault::Claim("sub".into()))?;
     let held = read.words(&names.roles)?;
     let purpose = read.purpose(&names.purpose_of_use)?;
-    let activated = purposes.iter().find(|(p, _)| *p == purpose).map(|(_, roles)| roles.as_slice()).unwrap_or_default();
+    let activated =
+        purposes.iter().find(|(p, _)| *p == purpose).map(|(_, roles)| roles.as_slice()).unwrap_or_default();
     let roles = held.iter().filter(|r| activated.contains(r)).cloned().collect();
     let client = match read.text(&names.client)? {
         Some(client) => Some(client),
@@ -107,9 +108,10 @@ impl Reader<'_> {
         let words: Vec<String> = match self.get(name) {
             None => Vec::new(),
             Some(Value::String(s)) => s.split(' ').filter(|w| !w.is_empty()).map(str::to_owned).collect(),
-            Some(Value::Array(items)) => {
-                items.iter().map(|i| i.as_str().map(str::to_owned).ok_or_else(fault)).collect::<Result<_, _>>()?
-            }
+            Some(Value::Array(items)) => items
+                .iter()
+                .map(|i| i.as_str().map(str::to_owned).ok_or_else(fault))
+                .collect::<Result<_, _>>()?,
             Some(_) => return Err(fault()),
         };
         if words.len() > LIST_MAX { Err(fault()) } else { Ok(words) }
@@ -189,7 +191,9 @@ impl Reader<'_> {
 }
 
 fn is_id(text: &str) -> bool {
-    !text.is_empty() && text.len() <= 256 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')
+    !text.is_empty()
+        && text.len() <= 256
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')
 }
 
 /// `Patient/x` or `x` → `x`.
@@ -201,5 +205,8 @@ fn bare(text: &str, claim: &str) -> Result<String, TokenFault> {
 fn is_date(text: &str) -> bool {
     let bytes = text.as_bytes();
     bytes.len() == 10
-        && bytes.iter().enumerate().all(|(i, b)| if i == 4 || i == 7 { *b == b'-' } else { b.is_ascii_digit() })
+        && bytes
+            .iter()
+            .enumerate()
+            .all(|(i, b)| if i == 4 || i == 7 { *b == b'-' } else { b.is_ascii_digit() })
 }

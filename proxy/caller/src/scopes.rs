@@ -48,7 +48,9 @@ fn one(text: &str) -> Option<Scope> {
     let (resource_type, rights) = rest.split_once('.')?;
     let resource_type = match resource_type {
         "*" => None,
-        name if name.starts_with(|c: char| c.is_ascii_uppercase()) && name.bytes().all(|b| b.is_ascii_alphanumeric()) => {
+        name if name.starts_with(|c: char| c.is_ascii_uppercase())
+            && name.bytes().all(|b| b.is_ascii_alphanumeric()) =>
+        {
             Some(name.to_owned())
         }
         _ => return None,

@@ -93,11 +93,17 @@ impl Peek {
                 return Err(TokenFault::Header(name));
             }
         }
-        let algorithm = header.get("alg").and_then(Value::as_str).and_then(Algorithm::parse).ok_or(TokenFault::Algorithm)?;
+        let algorithm = header
+            .get("alg")
+            .and_then(Value::as_str)
+            .and_then(Algorithm::parse)
+            .ok_or(TokenFault::Algorithm)?;
         match header.get("typ") {
             None => {}
             Some(Value::String(t))
-                if ["JWT", "at+jwt", "application/at+jwt"].iter().any(|known| t.eq_ignore_ascii_case(known)) => {}
+                if ["JWT", "at+jwt", "application/at+jwt"]
+                    .iter()
+                    .any(|known| t.eq_ignore_ascii_case(known)) => {}
             Some(_) => return Err(TokenFault::Type),
         }
         let key_id = match header.get("kid") {
@@ -125,8 +131,10 @@ impl Peek {
             return Err(TokenFault::Algorithm);
         }
         let key = keys.find(self.key_id.as_deref(), self.algorithm).ok_or(TokenFault::Key)?;
-        let (message, signature) = token.rsplit_once('.').ok_or(TokenFault::Malformed("a token has three parts"))?;
-        let verified = jsonwebtoken::crypto::verify(signature, message.as_bytes(), key, self.algorithm.library());
+        let (message, signature) =
+            token.rsplit_once('.').ok_or(TokenFault::Malformed("a token has three parts"))?;
+        let verified =
+            jsonwebtoken::crypto::verify(signature, message.as_bytes(), key, self.algorithm.library());
         if !matches!(verified, Ok(true)) {
             return Err(TokenFault::Signature);
         }

@@ -83,7 +83,10 @@ fn claims_of_an_unexpected_shape_refuse_the_token() {
         ("relations", json!({"p1": "treating"})),
         ("relations", json!([{"patient": "p/../1", "is": ["treating"]}])),
         ("relations", json!([{"patient": "p1", "is": ["guardian"], "birthDate": "soon"}])),
-        ("relations", json!([{"patient": "p1", "is": [], "birthDate": "2011-02-03"}, {"patient": "p1", "is": [], "birthDate": "2001-02-03"}])),
+        (
+            "relations",
+            json!([{"patient": "p1", "is": [], "birthDate": "2011-02-03"}, {"patient": "p1", "is": [], "birthDate": "2001-02-03"}]),
+        ),
         ("fhirUser", json!("me")),
         ("patient", json!("Group/1")),
         ("scope", json!({})),

@@ -16,9 +16,11 @@ struct Issuer {
 
 fn issuer() -> Issuer {
     use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
-    let pair = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &aws_lc_rs::rand::SystemRandom::new());
+    let pair =
+        EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &aws_lc_rs::rand::SystemRandom::new());
     let ec = EncodingKey::from_ec_der(pair.unwrap().as_ref());
-    let mut jwk = serde_json::to_value(Jwk::from_encoding_key(&ec, jsonwebtoken::Algorithm::ES256).unwrap()).unwrap();
+    let mut jwk =
+        serde_json::to_value(Jwk::from_encoding_key(&ec, jsonwebtoken::Algorithm::ES256).unwrap()).unwrap();
     jwk["kid"] = json!("k1");
     jwk["use"] = json!("sig");
     Issuer { ec, keys: serde_json::to_vec(&json!({ "keys": [jwk] })).unwrap() }
@@ -43,7 +45,8 @@ impl Issuer {
     fn verify(&self, token: &str) -> Result<(), TokenFault> {
         let audiences = ["https://drape".to_owned()];
         let algorithms = [Algorithm::Es256, Algorithm::Rs256];
-        let rules = Rules { issuer: "https://issuer", audiences: &audiences, algorithms: &algorithms, skew: 30 };
+        let rules =
+            Rules { issuer: "https://issuer", audiences: &audiences, algorithms: &algorithms, skew: 30 };
         let keys = KeySet::parse(&self.keys).unwrap();
         Peek::read(token, 4096)?.verify(token, &keys, &rules, NOW).map(drop)
     }
@@ -83,7 +86,8 @@ fn hostile_headers_are_refused() {
 #[test]
 fn a_public_key_used_as_a_shared_secret_proves_nothing() {
     let issuer = issuer();
-    let message = format!("{}.{}", B64.encode(r#"{"alg":"HS256","kid":"k1"}"#), B64.encode(claims().to_string()));
+    let message =
+        format!("{}.{}", B64.encode(r#"{"alg":"HS256","kid":"k1"}"#), B64.encode(claims().to_string()));
     let secret = EncodingKey::from_secret(&issuer.keys);
     let signature =
         jsonwebtoken::crypto::sign(message.as_bytes(), &secret, jsonwebtoken::Algorithm::HS256).unwrap();
@@ -128,7 +132,9 @@ fn broken_tokens_are_refused_without_panic() {
     for cut in 0..good.len() {
         assert!(issuer.verify(&good[..cut]).is_err(), "cut at {cut}");
     }
-    for extra in ["", ".", "..", "...", "a.b.c", &format!("{good} "), &format!("{good}="), &format!("{good}.x")] {
+    for extra in
+        ["", ".", "..", "...", "a.b.c", &format!("{good} "), &format!("{good}="), &format!("{good}.x")]
+    {
         assert!(issuer.verify(extra).is_err(), "{extra}");
     }
     assert_eq!(issuer.verify(&"a".repeat(5000)), Err(TokenFault::Oversize(4096)));

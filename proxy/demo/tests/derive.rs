@@ -25,7 +25,8 @@ fn encounter(patient: &str, doctor: &str, day: &str) -> Value {
 #[test]
 fn the_cast_of_the_made_up_hospital_is_found_in_its_records() {
     let population = Population::generate(3, today());
-    let mut resources: Vec<Value> = population.resources.iter().map(|r| serde_json::from_slice(&r.json).unwrap()).collect();
+    let mut resources: Vec<Value> =
+        population.resources.iter().map(|r| serde_json::from_slice(&r.json).unwrap()).collect();
     let cast = Cast::derive(&resources, today()).unwrap();
     for persona in Persona::ALL {
         assert!(cast.member(persona).is_some(), "{persona:?}");
@@ -79,7 +80,10 @@ fn parts_that_nobody_can_play_are_left_out() {
     assert!(cast.member(Persona::Attacker).is_some());
     assert_eq!(cast.member(Persona::Patient).unwrap().patient.as_deref(), Some("a"));
     assert_eq!(Cast::derive(&[], today()), Err(DeriveFault::NoPatients));
-    assert_eq!(Cast::derive(&[json!({"resourceType": "Patient"}), json!(7)], today()), Err(DeriveFault::NoPatients));
+    assert_eq!(
+        Cast::derive(&[json!({"resourceType": "Patient"}), json!(7)], today()),
+        Err(DeriveFault::NoPatients)
+    );
 }
 
 #[test]
@@ -95,7 +99,15 @@ fn a_dead_child_or_a_grown_up_one_has_no_guardian() {
     let grown = patient("g", "P", "2000-01-01");
     let none = [dead.clone(), grown.clone(), parent("1", "d", "MTH"), parent("2", "g", "MTH")];
     assert!(Cast::derive(&none, today()).unwrap().member(Persona::Guardian).is_none());
-    let one = [dead, grown, patient("k", "P", "2015-01-01"), parent("1", "d", "MTH"), parent("3", "k", "MTH"), parent("2", "g", "MTH"), parent("4", "k", "NBOR")];
+    let one = [
+        dead,
+        grown,
+        patient("k", "P", "2015-01-01"),
+        parent("1", "d", "MTH"),
+        parent("3", "k", "MTH"),
+        parent("2", "g", "MTH"),
+        parent("4", "k", "NBOR"),
+    ];
     let cast = Cast::derive(&one, today()).unwrap();
     let guardian = cast.member(Persona::Guardian).unwrap();
     assert_eq!(guardian.fhir_user.as_deref(), Some("RelatedPerson/3"));

@@ -88,7 +88,9 @@ fn the_nurse_is_on_shift_at_any_hour_and_nobody_else_has_a_shift() {
         let (start, end, local) = (minute("start"), minute("end"), (hour - 5 + 24) % 24 * 60 + 30);
         let on = if start < end { start <= local && local < end } else { local >= start || local < end };
         assert!(on, "{hour}: {start} {end} {local}");
-        assert!(!issuer.claims_at(Persona::Doctor, now, Duration::from_secs(60)).unwrap().contains_key("shift"));
+        assert!(
+            !issuer.claims_at(Persona::Doctor, now, Duration::from_secs(60)).unwrap().contains_key("shift")
+        );
     }
 }
 
@@ -125,7 +127,8 @@ fn post(issuer: &Issuer, authorization: Option<&str>, body: &str) -> (u16, Value
 #[test]
 fn the_token_endpoint_grants_personas_and_the_one_client() {
     let issuer = issuer();
-    let (status, answer) = post(&issuer, None, &format!("grant_type={}&persona=patient", PERSONA_GRANT.replace(':', "%3A")));
+    let (status, answer) =
+        post(&issuer, None, &format!("grant_type={}&persona=patient", PERSONA_GRANT.replace(':', "%3A")));
     assert_eq!(status, 200, "{answer}");
     let claims = verified(&issuer, answer["access_token"].as_str().unwrap()).unwrap();
     assert_eq!((&answer["patient"], &answer["scope"]), (&claims["patient"], &claims["scope"]));

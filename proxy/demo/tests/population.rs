@@ -40,10 +40,16 @@ fn any_seed_and_any_day_make_a_hospital_with_a_whole_cast() {
             for persona in Persona::ALL {
                 assert!(population.cast.member(persona).is_some(), "{seed} {persona:?}");
             }
-            for figure in [&figures.lead, &figures.vip, &figures.small_zone, &figures.stranger, &figures.deceased] {
+            for figure in
+                [&figures.lead, &figures.vip, &figures.small_zone, &figures.stranger, &figures.deceased]
+            {
                 assert!(figure.is_some(), "{seed} {day} {figures:?}");
             }
-            assert!((12..=40).contains(&relations(&population, Persona::Doctor).len()), "{seed} doctor {}", relations(&population, Persona::Doctor).len());
+            assert!(
+                (12..=40).contains(&relations(&population, Persona::Doctor).len()),
+                "{seed} doctor {}",
+                relations(&population, Persona::Doctor).len()
+            );
             assert!((4..=12).contains(&relations(&population, Persona::Nurse).len()), "{seed} nurse");
         }
     }
@@ -66,7 +72,12 @@ fn every_reference_points_to_a_resource_that_came_before() {
             let Some(reference) = member.get("reference").and_then(Value::as_str) else { return };
             match reference.strip_prefix('#') {
                 Some(inner) => assert!(contained.contains(inner), "{reference} in {}", resource.id),
-                None => assert!(known.contains(reference), "{reference} in {}/{}", resource.resource_type, resource.id),
+                None => assert!(
+                    known.contains(reference),
+                    "{reference} in {}/{}",
+                    resource.resource_type,
+                    resource.id
+                ),
             }
         });
     }
@@ -137,7 +148,9 @@ fn check(value: &Value, at: &str, path: &str, faults: &mut BTreeSet<String>) {
             if data_type == "Resource" {
                 let kind = text(item, "/resourceType");
                 check(item, kind, &inner, faults);
-            } else if r4().kind(data_type) == Some(drape_fhir::definitions::TypeKind::Primitive) || item.is_string() {
+            } else if r4().kind(data_type) == Some(drape_fhir::definitions::TypeKind::Primitive)
+                || item.is_string()
+            {
                 primitive(item, data_type, &inner, faults);
             } else {
                 check(item, r4().children_of(element, data_type), &inner, faults);
@@ -158,9 +171,9 @@ fn primitive(value: &Value, data_type: &str, path: &str, faults: &mut BTreeSet<S
         "decimal" => value.is_number(),
         "date" => value.as_str().is_some_and(|d| d.len() == 10 && d.parse::<jiff::civil::Date>().is_ok()),
         "instant" => value.as_str().is_some_and(|d| d.parse::<jiff::Timestamp>().is_ok()),
-        "dateTime" => value
-            .as_str()
-            .is_some_and(|d| d.parse::<jiff::Timestamp>().is_ok() || (d.len() == 10 && d.parse::<jiff::civil::Date>().is_ok())),
+        "dateTime" => value.as_str().is_some_and(|d| {
+            d.parse::<jiff::Timestamp>().is_ok() || (d.len() == 10 && d.parse::<jiff::civil::Date>().is_ok())
+        }),
         "code" | "id" | "uri" => value.as_str().is_some_and(|c| c.trim() == c && !c.contains("  ")),
         _ => value.is_string(),
     };
@@ -174,7 +187,9 @@ fn nothing_is_dated_today_or_later() {
     let today = TODAY.parse::<jiff::civil::Date>().unwrap();
     for value in values(&population()) {
         each(&value, &mut |member| {
-            if let Some(day) = member.as_str().and_then(|s| s.get(..10)).and_then(|d| d.parse::<jiff::civil::Date>().ok()) {
+            if let Some(day) =
+                member.as_str().and_then(|s| s.get(..10)).and_then(|d| d.parse::<jiff::civil::Date>().ok())
+            {
                 assert!(day < today, "{member} in {}", value["id"]);
             }
         });
@@ -184,7 +199,8 @@ fn nothing_is_dated_today_or_later() {
 #[test]
 fn decimals_stand_with_all_their_digits() {
     let population = population();
-    let text: String = population.resources.iter().map(|r| String::from_utf8_lossy(&r.json).into_owned()).collect();
+    let text: String =
+        population.resources.iter().map(|r| String::from_utf8_lossy(&r.json).into_owned()).collect();
     let mut with_trailing_zero = 0;
     for (at, _) in text.match_indices("\"value\":") {
         let number: String = text[at + 8..].chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect();
@@ -215,9 +231,15 @@ fn the_hospital_has_what_the_tour_looks_at() {
     let population = population();
     let all = values(&population);
     let figures = &population.cast.figures;
-    let patients = all.iter().filter(|v| v["resourceType"] == "Patient").map(|v| text(v, "/id")).collect::<BTreeSet<_>>();
+    let patients = all
+        .iter()
+        .filter(|v| v["resourceType"] == "Patient")
+        .map(|v| text(v, "/id"))
+        .collect::<BTreeSet<_>>();
     assert!((300..=304).contains(&patients.len()));
-    let patient = |id: &Option<String>| all.iter().rfind(|v| v["resourceType"] == "Patient" && v["id"] == *id.as_deref().unwrap()).unwrap();
+    let patient = |id: &Option<String>| {
+        all.iter().rfind(|v| v["resourceType"] == "Patient" && v["id"] == *id.as_deref().unwrap()).unwrap()
+    };
     let today = TODAY.parse::<jiff::civil::Date>().unwrap();
     let age = |id: &Option<String>| {
         let born: jiff::civil::Date = text(patient(id), "/birthDate").parse().unwrap();
@@ -241,7 +263,11 @@ fn the_hospital_has_what_the_tour_looks_at() {
     let children: BTreeSet<&String> = [&figures.adolescent, &figures.child].into_iter().flatten().collect();
     assert_eq!(guarded.keys().collect::<BTreeSet<_>>(), children);
     let user = population.cast.member(Persona::Guardian).unwrap().fhir_user.clone().unwrap();
-    assert!(all.iter().any(|v| v["resourceType"] == "RelatedPerson" && format!("RelatedPerson/{}", text(v, "/id")) == user));
+    assert!(
+        all.iter()
+            .any(|v| v["resourceType"] == "RelatedPerson"
+                && format!("RelatedPerson/{}", text(v, "/id")) == user)
+    );
     assert_eq!(population.cast.member(Persona::Patient).unwrap().patient.as_deref(), Some(lead.as_str()));
     for persona in [Persona::Doctor, Persona::Nurse, Persona::Guardian] {
         assert!(population.cast.member(persona).unwrap().relations.iter().all(|r| r.birth_date.is_some()));
@@ -287,7 +313,9 @@ fn find(value: &Value, word: &str, path: &str, places: &mut BTreeSet<String>) {
             places.insert(path.to_owned());
         }
         Value::Array(items) => items.iter().for_each(|i| find(i, word, path, places)),
-        Value::Object(members) => members.iter().for_each(|(k, m)| find(m, word, &format!("{path}.{k}"), places)),
+        Value::Object(members) => {
+            members.iter().for_each(|(k, m)| find(m, word, &format!("{path}.{k}"), places))
+        }
         _ => {}
     }
 }

@@ -72,7 +72,8 @@ impl Element {
     pub fn json_names(&self) -> impl Iterator<Item = (String, &'static str)> + use<'_> {
         let first = self.types().next().unwrap_or("Element");
         let plain = (!self.choice).then(|| (self.name.to_owned(), first));
-        let chosen = self.types().filter(|_| self.choice).map(|t| (format!("{}{}", self.name, capitalised(t)), t));
+        let chosen =
+            self.types().filter(|_| self.choice).map(|t| (format!("{}{}", self.name, capitalised(t)), t));
         plain.into_iter().chain(chosen)
     }
 }
@@ -182,7 +183,9 @@ mod tests {
     fn all_of_r4_is_there() {
         let defs = r4();
         assert_eq!(defs.resource_types().count(), 146);
-        assert!(defs.is_resource("Patient") && !defs.is_resource("HumanName") && !defs.is_resource("Resource"));
+        assert!(
+            defs.is_resource("Patient") && !defs.is_resource("HumanName") && !defs.is_resource("Resource")
+        );
         assert_eq!(defs.kind("date"), Some(TypeKind::Primitive));
         assert_eq!((defs.resource_type("Patient"), defs.resource_type("HumanName")), (Some("Patient"), None));
         let rows: usize = defs.children.values().map(Vec::len).sum();
@@ -209,7 +212,11 @@ mod tests {
     fn choices_carry_their_type_in_the_json_name() {
         let value = r4().elements("Observation").iter().find(|e| e.name == "value").unwrap();
         let names: Vec<String> = value.json_names().map(|n| n.0).collect();
-        assert!(value.choice && names.contains(&"valueQuantity".into()) && names.contains(&"valueDateTime".into()));
+        assert!(
+            value.choice
+                && names.contains(&"valueQuantity".into())
+                && names.contains(&"valueDateTime".into())
+        );
         let status = r4().elements("Observation").iter().find(|e| e.name == "status").unwrap();
         assert!(status.required_binding && status.modifier && status.min == 1 && !status.list);
     }

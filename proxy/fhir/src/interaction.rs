@@ -217,9 +217,17 @@ pub fn parse(parts: &Parts<'_>) -> Result<Interaction, Misunderstood> {
             for (name, value) in &pairs {
                 match name.as_str() {
                     "_count" if count.is_none() => {
-                        count = Some(value.parse().map_err(|_| bad(format!("`_count={value}` is not a whole number")))?);
+                        count = Some(
+                            value
+                                .parse()
+                                .map_err(|_| bad(format!("`_count={value}` is not a whole number")))?,
+                        );
                     }
-                    other => return Err(not_offered(format!("the parameter `{other}` is not offered for history"))),
+                    other => {
+                        return Err(not_offered(format!(
+                            "the parameter `{other}` is not offered for history"
+                        )));
+                    }
                 }
             }
             Ok(Interaction::History { resource_type, id, count })
@@ -271,7 +279,9 @@ fn refuse(method: &str, segments: &[&str]) -> Misunderstood {
 
 /// Headers by which the method or the address on the wire would not be what is meant.
 fn overrides(parts: &Parts<'_>) -> Result<(), Misunderstood> {
-    for name in ["x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url"] {
+    for name in
+        ["x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url"]
+    {
         if parts.header(name).is_some() {
             return Err(not_offered(format!("the header `{name}` would change what the request is")));
         }
@@ -291,8 +301,10 @@ fn segments(path: &str) -> Result<Vec<String>, Misunderstood> {
             if raw.is_empty() {
                 return Err(bad("the path has an empty segment"));
             }
-            let decoded = decode(raw, false).ok_or_else(|| bad("the path is not valid percent-encoded UTF-8"))?;
-            let ambiguous = decoded.contains(['/', '\\', ';', '?', '#', '%', '\0']) || decoded == "." || decoded == "..";
+            let decoded =
+                decode(raw, false).ok_or_else(|| bad("the path is not valid percent-encoded UTF-8"))?;
+            let ambiguous =
+                decoded.contains(['/', '\\', ';', '?', '#', '%', '\0']) || decoded == "." || decoded == "..";
             if ambiguous || decoded.chars().any(char::is_control) {
                 return Err(bad("the path has a segment that could be read in two ways"));
             }
@@ -310,7 +322,8 @@ fn pairs(query: &str) -> Result<Vec<(String, String)>, Misunderstood> {
     for pair in query.split('&').filter(|p| !p.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let name = decode(name, true).ok_or_else(|| bad("a parameter is not valid percent-encoded UTF-8"))?;
-        let value = decode(value, true).ok_or_else(|| bad("a parameter is not valid percent-encoded UTF-8"))?;
+        let value =
+            decode(value, true).ok_or_else(|| bad("a parameter is not valid percent-encoded UTF-8"))?;
         if name.is_empty() {
             return Err(bad("a parameter has no name"));
         }
@@ -342,7 +355,8 @@ fn decode(text: &str, form: bool) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-const JSON: [&str; 5] = ["application/fhir+json", "application/json", "json", "application/json+fhir", "text/json"];
+const JSON: [&str; 5] =
+    ["application/fhir+json", "application/json", "json", "application/json+fhir", "text/json"];
 
 /// `_format` decides before `Accept`; only JSON is made.
 fn format(parts: &Parts<'_>, pairs: &mut Vec<(String, String)>) -> Result<(), Misunderstood> {
@@ -357,7 +371,10 @@ fn format(parts: &Parts<'_>, pairs: &mut Vec<(String, String)>) -> Result<(), Mi
         }
     } else if let Some(accept) = parts.header("accept") {
         let takes = |range: &str| {
-            let refused = range.split(';').skip(1).any(|p| p.trim().strip_prefix("q=").is_some_and(|q| q.parse() == Ok(0.0_f32)));
+            let refused = range
+                .split(';')
+                .skip(1)
+                .any(|p| p.trim().strip_prefix("q=").is_some_and(|q| q.parse() == Ok(0.0_f32)));
             let range = essence(range);
             !refused && (JSON.contains(&range.as_str()) || range == "*/*" || range == "application/*")
         };
@@ -379,14 +396,24 @@ fn media(parts: &Parts<'_>, known: &[&str]) -> Result<(), Misunderstood> {
     if known.contains(&sent.as_str()) {
         return Ok(());
     }
-    let what = if sent.is_empty() { "the Content-Type is missing".to_owned() } else { format!("`{sent}` is not read here") };
+    let what = if sent.is_empty() {
+        "the Content-Type is missing".to_owned()
+    } else {
+        format!("`{sent}` is not read here")
+    };
     Err(Misunderstood::new(415, "not-supported", what).help(&format!("send {}", known[0])))
 }
 
 fn prefer(parts: &Parts<'_>) -> Result<(), Misunderstood> {
-    for part in parts.header("prefer").unwrap_or_default().split([',', ';']).map(str::trim).filter(|p| !p.is_empty()) {
+    for part in
+        parts.header("prefer").unwrap_or_default().split([',', ';']).map(str::trim).filter(|p| !p.is_empty())
+    {
         match part {
-            "return=minimal" | "return=representation" | "return=OperationOutcome" | "handling=strict" | "handling=lenient" => {}
+            "return=minimal"
+            | "return=representation"
+            | "return=OperationOutcome"
+            | "handling=strict"
+            | "handling=lenient" => {}
             "respond-async" => return Err(not_offered("asynchronous answers are not offered")),
             other => return Err(bad(format!("`Prefer: {other}` is not understood"))),
         }

@@ -110,7 +110,18 @@ impl Summary {
 
 /// Modifiers whose effect on what is revealed is known: they read the same elements.
 const MODIFIERS: [&str; 13] = [
-    "missing", "exact", "contains", "not", "text", "in", "not-in", "below", "above", "identifier", "of-type", "ofType",
+    "missing",
+    "exact",
+    "contains",
+    "not",
+    "text",
+    "in",
+    "not-in",
+    "below",
+    "above",
+    "identifier",
+    "of-type",
+    "ofType",
     "type",
 ];
 
@@ -141,10 +152,23 @@ impl Search {
         let mut seen: Vec<&str> = Vec::new();
         for (name, value) in pairs {
             let control = name.split(':').next().unwrap_or_default();
-            let single = matches!(control, "_count" | "_summary" | "_elements" | "_total" | "_totalMethod" | "_sort" | "_format" | "_pretty");
+            let single = matches!(
+                control,
+                "_count"
+                    | "_summary"
+                    | "_elements"
+                    | "_total"
+                    | "_totalMethod"
+                    | "_sort"
+                    | "_format"
+                    | "_pretty"
+            );
             if single {
                 if seen.contains(&control) {
-                    return Err(not_understood(format!("the parameter `{control}` stands twice"), "send it once"));
+                    return Err(not_understood(
+                        format!("the parameter `{control}` stands twice"),
+                        "send it once",
+                    ));
                 }
                 if name != control {
                     return Err(not_understood(format!("`{name}` has a modifier"), "it takes none"));
@@ -166,13 +190,21 @@ impl Search {
                         "text" => Summary::Text,
                         "data" => Summary::Data,
                         "count" => Summary::Count,
-                        _ => return Err(not_understood(format!("`_summary={value}`"), "true, false, text, data or count")),
+                        _ => {
+                            return Err(not_understood(
+                                format!("`_summary={value}`"),
+                                "true, false, text, data or count",
+                            ));
+                        }
                     });
                 }
                 "_elements" => search.elements = elements(resource_type, value)?,
                 "_total" => {
                     if !matches!(value.as_str(), "none" | "estimate" | "accurate") {
-                        return Err(not_understood(format!("`_total={value}`"), "none, estimate or accurate"));
+                        return Err(not_understood(
+                            format!("`_total={value}`"),
+                            "none, estimate or accurate",
+                        ));
                     }
                     search.total = Some(value.clone());
                 }
@@ -180,7 +212,10 @@ impl Search {
                 // on: a total comes, or not, by the rules for `_count=0` and `_total`.
                 "_totalMethod" => {
                     if !matches!(value.as_str(), "count" | "estimate" | "none") {
-                        return Err(not_understood(format!("`_totalMethod={value}`"), "count, estimate or none"));
+                        return Err(not_understood(
+                            format!("`_totalMethod={value}`"),
+                            "count, estimate or none",
+                        ));
                     }
                 }
                 "_sort" => {
@@ -231,7 +266,8 @@ impl Search {
 
     /// Whether the upstream is asked for less than whole records.
     pub fn is_projected(&self) -> bool {
-        !self.elements.is_empty() || matches!(self.summary, Some(Summary::True | Summary::Text | Summary::Data))
+        !self.elements.is_empty()
+            || matches!(self.summary, Some(Summary::True | Summary::Text | Summary::Data))
     }
 
     /// Asks for whole records. A server need not honour `_elements` and `_summary` (R4 search, 3.1.1.5.8), and a
@@ -367,11 +403,20 @@ fn include(resource_type: &str, name: &str, value: &str) -> Result<Include, Misu
         target.map_or_else(|| p.targets().map(str::to_owned).collect(), |t| vec![t.to_owned()])
     };
     if !iterate && !reverse && source != resource_type {
-        return Err(not_understood(format!("`{value}` starts from another type"), "start from the type searched"));
+        return Err(not_understood(
+            format!("`{value}` starts from another type"),
+            "start from the type searched",
+        ));
     }
     // What is included stands in the answer and is judged there; the link itself is what the request reveals.
     let elsewhere = source != resource_type;
-    Ok(Include { reverse, iterate, value: value.to_owned(), brings, reveals: revealed(p, elsewhere, true).collect() })
+    Ok(Include {
+        reverse,
+        iterate,
+        value: value.to_owned(),
+        brings,
+        reveals: revealed(p, elsewhere, true).collect(),
+    })
 }
 
 fn criterion(resource_type: &str, name: &str, value: &str) -> Result<Criterion, Misunderstood> {
@@ -416,7 +461,10 @@ fn resolve(bases: Vec<String>, name: &str, found: &mut Criterion, depth: usize) 
         }
         if targets.is_empty() {
             let what = format!("`{}`: `{link}` is no reference that can be followed", found.name);
-            return Err(not_understood(what, "name the reference and, where several types are possible, its target"));
+            return Err(not_understood(
+                what,
+                "name the reference and, where several types are possible, its target",
+            ));
         }
         targets.sort_unstable();
         targets.dedup();
@@ -447,13 +495,18 @@ fn resolve(bases: Vec<String>, name: &str, found: &mut Criterion, depth: usize) 
         }
     }
     let Some(p) = first else {
-        return Err(fault.unwrap_or_else(|| not_understood(format!("`{}`", found.name), "check the spelling")));
+        return Err(
+            fault.unwrap_or_else(|| not_understood(format!("`{}`", found.name), "check the spelling"))
+        );
     };
     if let Some(m) = modifier {
         let is_type = p.kind == Kind::Reference && p.targets().any(|t| t == m);
         if !is_type && (!MODIFIERS.contains(&m) || m == "type") {
             let what = format!("the modifier `:{m}` of `{}` is not understood", found.name);
-            return Err(closed(what, "known: missing, exact, contains, not, text, in, not-in, below, above, identifier, of-type"));
+            return Err(closed(
+                what,
+                "known: missing, exact, contains, not, text, in, not-in, below, above, identifier, of-type",
+            ));
         }
         if is_type {
             found.targets.retain(|t| *t == m);
@@ -471,14 +524,22 @@ fn resolve(bases: Vec<String>, name: &str, found: &mut Criterion, depth: usize) 
 }
 
 /// `_has:Type:reference:rest`.
-fn reverse_chain(bases: &[String], rest: &str, found: &mut Criterion, depth: usize) -> Result<(), Misunderstood> {
+fn reverse_chain(
+    bases: &[String],
+    rest: &str,
+    found: &mut Criterion,
+    depth: usize,
+) -> Result<(), Misunderstood> {
     let mut parts = rest.splitn(3, ':');
     let (source, link, rest) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
     let (Some(link), Some(rest)) = (link, rest) else {
         return Err(not_understood(format!("`{}`", found.name), "write `_has:Type:reference:parameter`"));
     };
     if !r4().is_resource(source) {
-        return Err(not_understood(format!("`{}`: `{source}` is no resource type", found.name), "check the spelling"));
+        return Err(not_understood(
+            format!("`{}`: `{source}` is no resource type", found.name),
+            "check the spelling",
+        ));
     }
     let p = find(source, link)?;
     if p.kind != Kind::Reference || !p.targets().any(|t| bases.iter().any(|b| b == t)) {
@@ -491,14 +552,19 @@ fn reverse_chain(bases: &[String], rest: &str, found: &mut Criterion, depth: usi
 }
 
 fn check_value(c: &Criterion) -> Result<(), Misunderstood> {
-    let fault = |v: &str| not_understood(format!("`{}={v}` is no value of that kind", c.name), "check the format");
+    let fault =
+        |v: &str| not_understood(format!("`{}={v}` is no value of that kind", c.name), "check the format");
     if c.modifier.as_deref() == Some("missing") {
         return if matches!(c.value.as_str(), "true" | "false") { Ok(()) } else { Err(fault(&c.value)) };
     }
     for value in split_or(&c.value) {
         let rest = value
             .strip_prefix(['e', 'n', 'g', 'l', 's', 'a'])
-            .and_then(|_| ["eq", "ne", "gt", "ge", "lt", "le", "sa", "eb", "ap"].iter().find_map(|p| value.strip_prefix(p)))
+            .and_then(|_| {
+                ["eq", "ne", "gt", "ge", "lt", "le", "sa", "eb", "ap"]
+                    .iter()
+                    .find_map(|p| value.strip_prefix(p))
+            })
             .unwrap_or(value);
         let good = match c.kind {
             Kind::Date => {
@@ -507,7 +573,9 @@ fn check_value(c: &Criterion) -> Result<(), Misunderstood> {
                     && rest.bytes().all(|b| b.is_ascii_digit() || b"-:TZ.+".contains(&b))
             }
             Kind::Number => rest.parse::<f64>().is_ok_and(f64::is_finite),
-            Kind::Quantity => rest.split('|').next().is_some_and(|n| n.parse::<f64>().is_ok_and(f64::is_finite)),
+            Kind::Quantity => {
+                rest.split('|').next().is_some_and(|n| n.parse::<f64>().is_ok_and(f64::is_finite))
+            }
             _ => true,
         };
         if !good {

@@ -54,7 +54,9 @@ impl<'a> Reference<'a> {
             return Self::Query(text);
         }
         let mut parts = relative.split('/');
-        let (Some(resource_type), Some(id)) = (parts.next(), parts.next()) else { return Self::Foreign(text) };
+        let (Some(resource_type), Some(id)) = (parts.next(), parts.next()) else {
+            return Self::Foreign(text);
+        };
         let version = match (parts.next(), parts.next(), parts.next()) {
             (None, None, None) => None,
             (Some("_history"), Some(version), None) if is_id(version) => Some(version),
@@ -82,7 +84,15 @@ mod tests {
         assert_eq!(parse("#p"), Reference::Contained("p"));
         assert_eq!(parse("urn:uuid:1"), Reference::Urn("urn:uuid:1"));
         assert!(matches!(parse("Patient?identifier=1"), Reference::Query(_)));
-        for foreign in ["http://other/fhir/Patient/1", "Patient", "Nobody/1", "Patient/1/2", "Patient/a b", "", "http://up/fhirPatient/1"] {
+        for foreign in [
+            "http://other/fhir/Patient/1",
+            "Patient",
+            "Nobody/1",
+            "Patient/1/2",
+            "Patient/a b",
+            "",
+            "http://up/fhirPatient/1",
+        ] {
             assert!(matches!(parse(foreign), Reference::Foreign(_)), "{foreign}");
         }
     }

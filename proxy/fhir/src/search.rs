@@ -109,7 +109,10 @@ pub fn patient_parameter(resource_type: &str) -> Option<&'static str> {
     }
     ["patient", "subject", "beneficiary"].into_iter().find(|code| {
         parameter(resource_type, code).is_some_and(|p| {
-            p.is_resolvable() && p.kind == Kind::Reference && p.targets().any(|t| t == "Patient") && is_subject(p)
+            p.is_resolvable()
+                && p.kind == Kind::Reference
+                && p.targets().any(|t| t == "Patient")
+                && is_subject(p)
         })
     })
 }

@@ -64,7 +64,13 @@ pub fn seal(key: &DataKey, place: &Place<'_>, json: &[u8]) -> Result<Vec<u8>, Ke
     seal_with(key, place, JSON | PADDED, &crate::random::<NONCE_BYTES>()?, &plain)
 }
 
-fn seal_with(key: &DataKey, place: &Place<'_>, flags: u8, nonce: &[u8; NONCE_BYTES], plain: &[u8]) -> Result<Vec<u8>, KeyError> {
+fn seal_with(
+    key: &DataKey,
+    place: &Place<'_>,
+    flags: u8,
+    nonce: &[u8; NONCE_BYTES],
+    plain: &[u8],
+) -> Result<Vec<u8>, KeyError> {
     let mut out = vec![MAGIC, FORMAT, XAES, flags];
     out.extend_from_slice(&key.id);
     out.extend_from_slice(&key.version.to_be_bytes());
@@ -115,11 +121,19 @@ mod tests {
     use base64::Engine as _;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-    const PLACE: Place<'_> =
-        Place { tenant: "tenant-a", resource_type: "Patient", binding: "b7f1e6c0", path: "Patient.name.family" };
+    const PLACE: Place<'_> = Place {
+        tenant: "tenant-a",
+        resource_type: "Patient",
+        binding: "b7f1e6c0",
+        path: "Patient.name.family",
+    };
 
     fn key() -> DataKey {
-        DataKey { id: [0x00, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77], version: 1, secret: Secret::new([0x42; 32]) }
+        DataKey {
+            id: [0x00, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77],
+            version: 1,
+            secret: Secret::new([0x42; 32]),
+        }
     }
 
     #[test]
@@ -127,7 +141,8 @@ mod tests {
         let nonce = std::array::from_fn(|i| u8::try_from(i).unwrap());
         let sealed = seal_with(&key(), &PLACE, JSON, &nonce, b"\"Chalmers\"").unwrap();
         // The printed answer was made with flags JSON | none of padding; its fourth byte says which.
-        let printed = "1wEEAAARIjNEVWZ3AAEAAQIDBAUGBwgJCgsMDQ4PEBESExQVFheWD6gH57VkvT4sSvHZun4nsAxXDSAqNw_TSQ";
+        let printed =
+            "1wEEAAARIjNEVWZ3AAEAAQIDBAUGBwgJCgsMDQ4PEBESExQVFheWD6gH57VkvT4sSvHZun4nsAxXDSAqNw_TSQ";
         let expected = URL_SAFE_NO_PAD.decode(printed).unwrap();
         let again = seal_with(&key(), &PLACE, expected[3], &nonce, b"\"Chalmers\"").unwrap();
         assert_eq!(again.len(), 64);

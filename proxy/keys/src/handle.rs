@@ -35,7 +35,13 @@ fn aad(owner: &[&[u8]]) -> Vec<u8> {
 }
 
 /// Seals `plain` for `owner` until `life_ms` from now.
-pub fn seal(key: &HandleKey, owner: &[&[u8]], plain: &[u8], now_ms: u64, life_ms: u64) -> Result<String, KeyError> {
+pub fn seal(
+    key: &HandleKey,
+    owner: &[&[u8]],
+    plain: &[u8],
+    now_ms: u64,
+    life_ms: u64,
+) -> Result<String, KeyError> {
     let mut body = now_ms.saturating_add(life_ms).to_be_bytes().to_vec();
     body.extend_from_slice(plain);
     Ok(URL_SAFE_NO_PAD.encode(xaes::seal_fresh(&key.0, &aad(owner), &body)?))

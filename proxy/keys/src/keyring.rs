@@ -76,7 +76,8 @@ impl Keyring {
         let wrap = self.root.derive("wrap", &["tenant"]);
         let aad = length_prefixed(&[b"tenant", name.as_bytes()]);
         let read = self.table.begin_read().map_err(table)?;
-        let stored = read.open_table(TENANTS).map_err(table)?.get(name).map_err(table)?.map(|v| v.value().to_vec());
+        let stored =
+            read.open_table(TENANTS).map_err(table)?.get(name).map_err(table)?.map(|v| v.value().to_vec());
         let key = match stored {
             Some(wrapped) => unwrap(&wrap, &aad, &wrapped)?,
             None => {
@@ -171,7 +172,11 @@ impl Keyring {
         let aad = length_prefixed(&[b"patient", place, head]);
         let mut id = [0; 8];
         id.copy_from_slice(&head[..8]);
-        Ok(DataKey { id, version: u16::from_be_bytes([head[8], head[9]]), secret: unwrap(wrap, &aad, wrapped)? })
+        Ok(DataKey {
+            id,
+            version: u16::from_be_bytes([head[8], head[9]]),
+            secret: unwrap(wrap, &aad, wrapped)?,
+        })
     }
 }
 

@@ -194,7 +194,9 @@ mod tests {
         map.remember([(name.as_str(), "Patient", "recognisable")].into_iter()).unwrap();
         assert_eq!(map.lookup(&name).unwrap(), Some(("Patient".into(), "recognisable".into())));
         assert_eq!(map.lookup("recognisable").unwrap(), None);
-        assert!(map.recently([name.as_str()].into_iter()) && !map.recently([name.as_str(), "other"].into_iter()));
+        assert!(
+            map.recently([name.as_str()].into_iter()) && !map.recently([name.as_str(), "other"].into_iter())
+        );
         drop(map);
         let bytes = std::fs::read(&path).unwrap();
         assert!(!bytes.windows(12).any(|w| w == b"recognisable"));

@@ -49,7 +49,9 @@ impl RootKeySource for FileSource {
         let unreadable = |e| KeyError::Unreadable(name.clone(), e);
         #[cfg(unix)]
         {
-            let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&self.path).map_err(unreadable)?.permissions());
+            let mode = std::os::unix::fs::PermissionsExt::mode(
+                &std::fs::metadata(&self.path).map_err(unreadable)?.permissions(),
+            );
             // Kubernetes mounts secrets readable by a group; by everybody is never right.
             if mode & 0o007 != 0 {
                 return Err(KeyError::Exposed(name));

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use redb::{Database, Durability, ReadableDatabase as _, ReadableTable as _, TableDefinition, WriteTransaction};
+use redb::{
+    Database, Durability, ReadableDatabase as _, ReadableTable as _, TableDefinition, WriteTransaction,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::Release;
@@ -138,7 +140,8 @@ impl Ledger {
             }
             spent.insert(budget, after).map_err(store)?;
             callers.insert((budget, caller), own_after).map_err(store)?;
-            let state = serde_json::to_vec(&State::Reserved { cost_nano }).map_err(|_| LedgerError::Corrupt)?;
+            let state =
+                serde_json::to_vec(&State::Reserved { cost_nano }).map_err(|_| LedgerError::Corrupt)?;
             questions.insert(&question[..], state.as_slice()).map_err(store)?;
             let mut charges = write.open_table(CHARGES).map_err(store)?;
             let count = charges.get("all").map_err(store)?.map_or(0, |v| v.value());
@@ -174,8 +177,10 @@ impl Ledger {
     /// What was spent from a budget.
     pub fn spent(&self, budget: &str) -> Result<Spent, LedgerError> {
         let read = self.db.begin_read().map_err(store)?;
-        let nano = read.open_table(SPENT).map_err(store)?.get(budget).map_err(store)?.map_or(0, |v| v.value());
-        let charges = read.open_table(CHARGES).map_err(store)?.get("all").map_err(store)?.map_or(0, |v| v.value());
+        let nano =
+            read.open_table(SPENT).map_err(store)?.get(budget).map_err(store)?.map_or(0, |v| v.value());
+        let charges =
+            read.open_table(CHARGES).map_err(store)?.get("all").map_err(store)?.map_or(0, |v| v.value());
         Ok(Spent { nano, charges })
     }
 }
@@ -238,7 +243,10 @@ mod tests {
         assert_eq!(ledger.spent("b").unwrap().nano, 1_000);
         // A cap that is lowered later gives nothing back and lets nothing more through.
         let lower = Caps { total_nano: 10, per_caller_nano: 10 };
-        assert!(matches!(ledger.reserve("b", "new", id(11), 1, lower).unwrap(), Reserve::Exhausted { total_left_nano: 0, .. }));
+        assert!(matches!(
+            ledger.reserve("b", "new", id(11), 1, lower).unwrap(),
+            Reserve::Exhausted { total_left_nano: 0, .. }
+        ));
     }
 
     #[test]

@@ -93,7 +93,11 @@ pub fn half_width_95(epsilon_nano: u64, sensitivity: u64) -> u64 {
     while tail > 0.05 && t < 10_000_000_000 {
         // In closed form first, then exactly by single steps.
         let leap = ((0.05 / tail).ln() / alpha.ln()).floor();
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to a small range")]
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "clamped to a small range"
+        )]
         let leap = leap.clamp(1.0, 1e9) as u64;
         t += leap;
         #[allow(clippy::cast_precision_loss, reason = "as above")]
@@ -127,7 +131,9 @@ mod tests {
     #[test]
     fn the_noise_has_exactly_its_law() {
         // χ² against the exact mass, tails pooled to an expectation of at least 50; thresholds are upper 1e-9 quantiles.
-        for (epsilon_nano, threshold) in [(1_000_000_000_u64, 73.6), (500_000_000, 96.4), (100_000_000, 216.4)] {
+        for (epsilon_nano, threshold) in
+            [(1_000_000_000_u64, 73.6), (500_000_000, 96.4), (100_000_000, 216.4)]
+        {
             let n = 200_000;
             let mut random = Seeded(7);
             let mut counts = std::collections::HashMap::new();
@@ -158,7 +164,8 @@ mod tests {
         let n = 200_000;
         let hits = |offset: i64, seed: u64| {
             let mut random = Seeded(seed);
-            (0..n).filter(|_| noise(500_000_000, 1, &mut random).unwrap() + offset <= 0).count() as f64 / f64::from(n)
+            (0..n).filter(|_| noise(500_000_000, 1, &mut random).unwrap() + offset <= 0).count() as f64
+                / f64::from(n)
         };
         let (with, without) = (hits(1, 1), hits(0, 2));
         let ratio = (without / with).ln();
@@ -170,7 +177,10 @@ mod tests {
     fn forgetting_the_sensitivity_would_be_seen() {
         let spread = |sensitivity| {
             let mut random = Seeded(3);
-            (0..20_000).map(|_| noise(500_000_000, sensitivity, &mut random).unwrap().unsigned_abs() as f64).sum::<f64>() / 20_000.0
+            (0..20_000)
+                .map(|_| noise(500_000_000, sensitivity, &mut random).unwrap().unsigned_abs() as f64)
+                .sum::<f64>()
+                / 20_000.0
         };
         assert!((spread(1) - 1.919).abs() < 0.1);
         assert!((spread(5) - 9.983).abs() < 0.4);
@@ -178,7 +188,10 @@ mod tests {
 
     #[test]
     fn confidence_widths_match_the_table() {
-        assert_eq!([half_width_95(100_000_000, 1), half_width_95(500_000_000, 1), half_width_95(1_000_000_000, 1)], [30, 6, 3]);
+        assert_eq!(
+            [half_width_95(100_000_000, 1), half_width_95(500_000_000, 1), half_width_95(1_000_000_000, 1)],
+            [30, 6, 3]
+        );
         assert_eq!(half_width_95(500_000_000, 5), 30);
     }
 

@@ -17,8 +17,18 @@ pub(crate) const ACTIONS: [(&str, &[&str]); 3] = [
     (
         "access",
         &[
-            "read", "vread", "history", "search", "create", "update", "patch", "delete", "transaction", "export",
-            "operation", "capabilities",
+            "read",
+            "vread",
+            "history",
+            "search",
+            "create",
+            "update",
+            "patch",
+            "delete",
+            "transaction",
+            "export",
+            "operation",
+            "capabilities",
         ],
     ),
 ];
@@ -39,7 +49,8 @@ pub(crate) fn covers_action(constraint: &ActionConstraint, action: &str) -> bool
 /// Whether a policy's resource scope reaches the category.
 pub(crate) fn covers_category(constraint: &ResourceConstraint, category: Category) -> bool {
     let reaches = |uid: &EntityUid| {
-        uid.type_name().to_string() == "Category" && category_ancestors(category).any(|name| name == name_of(uid))
+        uid.type_name().to_string() == "Category"
+            && category_ancestors(category).any(|name| name == name_of(uid))
     };
     match constraint {
         ResourceConstraint::Any => true,
@@ -86,15 +97,20 @@ impl Reach {
 
 fn scope_entity(constraint: &ResourceConstraint) -> Option<&EntityUid> {
     match constraint {
-        ResourceConstraint::In(uid)
-        | ResourceConstraint::Eq(uid)
-        | ResourceConstraint::IsIn(_, uid) => Some(uid),
+        ResourceConstraint::In(uid) | ResourceConstraint::Eq(uid) | ResourceConstraint::IsIn(_, uid) => {
+            Some(uid)
+        }
         _ => None,
     }
 }
 
 /// The faults of one policy.
-pub(crate) fn one(loaded: &Loaded, treatments: &Treatments, faults: &mut Vec<Fault>, warnings: &mut Vec<Fault>) {
+pub(crate) fn one(
+    loaded: &Loaded,
+    treatments: &Treatments,
+    faults: &mut Vec<Fault>,
+    warnings: &mut Vec<Fault>,
+) {
     names(&loaded.json, loaded, faults);
     let action = loaded.policy.action_constraint();
     let resource = loaded.policy.resource_constraint();
@@ -103,7 +119,8 @@ pub(crate) fn one(loaded: &Loaded, treatments: &Treatments, faults: &mut Vec<Fau
     if covered.is_empty() {
         return;
     }
-    let categories: Vec<Category> = Category::ALL.into_iter().filter(|c| covers_category(&resource, *c)).collect();
+    let categories: Vec<Category> =
+        Category::ALL.into_iter().filter(|c| covers_category(&resource, *c)).collect();
     match loaded.policy.effect() {
         Effect::Forbid => {
             for category in &categories {
@@ -117,7 +134,8 @@ pub(crate) fn one(loaded: &Loaded, treatments: &Treatments, faults: &mut Vec<Fau
                         rungs[last].name(),
                         open.name()
                     );
-                    let help = "forbid `action in Action::\"release\"`, or every more revealing treatment too";
+                    let help =
+                        "forbid `action in Action::\"release\"`, or every more revealing treatment too";
                     faults.push(Fault::new(&loaded.place, what).help(help));
                     break;
                 }
@@ -146,14 +164,23 @@ pub(crate) fn one(loaded: &Loaded, treatments: &Treatments, faults: &mut Vec<Fau
             for name in RUNGS.into_iter().filter(|n| direct(n)) {
                 let ruled = categories.iter().any(|c| treatments.rungs(*c).iter().any(|t| t.name() == name));
                 if !ruled {
-                    let what = format!("`{}` permits to {name} where treatments.yaml has no such rule", loaded.id);
-                    faults.push(Fault::new(&loaded.place, what).help("add the treatment to the category's list, or drop the permit"));
+                    let what =
+                        format!("`{}` permits to {name} where treatments.yaml has no such rule", loaded.id);
+                    faults.push(
+                        Fault::new(&loaded.place, what)
+                            .help("add the treatment to the category's list, or drop the permit"),
+                    );
                 }
             }
         }
     }
-    if categories.is_empty() && scope_entity(&resource).is_some_and(|u| u.type_name().to_string() == "Category") {
-        warnings.push(Fault::new(&loaded.place, format!("`{}` can never match: its category has no leaves", loaded.id)));
+    if categories.is_empty()
+        && scope_entity(&resource).is_some_and(|u| u.type_name().to_string() == "Category")
+    {
+        warnings.push(Fault::new(
+            &loaded.place,
+            format!("`{}` can never match: its category has no leaves", loaded.id),
+        ));
     }
 }
 
@@ -169,14 +196,17 @@ fn names(value: &serde_json::Value, loaded: &Loaded, faults: &mut Vec<Fault>) {
                 let known = match kind {
                     "Category" => Category::parse(id).is_some() || GROUPS.iter().any(|g| g.name == id),
                     "ResourceType" => {
-                        TYPE_GROUPS.iter().any(|(g, _)| *g == id) || drape_fhir::definitions::r4().is_resource(id)
+                        TYPE_GROUPS.iter().any(|(g, _)| *g == id)
+                            || drape_fhir::definitions::r4().is_resource(id)
                     }
                     _ => true,
                 };
                 if !known {
                     let help = match kind {
                         "Category" => "the categories are listed in docs/architecture.md",
-                        _ => "name a FHIR R4 type or one of: clinical, claims, notes, scheduling, directory, definitions",
+                        _ => {
+                            "name a FHIR R4 type or one of: clinical, claims, notes, scheduling, directory, definitions"
+                        }
                     };
                     let what = format!("`{}` names `{kind}::\"{id}\"`, which does not exist", loaded.id);
                     faults.push(Fault::new(&loaded.place, what).help(help));
@@ -204,6 +234,7 @@ pub(crate) fn all(policies: &[Loaded], warnings: &mut Vec<Fault>) {
         .map(Category::name)
         .collect();
     if !never.is_empty() {
-        warnings.push(Fault::new("policies", format!("nobody is ever shown anything of: {}", never.join(", "))));
+        warnings
+            .push(Fault::new("policies", format!("nobody is ever shown anything of: {}", never.join(", "))));
     }
 }

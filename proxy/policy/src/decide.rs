@@ -1,11 +1,12 @@
 //! Decisions about requests, made on what is known before anything is fetched; and the caller's own slice of the set.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use cedar_policy::{
-    Authorizer, Context, Decision, Entities, Entity, EntityUid, PolicySet as CedarSet, Request, PrincipalConstraint,
+    Authorizer, Context, Decision, Entities, Entity, EntityUid, PolicySet as CedarSet, PrincipalConstraint,
+    Request,
 };
 use drape_view::{Caller, Category, Profile, Profiler, Treatment, Verdict};
 use parking_lot::Mutex;
@@ -226,7 +227,12 @@ impl Standing {
     /// The applicable policies that reach `action`, and `category` where one is given.
     pub(crate) fn places(&self, action: &str, category: Option<Category>) -> Vec<usize> {
         let policies = &self.decider.set.policies;
-        self.footing.applicable.iter().copied().filter(|place| policies[*place].reach.covers(action, category)).collect()
+        self.footing
+            .applicable
+            .iter()
+            .copied()
+            .filter(|place| policies[*place].reach.covers(action, category))
+            .collect()
     }
 
     pub(crate) fn ask(
@@ -239,9 +245,13 @@ impl Standing {
     ) -> Ruling {
         let refused = Ruling { allowed: false, policies: Vec::new(), erred: true };
         let Ok(action) = uid("Action", action) else { return refused };
-        let Ok(request) = Request::new(self.footing.principal.clone(), action, resource, context, None) else { return refused };
+        let Ok(request) = Request::new(self.footing.principal.clone(), action, resource, context, None)
+        else {
+            return refused;
+        };
         let slice = self.decider.slice(places);
-        let response = Authorizer::new().is_authorized(&request, &slice, entities.unwrap_or(&self.footing.entities));
+        let response =
+            Authorizer::new().is_authorized(&request, &slice, entities.unwrap_or(&self.footing.entities));
         let erred = response.diagnostics().errors().next().is_some();
         let mut policies: Vec<String> = response.diagnostics().reason().map(ToString::to_string).collect();
         policies.sort();
@@ -260,7 +270,13 @@ impl Standing {
     }
 
     /// Whether the caller may be given a noisy answer that costs so much, in 10⁻⁹ ε.
-    pub fn aggregate(&self, budget: &str, organization: &str, epsilon_nano: u64, resource_type: &str) -> Ruling {
+    pub fn aggregate(
+        &self,
+        budget: &str,
+        organization: &str,
+        epsilon_nano: u64,
+        resource_type: &str,
+    ) -> Ruling {
         let ask = || -> Result<Ruling, CedarError> {
             let resource = uid("Budget", budget)?;
             let owner = uid("Organization", organization)?;
@@ -308,7 +324,8 @@ impl Standing {
     /// Whether the category says how records hang together and what they cost, nothing clinical and nothing that
     /// identifies by itself, and access rests on no relation to the patient: there is nobody to narrow a search to.
     fn frames_alone(&self, category: Category, resource_type: &str) -> bool {
-        let frame = category.is_link() || matches!(category, Category::Structure | Category::Financial | Category::Staff);
+        let frame = category.is_link()
+            || matches!(category, Category::Structure | Category::Financial | Category::Staff);
         let Some(asker) = Asker::new(self, resource_type).filter(|_| frame) else { return false };
         let by_relation = !self.permits("receive", None).any(|p| asker.always(p, "receive", &asker.kind))
             && self.permits("receive", None).any(|p| self.decider.set.policies[p].reads.patient);
@@ -316,7 +333,8 @@ impl Standing {
     }
 
     fn permits(&self, action: &str, category: Option<Category>) -> impl Iterator<Item = usize> {
-        let permit = |p: &usize| self.decider.set.policies[*p].policy.effect() == cedar_policy::Effect::Permit;
+        let permit =
+            |p: &usize| self.decider.set.policies[*p].policy.effect() == cedar_policy::Effect::Permit;
         self.places(action, category).into_iter().filter(permit)
     }
 
@@ -331,8 +349,11 @@ impl Standing {
         let (show, receive) = (self.places("show", Some(category)), self.places("receive", None));
         let always = self.permits("show", Some(category)).any(|p| asker.always(p, "show", &this));
         let permitted = always
-            || self.permits("receive", None).all(|p| asker.never(p, "receive", &asker.kind) || show.contains(&p) && blind(p));
-        let forbid = |p: &&usize| self.decider.set.policies[**p].policy.effect() == cedar_policy::Effect::Forbid;
+            || self
+                .permits("receive", None)
+                .all(|p| asker.never(p, "receive", &asker.kind) || show.contains(&p) && blind(p));
+        let forbid =
+            |p: &&usize| self.decider.set.policies[**p].policy.effect() == cedar_policy::Effect::Forbid;
         permitted
             && show
                 .iter()
@@ -356,7 +377,9 @@ impl Standing {
         if !category.is_link() {
             return false;
         }
-        let (Some(asker), Ok(this)) = (Asker::new(self, "Patient"), uid("Category", category.name())) else { return true };
+        let (Some(asker), Ok(this)) = (Asker::new(self, "Patient"), uid("Category", category.name())) else {
+            return true;
+        };
         let reads = |place: usize| self.decider.set.policies[place].reads;
         // A condition on the record may hold of one record and not of another, on which the caller then gets a
         // pseudonym: unless the true id is always shown, the way back from a pseudonym must not lead over it.
@@ -370,7 +393,8 @@ impl Standing {
     }
 
     fn forbids(&self, action: &str, category: Category) -> impl Iterator<Item = usize> {
-        let forbid = |p: &usize| self.decider.set.policies[*p].policy.effect() == cedar_policy::Effect::Forbid;
+        let forbid =
+            |p: &usize| self.decider.set.policies[*p].policy.effect() == cedar_policy::Effect::Forbid;
         self.places(action, Some(category)).into_iter().filter(forbid)
     }
 
@@ -395,7 +419,8 @@ impl Standing {
         let reads = |action: &str| {
             self.places(action, None).iter().any(|p| {
                 let policy = &self.decider.set.policies[*p];
-                policy.reads.record || action == "receive" && (policy.reads.resource || !covers_all_types(policy))
+                policy.reads.record
+                    || action == "receive" && (policy.reads.resource || !covers_all_types(policy))
             })
         };
         let rungs = ["receive", "show", "generalize", "pseudonymize", "encrypt"];
@@ -409,7 +434,12 @@ impl Standing {
 
     /// Of the patients to whom the caller's relation is proved: those of whose records of that type at least some can
     /// be shown with these categories. Used to narrow searches; each record is still judged by its own.
-    pub fn patients(&self, profiler: &Profiler, resource_type: &str, categories: &[Category]) -> BTreeSet<String> {
+    pub fn patients(
+        &self,
+        profiler: &Profiler,
+        resource_type: &str,
+        categories: &[Category],
+    ) -> BTreeSet<String> {
         let own = self.caller.fhir_user.as_deref().and_then(|u| u.strip_prefix("Patient/"));
         let launch = self.caller.patient.as_deref().filter(|_| self.caller.roles.contains("patient"));
         let candidates: BTreeSet<&str> = self.caller.related_patients().chain(own).chain(launch).collect();
@@ -435,10 +465,11 @@ impl Standing {
         let mut policies = BTreeSet::new();
         for category in Category::ALL {
             let places = self.places("change", Some(category));
-            let ruling = match (uid("Category", category.name()), entities::record_context(&self.caller, profile)) {
-                (Ok(resource), Ok(context)) => self.ask(&places, "change", resource, context, None),
-                _ => Ruling { erred: true, ..Ruling::default() },
-            };
+            let ruling =
+                match (uid("Category", category.name()), entities::record_context(&self.caller, profile)) {
+                    (Ok(resource), Ok(context)) => self.ask(&places, "change", resource, context, None),
+                    _ => Ruling { erred: true, ..Ruling::default() },
+                };
             if !ruling.allowed {
                 return ruling;
             }

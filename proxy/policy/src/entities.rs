@@ -3,7 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::OnceLock;
 
-use cedar_policy::{Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression, Schema};
+use cedar_policy::{
+    Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression, Schema,
+};
 use drape_view::category::GROUPS;
 use drape_view::{Caller, Category, Environment, Profile, Subject};
 
@@ -17,12 +19,14 @@ pub(crate) fn uid(kind: &'static str, id: &str) -> Result<EntityUid, CedarError>
 }
 
 /// The kinds of entities in the schema.
-const KINDS: [&str; 8] = ["Action", "Budget", "Category", "Client", "Organization", "ResourceType", "Role", "User"];
+const KINDS: [&str; 8] =
+    ["Action", "Budget", "Category", "Client", "Organization", "ResourceType", "Role", "User"];
 
 /// Cedar parses a name with its whole grammar, which costs more than a decision: each is parsed once.
 fn type_name(kind: &'static str) -> Result<EntityTypeName, CedarError> {
     static PARSED: OnceLock<HashMap<&'static str, EntityTypeName>> = OnceLock::new();
-    let parsed = PARSED.get_or_init(|| KINDS.into_iter().filter_map(|k| Some((k, k.parse().ok()?))).collect());
+    let parsed =
+        PARSED.get_or_init(|| KINDS.into_iter().filter_map(|k| Some((k, k.parse().ok()?))).collect());
     match parsed.get(kind) {
         Some(name) => Ok(name.clone()),
         None => Ok(kind.parse()?),
@@ -46,7 +50,9 @@ pub(crate) fn category_ancestors(category: Category) -> impl Iterator<Item = &'s
     names.into_iter()
 }
 
-fn set(uids: impl IntoIterator<Item = Result<EntityUid, CedarError>>) -> Result<HashSet<EntityUid>, CedarError> {
+fn set(
+    uids: impl IntoIterator<Item = Result<EntityUid, CedarError>>,
+) -> Result<HashSet<EntityUid>, CedarError> {
     uids.into_iter().collect()
 }
 
@@ -54,7 +60,10 @@ fn set(uids: impl IntoIterator<Item = Result<EntityUid, CedarError>>) -> Result<
 pub(crate) fn fixed(schema: &Schema) -> Result<Entities, CedarError> {
     let mut all = Vec::new();
     for group in GROUPS {
-        all.push(Entity::new_no_attrs(uid("Category", group.name)?, set(group.parents.iter().map(|p| uid("Category", p)))?));
+        all.push(Entity::new_no_attrs(
+            uid("Category", group.name)?,
+            set(group.parents.iter().map(|p| uid("Category", p)))?,
+        ));
     }
     for category in Category::ALL {
         let parents = set(category.parents().iter().map(|p| uid("Category", p)))?;
@@ -65,7 +74,10 @@ pub(crate) fn fixed(schema: &Schema) -> Result<Entities, CedarError> {
     }
     for name in drape_fhir::definitions::r4().resource_types() {
         let groups = TYPE_GROUPS.iter().filter(|(_, members)| members.contains(&name));
-        all.push(Entity::new_no_attrs(uid("ResourceType", name)?, set(groups.map(|(g, _)| uid("ResourceType", g)))?));
+        all.push(Entity::new_no_attrs(
+            uid("ResourceType", name)?,
+            set(groups.map(|(g, _)| uid("ResourceType", g)))?,
+        ));
     }
     Ok(Entities::from_entities(all, Some(schema))?)
 }
@@ -76,15 +88,20 @@ pub(crate) fn principal(caller: &Caller) -> Result<EntityUid, CedarError> {
 }
 
 /// The fixed entities with the caller's own.
-pub(crate) fn with_caller(fixed: &Entities, schema: &Schema, caller: &Caller) -> Result<Entities, CedarError> {
+pub(crate) fn with_caller(
+    fixed: &Entities,
+    schema: &Schema,
+    caller: &Caller,
+) -> Result<Entities, CedarError> {
     let mut parents = HashSet::new();
     let mut added = Vec::new();
-    let mut stand = |kind: &'static str, id: &str, parents: &mut HashSet<EntityUid>| -> Result<(), CedarError> {
-        let uid = uid(kind, id)?;
-        parents.insert(uid.clone());
-        added.push(Entity::new_no_attrs(uid, HashSet::new()));
-        Ok(())
-    };
+    let mut stand =
+        |kind: &'static str, id: &str, parents: &mut HashSet<EntityUid>| -> Result<(), CedarError> {
+            let uid = uid(kind, id)?;
+            parents.insert(uid.clone());
+            added.push(Entity::new_no_attrs(uid, HashSet::new()));
+            Ok(())
+        };
     for role in &caller.roles {
         stand("Role", role, &mut parents)?;
     }
@@ -205,7 +222,11 @@ pub(crate) fn record_context(caller: &Caller, p: &Profile) -> Result<Context, Ce
 }
 
 /// The context of a question about an aggregate. `epsilon_nano` is in 10⁻⁹.
-pub(crate) fn aggregate_context(caller: &Caller, epsilon_nano: u64, resource_type: &str) -> Result<Context, CedarError> {
+pub(crate) fn aggregate_context(
+    caller: &Caller,
+    epsilon_nano: u64,
+    resource_type: &str,
+) -> Result<Context, CedarError> {
     // Cedar's decimals have four places; what is smaller is rounded up, so that no limit is passed by rounding.
     let steps = epsilon_nano.div_ceil(100_000);
     let decimal = format!("{}.{:04}", steps / 10_000, steps % 10_000);

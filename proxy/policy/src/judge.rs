@@ -46,8 +46,13 @@ impl Standing {
         let Ok(resource) = uid("ResourceType", &profile.resource_type) else {
             return Verdict::Withhold(Reason::PolicyError);
         };
-        let received =
-            self.ask(&self.places("receive", None), "receive", resource, context.clone(), Some(self.entities()));
+        let received = self.ask(
+            &self.places("receive", None),
+            "receive",
+            resource,
+            context.clone(),
+            Some(self.entities()),
+        );
         if received.erred {
             return Verdict::Withhold(Reason::PolicyError);
         }
@@ -76,7 +81,9 @@ impl Standing {
                     self.ask(&places, rung.name(), resource, context.clone(), Some(self.entities()))
                 };
                 let Ruling { allowed, policies, erred } = match told_apart {
-                    Some(bits) => answers.entry((rung.name(), places.clone(), bits)).or_insert_with(ask).clone(),
+                    Some(bits) => {
+                        answers.entry((rung.name(), places.clone(), bits)).or_insert_with(ask).clone()
+                    }
                     None => ask(),
                 };
                 // An error is a refusal of the category, not of this rung alone: a lesser treatment is no answer to it.

@@ -50,7 +50,10 @@ impl Attributes {
             return Self::default();
         }
         // One that is not known here is taken for all, so that a key never holds too little.
-        ATTRIBUTES.iter().position(|known| *known == (record_or_patient, attr)).map_or(Self::ALL, |bit| Self(1 << bit))
+        ATTRIBUTES
+            .iter()
+            .position(|known| *known == (record_or_patient, attr))
+            .map_or(Self::ALL, |bit| Self(1 << bit))
     }
 
     pub(crate) const fn or(self, other: Self) -> Self {
@@ -72,7 +75,15 @@ impl Attributes {
             authored_by_caller,
             patient,
         } = profile;
-        let Subject { known, is_caller, relations, age_years, labels: marks, consent_releases, consent_denies } = patient;
+        let Subject {
+            known,
+            is_caller,
+            relations,
+            age_years,
+            labels: marks,
+            consent_releases,
+            consent_denies,
+        } = patient;
         let mut bits = (0..).map(|bit| self.0 & (1 << bit) != 0);
         let mut read = || bits.next().unwrap_or(true);
         // In the order of `ATTRIBUTES`.
@@ -281,13 +292,17 @@ mod tests {
 
     #[test]
     fn the_attributes_that_a_condition_reads_are_found_and_all_where_that_is_unclear() {
-        let a = |t: &str| reads(&json(&format!("permit(principal, action, resource) when {{ {t} }};"))).attributes;
+        let a = |t: &str| {
+            reads(&json(&format!("permit(principal, action, resource) when {{ {t} }};"))).attributes
+        };
         let of = |record_or_patient, attr| Attributes::of(record_or_patient, attr);
         assert_eq!(a("context.record.labels.contains(\"HIV\")"), of("record", "labels"));
         assert_eq!(a("context.patient.labels.contains(\"VIP\")"), of("patient", "labels"));
         let two = "context.record has ageDays && context.record.ageDays < 3 && context.patient.known";
         assert_eq!(a(two), of("record", "ageDays").or(of("patient", "known")));
-        for nothing in ["context.env.hour > 3", "context.record.type == context.record.type", "context has record"] {
+        for nothing in
+            ["context.env.hour > 3", "context.record.type == context.record.type", "context has record"]
+        {
             assert_eq!(a(nothing), Attributes::default(), "{nothing}");
         }
         for all in ["context.record == context.record", "context == context", "context.patient.nonsense"] {
@@ -351,21 +366,38 @@ mod tests {
 
     #[test]
     fn categories_are_told_apart_by_what_is_asked_of_them_and_by_nothing_else() {
-        let bits = |t: &str| told_apart(&json(&format!("permit(principal, action, resource) when {{ {t} }};")));
+        let bits =
+            |t: &str| told_apart(&json(&format!("permit(principal, action, resource) when {{ {t} }};")));
         let of = |t: &str, c: Category| bits(t).map(|all| all[c.index()]);
         assert_eq!(bits("context.record.classified"), Some(vec![0; Category::COUNT]));
         let both = "resource in Category::\"text\" || resource == Category::\"diagnosis\"";
-        assert_eq!([Category::Note, Category::Diagnosis, Category::Address].map(|c| of(both, c)), [Some(1), Some(2), Some(0)]);
-        let listed = "context.record.classified && [Category::\"note\", Category::\"image\"].contains(resource)";
-        assert_eq!([Category::Note, Category::Image, Category::Narrative].map(|c| of(listed, c)), [Some(1), Some(1), Some(0)]);
-        for unclear in ["resource == context.record.type", "[resource].contains(Category::\"note\")", "resource in [Category::\"note\"]", "resource has x"] {
+        assert_eq!(
+            [Category::Note, Category::Diagnosis, Category::Address].map(|c| of(both, c)),
+            [Some(1), Some(2), Some(0)]
+        );
+        let listed =
+            "context.record.classified && [Category::\"note\", Category::\"image\"].contains(resource)";
+        assert_eq!(
+            [Category::Note, Category::Image, Category::Narrative].map(|c| of(listed, c)),
+            [Some(1), Some(1), Some(0)]
+        );
+        for unclear in [
+            "resource == context.record.type",
+            "[resource].contains(Category::\"note\")",
+            "resource in [Category::\"note\"]",
+            "resource has x",
+        ] {
             assert_eq!(bits(unclear), None, "{unclear}");
         }
     }
 
     #[test]
     fn a_policy_that_spares_a_role_cannot_apply_to_it() {
-        let holds = |t: &str| can_hold(&json(&format!("forbid(principal, action, resource) {t};")), &|kind, id| (kind, id) == ("Role", "a"));
+        let holds = |t: &str| {
+            can_hold(&json(&format!("forbid(principal, action, resource) {t};")), &|kind, id| {
+                (kind, id) == ("Role", "a")
+            })
+        };
         assert!(!holds("when { context.x } unless { context.y || principal in Role::\"a\" }"));
         assert!(holds("when { context.x } unless { context.y && principal in Role::\"a\" }"));
         assert!(holds("unless { principal in Role::\"b\" }"));

@@ -7,9 +7,9 @@ use cedar_policy::{Policy, PolicyId, Schema, ValidationMode, Validator};
 use drape_view::{Fault, Treatments};
 use sha2::{Digest as _, Sha256};
 
-use crate::known::{self, Reads};
 use crate::check::{self, Reach};
 use crate::entities;
+use crate::known::{self, Reads};
 
 /// The schema that ships with Drape.
 const SCHEMA: &str = include_str!("../../../policies/schema.cedarschema");
@@ -64,7 +64,9 @@ impl PolicySet {
 
     /// The `*.cedar` files of a folder.
     pub fn load(folder: &Path, treatments: &Arc<Treatments>, extra: &[&[u8]]) -> Result<Self, Vec<Fault>> {
-        let fault = |e: std::io::Error| vec![Fault::new(folder.display().to_string(), format!("cannot be read: {e}"))];
+        let fault = |e: std::io::Error| {
+            vec![Fault::new(folder.display().to_string(), format!("cannot be read: {e}"))]
+        };
         let mut files = Vec::new();
         for entry in std::fs::read_dir(folder).map_err(fault)? {
             let path = entry.map_err(fault)?.path();
@@ -75,7 +77,8 @@ impl PolicySet {
         }
         if files.is_empty() {
             return Err(vec![
-                Fault::new(folder.display().to_string(), "holds no policies").help("put `*.cedar` files into it"),
+                Fault::new(folder.display().to_string(), "holds no policies")
+                    .help("put `*.cedar` files into it"),
             ]);
         }
         files.sort();
@@ -84,7 +87,11 @@ impl PolicySet {
     }
 
     /// From texts. Every fault is reported at once, each with its file and line.
-    pub fn read(files: &[(&str, &str)], treatments: &Arc<Treatments>, extra: &[&[u8]]) -> Result<Self, Vec<Fault>> {
+    pub fn read(
+        files: &[(&str, &str)],
+        treatments: &Arc<Treatments>,
+        extra: &[&[u8]],
+    ) -> Result<Self, Vec<Fault>> {
         let (schema, _) = Schema::from_cedarschema_str(SCHEMA)
             .map_err(|e| vec![Fault::new("schema.cedarschema", format!("cannot be read: {e}"))])?;
         let mut faults = Vec::new();
@@ -107,7 +114,10 @@ impl PolicySet {
                 }
             };
             if parsed.templates().next().is_some() {
-                faults.push(Fault::new(*name, "holds a template").help("write policies without `?principal`, `?resource`"));
+                faults.push(
+                    Fault::new(*name, "holds a template")
+                        .help("write policies without `?principal`, `?resource`"),
+                );
             }
             for policy in parsed.policies() {
                 let Some(id) = policy.annotation("id").map(str::to_owned) else {
@@ -149,16 +159,17 @@ impl PolicySet {
             let id = loaded.map(|p| p.id.as_str()).unwrap_or_default();
             faults.push(Fault::new(place, format!("`{id}`: {what}")));
         }
-        let mut warnings: Vec<Fault> = result
-            .validation_warnings()
-            .map(|w| Fault::new("policies", w.to_string()))
-            .collect();
+        let mut warnings: Vec<Fault> =
+            result.validation_warnings().map(|w| Fault::new("policies", w.to_string())).collect();
         for loaded in &policies {
             check::one(loaded, treatments, &mut faults, &mut warnings);
         }
         check::all(&policies, &mut warnings);
         if let Err(e) = entities::fixed(&schema) {
-            faults.push(Fault::new("schema.cedarschema", format!("does not hold the catalogue's entities: {e}")));
+            faults.push(Fault::new(
+                "schema.cedarschema",
+                format!("does not hold the catalogue's entities: {e}"),
+            ));
         }
         if !faults.is_empty() {
             return Err(faults);

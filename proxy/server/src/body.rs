@@ -68,7 +68,9 @@ impl Body for OutBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         match &mut self.get_mut().source {
-            Source::Whole(bytes) => Poll::Ready(bytes.take().filter(|b| !b.is_empty()).map(|b| Ok(Frame::data(b)))),
+            Source::Whole(bytes) => {
+                Poll::Ready(bytes.take().filter(|b| !b.is_empty()).map(|b| Ok(Frame::data(b))))
+            }
             Source::Stream(_, true) => Poll::Ready(None),
             Source::Stream(pieces, ended) => match pieces.poll_recv(cx) {
                 Poll::Pending => Poll::Pending,

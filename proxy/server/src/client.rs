@@ -72,8 +72,11 @@ impl Client {
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(connect_timeout));
-        let connector =
-            hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(tcp);
+        let connector = hyper_rustls::HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(tcp);
         let inner = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(60))
@@ -85,7 +88,11 @@ impl Client {
     }
 
     /// Sends `request`; the body of the answer is still to be read.
-    pub async fn send(&self, request: Request<Full<Bytes>>, timeout: Duration) -> Result<Response<Incoming>, ClientError> {
+    pub async fn send(
+        &self,
+        request: Request<Full<Bytes>>,
+        timeout: Duration,
+    ) -> Result<Response<Incoming>, ClientError> {
         match tokio::time::timeout(timeout, self.inner.request(request)).await {
             Err(_) => Err(ClientError::TimedOut(timeout)),
             Ok(Err(e)) => Err(ClientError::Unreachable(chain(&e))),
@@ -94,7 +101,12 @@ impl Client {
     }
 
     /// Fetches a small JSON document whole: 200 or an error.
-    pub async fn get_bounded(&self, uri: &Uri, bytes_max: usize, timeout: Duration) -> Result<Bytes, ClientError> {
+    pub async fn get_bounded(
+        &self,
+        uri: &Uri,
+        bytes_max: usize,
+        timeout: Duration,
+    ) -> Result<Bytes, ClientError> {
         let request = Request::get(uri.clone())
             .header(http::header::ACCEPT, "application/json")
             .body(Full::default())

@@ -62,7 +62,12 @@ fn wants_json(head: &http::request::Parts) -> Result<(), Refusal> {
     for pair in query.split('&').filter(|p| !p.is_empty()) {
         let understood = matches!(
             pair,
-            "mode=full" | "_format=json" | "_format=application/fhir%2Bjson" | "_format=application/fhir+json" | "_pretty=true" | "_pretty=false"
+            "mode=full"
+                | "_format=json"
+                | "_format=application/fhir%2Bjson"
+                | "_format=application/fhir+json"
+                | "_pretty=true"
+                | "_pretty=false"
         );
         if pair.starts_with("_format=") && !understood {
             let public = "only JSON is offered";
@@ -75,7 +80,10 @@ fn wants_json(head: &http::request::Parts) -> Result<(), Refusal> {
         }
     }
     let accept = head.headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    let json = accept.is_empty() || accept.contains("json") || accept.contains("*/*") || accept.contains("application/*");
+    let json = accept.is_empty()
+        || accept.contains("json")
+        || accept.contains("*/*")
+        || accept.contains("application/*");
     if !json && !query.contains("_format=") {
         let public = "only JSON is offered";
         return Err(Refusal::new("classify", StatusCode::NOT_ACCEPTABLE, "not-supported", public));
@@ -117,7 +125,8 @@ async fn capabilities(tenant: &Tenant, smart: Option<&Value>) -> Result<Value, S
     let body = crate::client::read_bounded(response.into_body(), CAPABILITIES_BYTES_MAX)
         .await
         .map_err(|e| format!("the upstream's capability statement cannot be read: {e}"))?;
-    let theirs: Value = serde_json::from_slice(&body).map_err(|_| "the capability statement is not JSON".to_owned())?;
+    let theirs: Value =
+        serde_json::from_slice(&body).map_err(|_| "the capability statement is not JSON".to_owned())?;
     rewrite(&theirs, &tenant.public_base, smart)
 }
 
@@ -207,7 +216,10 @@ pub(crate) fn rewrite(theirs: &Value, public_base: &str, smart: Option<&Value>) 
 
 async fn smart(tenant: &Tenant) -> Result<Value, String> {
     let issuer = tenant.issuers.first().ok_or("no issuer is configured")?;
-    let theirs = issuer.document().await.map_err(|e| format!("the issuer's discovery document cannot be read: {e}"))?;
+    let theirs = issuer
+        .document()
+        .await
+        .map_err(|e| format!("the issuer's discovery document cannot be read: {e}"))?;
     let mut ours = Map::new();
     for member in [
         "issuer",
@@ -229,7 +241,13 @@ async fn smart(tenant: &Tenant) -> Result<Value, String> {
     ours.insert("code_challenge_methods_supported".into(), json!(["S256"]));
     let scopes = json!(["openid", "fhirUser", "launch/patient", "patient/*.rs", "user/*.rs", "system/*.rs"]);
     ours.insert("scopes_supported".into(), scopes);
-    let capabilities = json!(["permission-patient", "permission-user", "permission-v1", "permission-v2", "context-standalone-patient"]);
+    let capabilities = json!([
+        "permission-patient",
+        "permission-user",
+        "permission-v1",
+        "permission-v2",
+        "context-standalone-patient"
+    ]);
     ours.insert("capabilities".into(), capabilities);
     Ok(Value::Object(ours))
 }

@@ -25,7 +25,8 @@ pub async fn exchange(parts: Arc<Parts>, request: Request<Incoming>, peer: Socke
     let id = parts.request_id();
     let (head, body) = request.into_parts();
     let Some((tenant, path)) = parts.tenant_of(&head) else {
-        let refusal = Refusal::new("admit", http::StatusCode::NOT_FOUND, "not-found", "nothing is served here");
+        let refusal =
+            Refusal::new("admit", http::StatusCode::NOT_FOUND, "not-found", "nothing is served here");
         return Answer::Refused(refusal).into_response(&id);
     };
     if let Some((status, headers)) = cors::preflight(&tenant.cors, &head.method, &head.headers) {
@@ -34,14 +35,19 @@ pub async fn exchange(parts: Arc<Parts>, request: Request<Incoming>, peer: Socke
     let timed = parts.metrics.begin();
     let mut response = match Arc::clone(&parts.room).try_acquire_owned() {
         Err(_) => {
-            let refusal = Refusal::unavailable("admit", "too many requests are under way", "concurrent_requests_max");
+            let refusal =
+                Refusal::unavailable("admit", "too many requests are under way", "concurrent_requests_max");
             Answer::Refused(refusal).into_response(&id)
         }
         Ok(place) => {
             let limit = tenant.limits.request_timeout;
             let line = line(&tenant, &head, &path, body, peer, &id);
             let answer = tokio::time::timeout(limit, line).await.unwrap_or_else(|_| {
-                Answer::Refused(Refusal::unavailable("forward", "the request took too long", "request_timeout_ms"))
+                Answer::Refused(Refusal::unavailable(
+                    "forward",
+                    "the request took too long",
+                    "request_timeout_ms",
+                ))
             });
             // A streaming answer is a request under way until its last byte.
             answer.into_response(&id).map(|body| body.with((place, timed.in_flight())))

@@ -64,8 +64,15 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Issuers {
     /// Nothing is fetched yet.
-    pub fn new(configs: &[config::Issuer], connect_timeout: Duration, clock: &Clock) -> Result<Self, ClientError> {
-        let list = configs.iter().map(|c| Issuer::new(c, connect_timeout, clock.clone())).collect::<Result<_, _>>()?;
+    pub fn new(
+        configs: &[config::Issuer],
+        connect_timeout: Duration,
+        clock: &Clock,
+    ) -> Result<Self, ClientError> {
+        let list = configs
+            .iter()
+            .map(|c| Issuer::new(c, connect_timeout, clock.clone()))
+            .collect::<Result<_, _>>()?;
         Ok(Self { list })
     }
 
@@ -90,7 +97,11 @@ impl Issuers {
     }
 
     /// Proves a token: its claims and the issuer that vouches.
-    pub async fn verify(&self, token: &str, bytes_max: usize) -> Result<(Map<String, Value>, &Issuer), Rejected> {
+    pub async fn verify(
+        &self,
+        token: &str,
+        bytes_max: usize,
+    ) -> Result<(Map<String, Value>, &Issuer), Rejected> {
         let peek = Peek::read(token, bytes_max).map_err(Rejected::Token)?;
         let issuer = self.find(&peek.issuer).ok_or(Rejected::Token(TokenFault::Issuer))?;
         let claims = issuer.verify(token, peek).await?;
@@ -197,7 +208,11 @@ impl Issuer {
             None => self.discover("jwks_uri").await?,
         };
         let uri: Uri = address.parse().map_err(|_| "the address of the keys is not usable".to_owned())?;
-        let bytes = self.client.get_bounded(&uri, DOCUMENT_BYTES_MAX, FETCH_TIMEOUT).await.map_err(|e| e.to_string())?;
+        let bytes = self
+            .client
+            .get_bounded(&uri, DOCUMENT_BYTES_MAX, FETCH_TIMEOUT)
+            .await
+            .map_err(|e| e.to_string())?;
         KeySet::parse(&bytes).map_err(|e| e.to_string())
     }
 
@@ -205,7 +220,11 @@ impl Issuer {
     pub async fn document(&self) -> Result<Map<String, Value>, String> {
         let url = format!("{}/.well-known/openid-configuration", self.config.issuer.trim_end_matches('/'));
         let uri: Uri = url.parse().map_err(|_| "the issuer is not a usable address".to_owned())?;
-        let bytes = self.client.get_bounded(&uri, DOCUMENT_BYTES_MAX, FETCH_TIMEOUT).await.map_err(|e| e.to_string())?;
+        let bytes = self
+            .client
+            .get_bounded(&uri, DOCUMENT_BYTES_MAX, FETCH_TIMEOUT)
+            .await
+            .map_err(|e| e.to_string())?;
         let document = drape_caller::strict::object(&bytes).map_err(|e| e.to_string())?;
         // Section 4.3: it must name itself to the letter, or it speaks for somebody else.
         if document.get("issuer").and_then(Value::as_str) != Some(&self.config.issuer) {

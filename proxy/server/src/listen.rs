@@ -30,7 +30,10 @@ pub struct Listener {
 
 impl std::fmt::Debug for Listener {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Listener").field("socket", &self.socket).field("tls", &self.tls.is_some()).finish_non_exhaustive()
+        f.debug_struct("Listener")
+            .field("socket", &self.socket)
+            .field("tls", &self.tls.is_some())
+            .finish_non_exhaustive()
     }
 }
 
@@ -75,7 +78,8 @@ impl Listener {
     /// Binds the socket and reads the TLS files.
     pub async fn bind(listen: &Listen, limits: &Limits) -> Result<Self, ListenError> {
         let tls = listen.tls.as_ref().map(acceptor).transpose()?;
-        let socket = TcpListener::bind(listen.address).await.map_err(|e| ListenError::Bind(listen.address, e))?;
+        let socket =
+            TcpListener::bind(listen.address).await.map_err(|e| ListenError::Bind(listen.address, e))?;
         Ok(Self { socket, tls, limits: limits.clone() })
     }
 
@@ -122,18 +126,23 @@ impl Listener {
                 let _permit = permit;
                 match tls {
                     None => connection(stream, peer, &limits, handler, watcher).await,
-                    Some(tls) => match tokio::time::timeout(limits.header_timeout, tls.accept(stream)).await {
-                        Ok(Ok(stream)) => connection(stream, peer, &limits, handler, watcher).await,
-                        Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
-                        Err(_) => tracing::debug!("TLS handshake timed out"),
-                    },
+                    Some(tls) => {
+                        match tokio::time::timeout(limits.header_timeout, tls.accept(stream)).await {
+                            Ok(Ok(stream)) => connection(stream, peer, &limits, handler, watcher).await,
+                            Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
+                            Err(_) => tracing::debug!("TLS handshake timed out"),
+                        }
+                    }
                 }
             });
         }
         drop(self.socket);
         let limit = self.limits.drain_timeout;
         if tokio::time::timeout(limit, graceful.shutdown()).await.is_err() {
-            tracing::warn!(limit_ms = limit.as_millis() as u64, "requests were still open when the drain time ended");
+            tracing::warn!(
+                limit_ms = limit.as_millis() as u64,
+                "requests were still open when the drain time ended"
+            );
         }
     }
 }
@@ -197,10 +206,12 @@ mod tests {
 
     #[tokio::test]
     async fn missing_tls_files_are_named() {
-        let tls = ServerTls { certificate_file: "/nonexistent/a.pem".into(), key_file: "/nonexistent/b.pem".into() };
+        let tls = ServerTls {
+            certificate_file: "/nonexistent/a.pem".into(),
+            key_file: "/nonexistent/b.pem".into(),
+        };
         let listen = Listen { address: SocketAddr::from(([127, 0, 0, 1], 0)), tls: Some(tls) };
         let error = Listener::bind(&listen, &Limits::default()).await.unwrap_err().to_string();
         assert!(error.contains("/nonexistent/a.pem"), "{error}");
     }
-
 }

@@ -1,6 +1,8 @@
 //! Counters and times for operators: closed label sets, no user, patient, path or client-supplied value in any.
 
-use prometheus::{Encoder as _, Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+use prometheus::{
+    Encoder as _, Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+};
 
 /// Every metric of the process.
 #[derive(Clone, Debug)]
@@ -62,17 +64,25 @@ impl Metrics {
         let requests =
             counter("drape_requests_total", "Requests by route and how they ended.", &["route", "outcome"])?;
         let withheld = counter("drape_records_withheld_total", "Records withheld, by reason.", &["reason"])?;
-        let treated =
-            counter("drape_elements_treated_total", "Elements by category and treatment.", &["category", "treatment"])?;
+        let treated = counter(
+            "drape_elements_treated_total",
+            "Elements by category and treatment.",
+            &["category", "treatment"],
+        )?;
         let upstream_errors = counter("drape_upstream_errors_total", "Upstream failures.", &["kind"])?;
-        let strangers = counter("drape_unauthenticated_total", "Requests without a proved caller.", &["tenant"])?;
-        let epsilon_spent =
-            counter("drape_dp_epsilon_spent_nano_total", "Privacy loss charged, in 1e-9 epsilon.", &["budget"])?;
+        let strangers =
+            counter("drape_unauthenticated_total", "Requests without a proved caller.", &["tenant"])?;
+        let epsilon_spent = counter(
+            "drape_dp_epsilon_spent_nano_total",
+            "Privacy loss charged, in 1e-9 epsilon.",
+            &["budget"],
+        )?;
         let in_flight = gauge("drape_requests_in_flight", "Requests being worked on.")?;
         let log_size = gauge("drape_audit_log_entries", "Entries in the audit log.")?;
         let log_healthy = gauge("drape_audit_log_healthy", "1 while the log accepts entries.")?;
         let buckets = vec![0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
-        let opts = HistogramOpts::new("drape_request_duration_seconds", "From the headers to the answer's headers.");
+        let opts =
+            HistogramOpts::new("drape_request_duration_seconds", "From the headers to the answer's headers.");
         let duration = Histogram::with_opts(opts.buckets(buckets))?;
         registry.register(Box::new(duration.clone()))?;
         Ok(Self {

@@ -167,7 +167,8 @@ pub fn load_policies(config: &config::Policies) -> Result<Loaded, Vec<drape_view
     if !faults.is_empty() {
         return Err(faults);
     }
-    let catalogue = Catalogue::parse(&categories, drape_fhir::definitions::r4()).map_err(|f| faults.extend(f));
+    let catalogue =
+        Catalogue::parse(&categories, drape_fhir::definitions::r4()).map_err(|f| faults.extend(f));
     let treatments_ = Treatments::parse(&treatments).map_err(|f| faults.extend(f));
     let labels_ = Labels::parse(&labels).map_err(|f| faults.extend(f));
     let overrides_ = Overrides::parse(&overrides).map_err(|f| faults.extend(f));
@@ -201,7 +202,9 @@ impl Parts {
         let secret = log_secret(&config, &root)?;
         let keyring = Arc::new(open_keys(&config, root)?);
         let secrets = |tenant: &str| {
-            keyring.tenant(tenant).map_err(|e| StartError::new(format!("cannot open the keys of `{tenant}`: {e}")))
+            keyring
+                .tenant(tenant)
+                .map_err(|e| StartError::new(format!("cannot open the keys of `{tenant}`: {e}")))
         };
         let options = log_options(&config, secret, &clock)?;
         let log_key = options.signer.verifier().clone();
@@ -213,13 +216,18 @@ impl Parts {
             let what = |e: &dyn std::fmt::Display| StartError::new(format!("tenant `{}`: {e}", tenant.name));
             let loaded = load_policies(&tenant.policies).map_err(|faults| {
                 let list: Vec<String> = faults.iter().map(|f| format!("  {f}")).collect();
-                StartError::new(format!("tenant `{}`: the policies cannot be used:\n{}", tenant.name, list.join("\n")))
-                    .help("`drape check` shows this without starting anything")
+                StartError::new(format!(
+                    "tenant `{}`: the policies cannot be used:\n{}",
+                    tenant.name,
+                    list.join("\n")
+                ))
+                .help("`drape check` shows this without starting anything")
             })?;
             let uri: http::Uri = tenant.public_base_url.parse().map_err(|e| what(&e))?;
             let secrets = secrets(&tenant.name)?;
             let map_file = config.keys.directory.join(format!("pseudonyms-{}.redb", tenant.name));
-            let pseudonyms = PseudonymMap::open(&map_file, &secrets, &tenant.project).map_err(|e| what(&e))?;
+            let pseudonyms =
+                PseudonymMap::open(&map_file, &secrets, &tenant.project).map_err(|e| what(&e))?;
             let budget = match config.budgets.iter().find(|b| b.tenant == tenant.name) {
                 None => None,
                 Some(b) => {
@@ -242,8 +250,10 @@ impl Parts {
                 public_base: tenant.public_base_url.clone(),
                 authority: uri.authority().map(|a| a.as_str().to_ascii_lowercase()).unwrap_or_default(),
                 base_path: uri.path().trim_end_matches('/').to_owned(),
-                upstream: Upstream::new(&tenant.upstream, config.limits.connect_timeout).map_err(|e| what(&e))?,
-                issuers: Issuers::new(&tenant.issuers, config.limits.connect_timeout, &clock).map_err(|e| what(&e))?,
+                upstream: Upstream::new(&tenant.upstream, config.limits.connect_timeout)
+                    .map_err(|e| what(&e))?,
+                issuers: Issuers::new(&tenant.issuers, config.limits.connect_timeout, &clock)
+                    .map_err(|e| what(&e))?,
                 tokens: Tokens::default(),
                 cors: tenant.cors.clone(),
                 time_zone: jiff::tz::TimeZone::get(&tenant.time_zone).map_err(|e| what(&e))?,
@@ -324,13 +334,16 @@ impl Parts {
 }
 
 fn make_dir(path: &Path) -> Result<(), StartError> {
-    std::fs::create_dir_all(path).map_err(|e| StartError::new(format!("cannot make `{}`: {e}", path.display())))
+    std::fs::create_dir_all(path)
+        .map_err(|e| StartError::new(format!("cannot make `{}`: {e}", path.display())))
 }
 
 /// How the log of a configuration is opened.
 pub fn log_options(config: &Config, secret: [u8; 32], clock: &Clock) -> Result<Options, StartError> {
-    let signer = NoteSigner::from_seed_file(&config.audit.origin, &config.audit.signing_key_file)
-        .map_err(|e| StartError::new(format!("cannot use the log's signing key: {e}")).help("`drape init` makes one"))?;
+    let signer =
+        NoteSigner::from_seed_file(&config.audit.origin, &config.audit.signing_key_file).map_err(|e| {
+            StartError::new(format!("cannot use the log's signing key: {e}")).help("`drape init` makes one")
+        })?;
     // One replica writes one log: its name is the log's.
     let name = sha2::Sha256::digest(config.audit.origin.as_bytes());
     let mut replica = [0; 8];
@@ -349,14 +362,16 @@ pub fn log_options(config: &Config, secret: [u8; 32], clock: &Clock) -> Result<O
 }
 
 fn open_log(options: Options) -> Result<Arc<Log>, StartError> {
-    Log::open(options)
-        .map(Arc::new)
-        .map_err(|e| StartError::new(format!("cannot open the audit log: {e}")).help("`drape init` makes a new one"))
+    Log::open(options).map(Arc::new).map_err(|e| {
+        StartError::new(format!("cannot open the audit log: {e}")).help("`drape init` makes a new one")
+    })
 }
 
 /// Reads the root key of a configuration.
 pub fn root_key(config: &Config) -> Result<Secret, StartError> {
-    FileSource::new(&config.keys.root_file).load().map_err(|e| StartError::new(e).help("`drape init` makes a root key"))
+    FileSource::new(&config.keys.root_file)
+        .load()
+        .map_err(|e| StartError::new(e).help("`drape init` makes a root key"))
 }
 
 /// Opens the key table of a configuration; one process at a time.
@@ -373,8 +388,9 @@ fn log_key_file(config: &Config) -> std::path::PathBuf {
 /// The secret under which events are encrypted. It lies beside the key table, so that `drape audit` can read the log
 /// of a running proxy.
 pub fn log_secret(config: &Config, root: &Secret) -> Result<[u8; 32], StartError> {
-    let secret = drape_keys::wrapped::open(&log_key_file(config), root, "log")
-        .map_err(|e| StartError::new(format!("cannot open the log's key: {e}")).help("`drape init` makes one"))?;
+    let secret = drape_keys::wrapped::open(&log_key_file(config), root, "log").map_err(|e| {
+        StartError::new(format!("cannot open the log's key: {e}")).help("`drape init` makes one")
+    })?;
     Ok(*secret.expose())
 }
 

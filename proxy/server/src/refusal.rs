@@ -23,17 +23,14 @@ pub struct Refusal {
 
 impl Refusal {
     /// A refusal with one text for both readers.
-    pub fn new(stage: &'static str, status: StatusCode, code: &'static str, public: impl Into<String>) -> Self {
+    pub fn new(
+        stage: &'static str,
+        status: StatusCode,
+        code: &'static str,
+        public: impl Into<String>,
+    ) -> Self {
         let public = public.into();
-        Self {
-            status,
-            code,
-            reason: public.clone(),
-            public,
-            stage,
-            headers: Vec::new(),
-            stranger: false,
-        }
+        Self { status, code, reason: public.clone(), public, stage, headers: Vec::new(), stranger: false }
     }
 
     /// With a reason that only the officer reads.
@@ -88,8 +85,13 @@ impl Refusal {
 
     /// 502: the upstream's fault.
     pub fn upstream(reason: impl Into<String>) -> Self {
-        Self::new("forward", StatusCode::BAD_GATEWAY, "transient", "the FHIR server behind gave no usable answer")
-            .because(reason)
+        Self::new(
+            "forward",
+            StatusCode::BAD_GATEWAY,
+            "transient",
+            "the FHIR server behind gave no usable answer",
+        )
+        .because(reason)
     }
 
     /// 503: Drape cannot do its duty now.

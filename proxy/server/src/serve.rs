@@ -55,14 +55,19 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running, StartError> 
     for tenant in &parts.tenants {
         // The digest itself stands in the entry's own field.
         let text = format!("started; {} policies in force", tenant.decider.policies());
-        parts.log.record(change(&parts, tenant, text)).await.map_err(|e| StartError::new(format!("the audit log: {e}")))?;
+        parts
+            .log
+            .record(change(&parts, tenant, text))
+            .await
+            .map_err(|e| StartError::new(format!("the audit log: {e}")))?;
     }
     let (stop, stopped) = watch::channel(false);
     let ready = Arc::new(AtomicBool::new(true));
     let mut tasks = Vec::new();
 
     let of = Arc::clone(&parts);
-    let handler = move |request: Request<Incoming>, peer: SocketAddr| exchange(Arc::clone(&of), request, peer);
+    let handler =
+        move |request: Request<Incoming>, peer: SocketAddr| exchange(Arc::clone(&of), request, peer);
     tasks.push(tokio::spawn(front.serve(handler, stopped.clone())));
 
     let of = Arc::clone(&parts);
@@ -118,7 +123,11 @@ async fn describe(tenant: Arc<Tenant>, mut stopped: watch::Receiver<bool>) {
         let wait = match discovery::refresh(&tenant).await {
             Ok(()) => DISCOVERY_INTERVAL,
             Err(error) => {
-                tracing::warn!(tenant = tenant.name, error, "the server behind or its issuer cannot be described yet");
+                tracing::warn!(
+                    tenant = tenant.name,
+                    error,
+                    "the server behind or its issuer cannot be described yet"
+                );
                 DISCOVERY_RETRY
             }
         };

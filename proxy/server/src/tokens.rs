@@ -38,7 +38,11 @@ impl Tokens {
     /// Keeps a proof until it is a minute old or the token expires.
     pub fn keep(&self, digest: [u8; 32], claims: &Arc<Map<String, Value>>, issuer: &str, now_ms: u64) {
         let expiry_ms = claims.get("exp").and_then(Value::as_f64).map_or(0.0, |s| s * 1_000.0);
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "casts from floats saturate")]
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "casts from floats saturate"
+        )]
         let until_ms = (now_ms + LIFE_MS).min(expiry_ms as u64);
         if until_ms <= now_ms {
             return;

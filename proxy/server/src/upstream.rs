@@ -45,7 +45,12 @@ enum Credential {
     None,
     CallerToken,
     Fixed(HeaderValue),
-    ClientCredentials { token_url: http::Uri, basic: HeaderValue, form: String, held: Mutex<Option<(HeaderValue, Instant)>> },
+    ClientCredentials {
+        token_url: http::Uri,
+        basic: HeaderValue,
+        form: String,
+        held: Mutex<Option<(HeaderValue, Instant)>>,
+    },
 }
 
 /// Why an upstream cannot be set up.
@@ -86,9 +91,14 @@ impl Upstream {
             UpstreamAuth::Basic { username, password_file } => {
                 let password = secret(password_file)?;
                 let pair = Zeroizing::new(format!("{username}:{}", *password));
-                Credential::Fixed(header(&format!("Basic {}", STANDARD.encode(pair.as_bytes())), password_file)?)
+                Credential::Fixed(header(
+                    &format!("Basic {}", STANDARD.encode(pair.as_bytes())),
+                    password_file,
+                )?)
             }
-            UpstreamAuth::Header { value_file } => Credential::Fixed(header(&secret(value_file)?, value_file)?),
+            UpstreamAuth::Header { value_file } => {
+                Credential::Fixed(header(&secret(value_file)?, value_file)?)
+            }
             UpstreamAuth::ClientCredentials { token_url, client_id, client_secret_file, scope } => {
                 let secret = secret(client_secret_file)?;
                 let pair = Zeroizing::new(format!("{}:{}", form(client_id), form(&secret)));
@@ -98,7 +108,10 @@ impl Upstream {
                 }
                 Credential::ClientCredentials {
                     token_url: token_url.parse().map_err(|_| SetupError::Address(token_url.clone()))?,
-                    basic: header(&format!("Basic {}", STANDARD.encode(pair.as_bytes())), client_secret_file)?,
+                    basic: header(
+                        &format!("Basic {}", STANDARD.encode(pair.as_bytes())),
+                        client_secret_file,
+                    )?,
                     form: body,
                     held: Mutex::new(None),
                 }
@@ -120,14 +133,18 @@ impl Upstream {
         caller_token: &str,
         timeout: Duration,
     ) -> Result<Response<Incoming>, ClientError> {
-        let unusable = |e: &dyn std::fmt::Display| ClientError::Unreachable(format!("cannot build the request: {e}"));
+        let unusable =
+            |e: &dyn std::fmt::Display| ClientError::Unreachable(format!("cannot build the request: {e}"));
         let mut builder = Request::builder()
             .method(request.method.clone())
             .uri(format!("{}{}", self.base_url, request.path_and_query))
             .header(ACCEPT, "application/fhir+json")
             .header(ACCEPT_ENCODING, "identity")
             // Unknown parameters must fail rather than be dropped, which would widen what comes back (LV-22).
-            .header("prefer", if request.body.is_some() { "return=representation" } else { "handling=strict" });
+            .header(
+                "prefer",
+                if request.body.is_some() { "return=representation" } else { "handling=strict" },
+            );
         if let Some(authorization) = self.authorization(caller_token, timeout).await? {
             builder = builder.header(AUTHORIZATION, authorization);
         }
@@ -142,12 +159,17 @@ impl Upstream {
         self.client.send(built, timeout).await
     }
 
-    async fn authorization(&self, caller_token: &str, timeout: Duration) -> Result<Option<HeaderValue>, ClientError> {
+    async fn authorization(
+        &self,
+        caller_token: &str,
+        timeout: Duration,
+    ) -> Result<Option<HeaderValue>, ClientError> {
         match &self.credential {
             Credential::None => Ok(None),
             Credential::CallerToken => {
-                let mut value = HeaderValue::from_str(&format!("Bearer {caller_token}"))
-                    .map_err(|_| ClientError::Unreachable("the caller's token cannot stand in a header".into()))?;
+                let mut value = HeaderValue::from_str(&format!("Bearer {caller_token}")).map_err(|_| {
+                    ClientError::Unreachable("the caller's token cannot stand in a header".into())
+                })?;
                 value.set_sensitive(true);
                 Ok(Some(value))
             }
@@ -205,8 +227,12 @@ pub(crate) fn is_fhir_json<B>(response: &Response<B>) -> bool {
         .get(http::header::CONTENT_ENCODING)
         .is_some_and(|v| !v.as_bytes().eq_ignore_ascii_case(b"identity"));
     let charset = media.to_ascii_lowercase();
-    let utf8 = !charset.contains("charset=") || charset.contains("charset=utf-8") || charset.contains("charset=\"utf-8\"");
-    matches!(essence.as_str(), "application/fhir+json" | "application/json" | "application/json+fhir") && !coded && utf8
+    let utf8 = !charset.contains("charset=")
+        || charset.contains("charset=utf-8")
+        || charset.contains("charset=\"utf-8\"");
+    matches!(essence.as_str(), "application/fhir+json" | "application/json" | "application/json+fhir")
+        && !coded
+        && utf8
 }
 
 /// What an upstream's error status becomes; `None` for success.

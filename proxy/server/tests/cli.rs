@@ -64,7 +64,11 @@ fn an_unknown_key_is_refused_with_a_suggestion() {
     let folder = folder(&CONFIG.replace("time_zone", "timezone"), POLICY);
     let said = drape(folder.path(), &["check"]);
     assert_eq!(said.code, Some(1));
-    assert!(said.err.contains("tenants[0].timezone") && said.err.contains("did you mean `time_zone`?"), "{}", said.err);
+    assert!(
+        said.err.contains("tenants[0].timezone") && said.err.contains("did you mean `time_zone`?"),
+        "{}",
+        said.err
+    );
 }
 
 #[test]
@@ -73,7 +77,9 @@ fn a_policy_that_cannot_be_used_is_named_with_file_line_and_help() {
     let folder = folder(CONFIG, wrong);
     let said = drape(folder.path(), &["check"]);
     assert_eq!(said.code, Some(1));
-    let told = said.err.contains("a.cedar:1") && said.err.contains("Category::\"nam\"") && said.err.contains("help:");
+    let told = said.err.contains("a.cedar:1")
+        && said.err.contains("Category::\"nam\"")
+        && said.err.contains("help:");
     assert!(told, "{}", said.err);
     // Nothing starts with it either.
     assert_eq!(drape(folder.path(), &["init"]).code, Some(0));

@@ -4,7 +4,8 @@
 use std::process::Command;
 
 fn drape(arguments: &[&str]) -> (Option<i32>, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_drape")).args(arguments).output().expect("the program starts");
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_drape")).args(arguments).output().expect("the program starts");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
@@ -44,7 +45,10 @@ fn a_server_that_is_not_this_machine_is_refused_unless_forced() {
 fn an_upstream_that_is_not_there_is_a_clear_error() {
     let (code, _, err) = drape(&["demo", "--once", "--upstream", "http://127.0.0.1:9/fhir"]);
     assert_eq!(code, Some(1));
-    assert!(err.contains("http://127.0.0.1:9/fhir/Patient") && err.contains("cannot reach the server"), "{err}");
+    assert!(
+        err.contains("http://127.0.0.1:9/fhir/Patient") && err.contains("cannot reach the server"),
+        "{err}"
+    );
 }
 
 #[test]

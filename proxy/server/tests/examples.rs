@@ -259,7 +259,10 @@ fn everything_that_the_image_is_built_from_is_there_and_nothing_it_needs_is_left
         words.pop();
         for source in words {
             assert!(root().join(source).exists(), "COPY {source}: it is not there");
-            assert!(ignored.lines().any(|l| l == format!("!{source}")), "COPY {source}: .dockerignore leaves it out");
+            assert!(
+                ignored.lines().any(|l| l == format!("!{source}")),
+                "COPY {source}: .dockerignore leaves it out"
+            );
             copied.push(source.to_owned());
         }
     }

@@ -22,13 +22,20 @@ fn certificates() -> (String, String, String) {
     let authority_certificate = authority.self_signed(&authority_key).unwrap();
     let issuer = rcgen::Issuer::new(authority, authority_key);
     let key = rcgen::KeyPair::generate().unwrap();
-    let leaf = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+    let leaf = rcgen::CertificateParams::new(vec!["localhost".to_owned()])
+        .unwrap()
+        .signed_by(&key, &issuer)
+        .unwrap();
     (authority_certificate.pem(), leaf.pem(), key.serialize_pem())
 }
 
 const TLS: &str = "tls: { certificate_file: leaf.pem, key_file: leaf.key }";
 
-async fn tls(house: &House, authority: &str, protocol: &[u8]) -> tokio_rustls::client::TlsStream<tokio::net::TcpStream> {
+async fn tls(
+    house: &House,
+    authority: &str,
+    protocol: &[u8],
+) -> tokio_rustls::client::TlsStream<tokio::net::TcpStream> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(authority.as_bytes()).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -85,7 +92,8 @@ async fn both_legs_speak_tls_and_the_private_authority_is_the_only_one_trusted()
 async fn many_requests_share_one_http_2_connection() {
     let (authority, leaf, key) = certificates();
     let files = vec![("leaf.pem", leaf), ("leaf.key", key)];
-    let house = House::with(Wishes { listen: Some(TLS), scheme: Some("https"), files, ..Wishes::default() }).await;
+    let house =
+        House::with(Wishes { listen: Some(TLS), scheme: Some("https"), files, ..Wishes::default() }).await;
     let stream = tls(&house, &authority, b"h2").await;
     let (sender, connection) =
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
@@ -130,13 +138,19 @@ async fn a_stop_lets_an_open_answer_finish_and_seals_the_log() {
     let mut whole = body.frame().await.unwrap().unwrap().data_ref().unwrap().to_vec();
     let House { running, folder, base, .. } = house;
     let stopping = tokio::spawn(running.stop());
-    while let Some(frame) = tokio::time::timeout(Duration::from_secs(30), body.frame()).await.expect("the rest in time") {
+    while let Some(frame) =
+        tokio::time::timeout(Duration::from_secs(30), body.frame()).await.expect("the rest in time")
+    {
         whole.extend_from_slice(frame.unwrap().data_ref().unwrap_or(&Bytes::new()));
     }
     let bundle: serde_json::Value = serde_json::from_slice(&whole).unwrap();
     assert_eq!(bundle["entry"].as_array().unwrap().len(), 40);
     tokio::time::timeout(Duration::from_secs(40), stopping).await.expect("the stop in time").unwrap();
-    assert!(tokio::net::TcpStream::connect(base.trim_start_matches("http://").trim_end_matches("/fhir")).await.is_err());
+    assert!(
+        tokio::net::TcpStream::connect(base.trim_start_matches("http://").trim_end_matches("/fhir"))
+            .await
+            .is_err()
+    );
     House::log_is_sound(folder.path());
 }
 
@@ -146,7 +160,8 @@ async fn limits_are_answers_not_accidents() {
     let house = House::with(Wishes { more, ..Wishes::default() }).await;
     let token = house.token(Persona::Doctor);
     let url = format!("{}/Observation", house.base);
-    let long = format!("{{\"resourceType\":\"Observation\",\"note\":[{{\"text\":\"{}\"}}]}}", "x".repeat(200));
+    let long =
+        format!("{{\"resourceType\":\"Observation\",\"note\":[{{\"text\":\"{}\"}}]}}", "x".repeat(200));
     let json = [("content-type", "application/fhir+json")];
     let reply = ask(http::Method::POST, &url, Some(&token), &json, &long).await;
     assert_eq!(reply.status, 413, "{}", reply.text);

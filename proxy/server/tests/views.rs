@@ -11,21 +11,31 @@ use http::Method;
 async fn pages_that_are_withheld_whole_say_nothing_is_there() {
     let house = House::plain().await;
     // Three of the four conditions are about substance use: withheld even from the treating doctor (42 CFR Part 2).
-    let reply = house.get(Persona::Doctor, "Condition?patient=p1&code=http://hl7.org/fhir/sid/icd-10-cm|F11.20&_count=1").await;
+    let reply = house
+        .get(Persona::Doctor, "Condition?patient=p1&code=http://hl7.org/fhir/sid/icd-10-cm|F11.20&_count=1")
+        .await;
     assert_eq!(reply.status, 200, "{}", reply.text);
     let bundle = reply.json();
     assert!(bundle.get("entry").is_none() && bundle.get("total").is_none(), "{bundle}");
     let links = bundle["link"].as_array().unwrap();
     assert!(links.iter().all(|l| l["relation"] == "self"), "an empty page leads nowhere: {bundle}");
     // The same as of a diagnosis that nobody has.
-    let other = house.get(Persona::Doctor, "Condition?patient=p1&code=http://hl7.org/fhir/sid/icd-10-cm|Z99.9&_count=1").await;
+    let other = house
+        .get(Persona::Doctor, "Condition?patient=p1&code=http://hl7.org/fhir/sid/icd-10-cm|Z99.9&_count=1")
+        .await;
     assert_eq!(strip(&reply.text, "F11.20"), strip(&other.text, "Z99.9"));
 }
 
 /// What differs by nature: the code asked for, the Bundle's own id and time.
 fn strip(text: &str, code: &str) -> Vec<String> {
     let value: serde_json::Value = serde_json::from_str(&text.replace(code, "CODE")).unwrap();
-    value.as_object().unwrap().iter().filter(|(k, _)| !["id", "meta"].contains(&k.as_str())).map(|(k, v)| format!("{k}={v}")).collect()
+    value
+        .as_object()
+        .unwrap()
+        .iter()
+        .filter(|(k, _)| !["id", "meta"].contains(&k.as_str()))
+        .map(|(k, v)| format!("{k}={v}"))
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -50,8 +60,13 @@ async fn a_stranger_learns_nothing_but_how_to_sign_in() {
     assert_eq!(reply.status, 401);
     assert_eq!(reply.header("www-authenticate"), "Bearer realm=\"main\"");
     assert!(!reply.text.contains("Canary"));
-    let expired = house.issuer.token_at(Persona::Doctor, jiff::Timestamp::now() - jiff::SignedDuration::from_hours(2), std::time::Duration::from_secs(60));
-    let reply = ask(Method::GET, &format!("{}/Patient/p1", house.base), Some(&expired.unwrap()), &[], "").await;
+    let expired = house.issuer.token_at(
+        Persona::Doctor,
+        jiff::Timestamp::now() - jiff::SignedDuration::from_hours(2),
+        std::time::Duration::from_secs(60),
+    );
+    let reply =
+        ask(Method::GET, &format!("{}/Patient/p1", house.base), Some(&expired.unwrap()), &[], "").await;
     assert_eq!(reply.status, 401);
     assert!(reply.header("www-authenticate").contains("error=\"invalid_token\""), "{:?}", reply.headers);
 }
@@ -81,18 +96,31 @@ async fn a_doctor_writes_what_she_is_shown_whole_and_a_lost_update_is_refused() 
     let other = body.replace("Patient/p1", "Patient/p2");
     let reply = ask(Method::POST, &format!("{}/Observation", house.base), Some(&token), &json, &other).await;
     assert_eq!(reply.status, 403, "{}", reply.text);
-    let reply = ask(Method::PUT, &format!("{}/Condition/c2", house.base), Some(&token), &json, r#"{"resourceType":"Condition","id":"c2","subject":{"reference":"Patient/p1"}}"#).await;
-    assert!([403, 404].contains(&reply.status.as_u16()), "a withheld record is not written over: {}", reply.status);
+    let reply = ask(
+        Method::PUT,
+        &format!("{}/Condition/c2", house.base),
+        Some(&token),
+        &json,
+        r#"{"resourceType":"Condition","id":"c2","subject":{"reference":"Patient/p1"}}"#,
+    )
+    .await;
+    assert!(
+        [403, 404].contains(&reply.status.as_u16()),
+        "a withheld record is not written over: {}",
+        reply.status
+    );
     // A reference by search would make the upstream resolve what nobody judged.
     let searched = body.replace("Patient/p1", "Patient?identifier=7");
-    let reply = ask(Method::POST, &format!("{}/Observation", house.base), Some(&token), &json, &searched).await;
+    let reply =
+        ask(Method::POST, &format!("{}/Observation", house.base), Some(&token), &json, &searched).await;
     assert!([400, 403].contains(&reply.status.as_u16()), "{}", reply.text);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn counts_cost_once_and_then_no_more() {
     let house = House::plain().await;
-    let count = async |query: &str| house.get(Persona::Analyst, &format!("Patient?{query}&_summary=count")).await;
+    let count =
+        async |query: &str| house.get(Persona::Analyst, &format!("Patient?{query}&_summary=count")).await;
     let first = count("birthdate=lt1985").await;
     assert_eq!(first.status, 200, "{}", first.text);
     assert_eq!(first.header("drape-epsilon"), "0.4");
@@ -103,7 +131,11 @@ async fn counts_cost_once_and_then_no_more() {
     assert_eq!(beyond.status, 403);
     assert_eq!(beyond.json()["issue"][0]["code"], "too-costly");
     let metrics = ask(Method::GET, &format!("{}/metrics", house.admin), None, &[], "").await;
-    assert!(metrics.text.contains("drape_dp_epsilon_spent_nano_total{budget=\"ph\"} 800000000"), "{}", metrics.text);
+    assert!(
+        metrics.text.contains("drape_dp_epsilon_spent_nano_total{budget=\"ph\"} 800000000"),
+        "{}",
+        metrics.text
+    );
     assert!(!metrics.text.contains("Canary") && !metrics.text.contains("p1"));
 }
 
@@ -111,7 +143,8 @@ async fn counts_cost_once_and_then_no_more() {
 async fn who_counts_may_not_hold_a_role_that_reads() {
     let house = House::plain().await;
     let now = jiff::Timestamp::now();
-    let mut claims = house.issuer.claims_at(Persona::Analyst, now, std::time::Duration::from_secs(600)).unwrap();
+    let mut claims =
+        house.issuer.claims_at(Persona::Analyst, now, std::time::Duration::from_secs(600)).unwrap();
     // The purpose activates the analyst alone, but the same person could read as a researcher a minute later.
     claims.insert("roles".into(), serde_json::json!(["analyst", "researcher"]));
     let token = house.issuer.sign(&claims).unwrap();
@@ -129,10 +162,18 @@ async fn the_officer_page_wants_an_officer_and_enters_who_looked() {
     assert!(reply.text.contains("Sign in") && !reply.text.contains("p1"), "{}", reply.text);
     let reply = ask(Method::GET, &url, Some(&house.token(Persona::Doctor)), &[], "").await;
     assert_eq!(reply.status, 401);
-    assert!(reply.text.contains("not a privacy officer") && !reply.text.contains("Patient/p1"), "{}", reply.text);
+    assert!(
+        reply.text.contains("not a privacy officer") && !reply.text.contains("Patient/p1"),
+        "{}",
+        reply.text
+    );
     let reply = ask(Method::GET, &url, Some(&house.token(Persona::Officer)), &[], "").await;
     assert_eq!(reply.status, 200);
-    assert!(reply.text.contains("looked at this page") && reply.text.contains("read Patient"), "{}", reply.text);
+    assert!(
+        reply.text.contains("looked at this page") && reply.text.contains("read Patient"),
+        "{}",
+        reply.text
+    );
     assert!(reply.header("content-security-policy").starts_with("default-src 'none'"));
     // By the form, as a browser does it.
     let form = [("content-type", "application/x-www-form-urlencoded")];
@@ -140,9 +181,14 @@ async fn the_officer_page_wants_an_officer_and_enters_who_looked() {
     let signed_in = ask(Method::POST, &format!("{url}/session"), None, &form, &body).await;
     assert_eq!(signed_in.status, 303);
     let cookie = signed_in.header("set-cookie").split(';').next().unwrap().to_owned();
-    let page = ask(Method::GET, &format!("{url}?patient=Patient%2Fp1"), None, &[("cookie", &cookie)], "").await;
+    let page =
+        ask(Method::GET, &format!("{url}?patient=Patient%2Fp1"), None, &[("cookie", &cookie)], "").await;
     assert_eq!(page.status, 200);
-    assert!(page.text.contains("Who saw Patient/p1") && page.text.contains("care-team-sees-all"), "{}", page.text);
+    assert!(
+        page.text.contains("Who saw Patient/p1") && page.text.contains("care-team-sees-all"),
+        "{}",
+        page.text
+    );
     ask(Method::POST, &format!("{url}/sign-out"), None, &[("cookie", &cookie)], "").await;
     let page = ask(Method::GET, &url, None, &[("cookie", &cookie)], "").await;
     assert!(page.text.contains("Sign in"));

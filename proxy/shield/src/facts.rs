@@ -12,7 +12,13 @@ use crate::{Fault, FaultKind};
 const CONTAINED_MAX: usize = 4_096;
 
 /// The facts of the resource at `i` and of everything contained in it.
-pub(crate) fn read(catalogue: &Catalogue, tape: &Tape, text: &[u8], i: usize, bases: &[&str]) -> Result<Facts, Fault> {
+pub(crate) fn read(
+    catalogue: &Catalogue,
+    tape: &Tape,
+    text: &[u8],
+    i: usize,
+    bases: &[&str],
+) -> Result<Facts, Fault> {
     let mut reader = Reader { catalogue, tape, text, bases, records: Vec::new(), dates: Vec::new() };
     reader.resource(i, false)?;
     Ok(Facts { records: reader.records })
@@ -44,7 +50,10 @@ impl Reader<'_> {
             .ok_or_else(|| Fault::upstream("a resource of a type that FHIR R4 does not have"))?;
         let place = self.records.len();
         if place > CONTAINED_MAX {
-            return Err(Fault { kind: FaultKind::Limit, what: format!("more than {CONTAINED_MAX} contained records") });
+            return Err(Fault {
+                kind: FaultKind::Limit,
+                what: format!("more than {CONTAINED_MAX} contained records"),
+            });
         }
         self.dates.push(u8::MAX);
         self.records.push(RecordFacts { resource_type, patients_complete: true, ..RecordFacts::default() });
@@ -94,7 +103,11 @@ impl Reader<'_> {
     }
 
     /// The value itself, or each item of a list.
-    fn each(&mut self, i: usize, mut read: impl FnMut(&mut Self, usize) -> Result<(), Fault>) -> Result<(), Fault> {
+    fn each(
+        &mut self,
+        i: usize,
+        mut read: impl FnMut(&mut Self, usize) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
         if self.tape.get(i).kind != J::ArrayStart {
             return read(self, i);
         }
@@ -169,7 +182,8 @@ impl Reader<'_> {
             return None;
         }
         let code = self.tape.string(self.text, i, "code")?.into_owned();
-        let system = self.tape.string(self.text, i, "system").map(std::borrow::Cow::into_owned).unwrap_or_default();
+        let system =
+            self.tape.string(self.text, i, "system").map(std::borrow::Cow::into_owned).unwrap_or_default();
         Some(Coding { system, code })
     }
 
@@ -197,7 +211,10 @@ impl Reader<'_> {
                 let codes: Vec<String> = if edge.type_name == "Coding" {
                     self.coding(i).into_iter().map(|c| c.code).collect()
                 } else if edge.type_name == "CodeableConcept" && self.tape.get(i).kind == J::ObjectStart {
-                    let list = self.tape.member(self.text, i, "coding").filter(|l| self.tape.get(*l).kind == J::ArrayStart);
+                    let list = self
+                        .tape
+                        .member(self.text, i, "coding")
+                        .filter(|l| self.tape.get(*l).kind == J::ArrayStart);
                     list.into_iter()
                         .flat_map(|l| self.tape.items(l))
                         .filter_map(|item| self.coding(item))

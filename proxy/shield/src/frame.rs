@@ -95,7 +95,10 @@ impl Shield {
             self.held.extend_from_slice(&chunk[taken..upto]);
             taken = upto;
             if self.held.len() > self.setup.limits.entry_bytes_max {
-                return Err(Fault { kind: FaultKind::Limit, what: "a record is larger than `entry_bytes_max`".into() });
+                return Err(Fault {
+                    kind: FaultKind::Limit,
+                    what: "a record is larger than `entry_bytes_max`".into(),
+                });
             }
             let Some(token) = token else { return Ok((taken, Step::Hungry)) };
             self.token(&token, out)?;
@@ -115,7 +118,8 @@ impl Shield {
             return Err(Fault::internal("not one verdict a record"));
         }
         let single = matches!(self.setup.expect, Expect::Record { .. });
-        let written = if single { self.record(&facts, &answer, out)? } else { self.entry(&facts, &answer, out)? };
+        let written =
+            if single { self.record(&facts, &answer, out)? } else { self.entry(&facts, &answer, out)? };
         if let Err(reason) = written {
             *self.summary.withheld.entry(reason).or_default() += 1;
         } else if let Some(main) = facts.records.into_iter().next() {
@@ -171,7 +175,8 @@ impl Shield {
     }
 
     fn raw(&self, from: u64, to: u64) -> &[u8] {
-        let at = |offset: u64| usize::try_from(offset.saturating_sub(self.base)).unwrap_or(0).min(self.held.len());
+        let at =
+            |offset: u64| usize::try_from(offset.saturating_sub(self.base)).unwrap_or(0).min(self.held.len());
         &self.held[at(from)..at(to)]
     }
 
@@ -253,7 +258,8 @@ impl Shield {
         let Some((start, key_end, name)) = self.member.take() else {
             return Err(Fault::internal("a value without a key"));
         };
-        let string = || (self.tape.get(0).kind == Kind::String).then(|| self.tape.text(&self.held, 0).into_owned());
+        let string =
+            || (self.tape.get(0).kind == Kind::String).then(|| self.tape.text(&self.held, 0).into_owned());
         let keep = match name.as_str() {
             "resourceType" => {
                 if string().as_deref() != Some("Bundle") {
@@ -391,7 +397,9 @@ impl Shield {
         if let Expect::Record { resource_type, id, version } = &self.setup.expect {
             let fits = main.resource_type == *resource_type
                 && id.as_ref().is_none_or(|id| main.id.as_ref() == Some(id))
-                && version.as_ref().is_none_or(|v| main.version.is_none() || main.version.as_ref() == Some(v));
+                && version
+                    .as_ref()
+                    .is_none_or(|v| main.version.is_none() || main.version.as_ref() == Some(v));
             if !fits {
                 return Err(Fault::upstream("the record is not the one that was asked for"));
             }
@@ -399,7 +407,12 @@ impl Shield {
         Ok(facts)
     }
 
-    fn record(&mut self, facts: &Facts, answer: &Answer, out: &mut Vec<u8>) -> Result<Result<(), Reason>, Fault> {
+    fn record(
+        &mut self,
+        facts: &Facts,
+        answer: &Answer,
+        out: &mut Vec<u8>,
+    ) -> Result<Result<(), Reason>, Fault> {
         let mark = out.len();
         let mut effects = Effects::default();
         let mut rewriter = Rewriter::new(&self.setup, &self.tape, &self.held, facts, answer, &mut effects);
@@ -422,7 +435,12 @@ impl Shield {
     }
 
     /// An entry, its gap before it. Nothing of it is put out unless all of it is.
-    fn entry(&mut self, facts: &Facts, answer: &Answer, out: &mut Vec<u8>) -> Result<Result<(), Reason>, Fault> {
+    fn entry(
+        &mut self,
+        facts: &Facts,
+        answer: &Answer,
+        out: &mut Vec<u8>,
+    ) -> Result<Result<(), Reason>, Fault> {
         let mut body = Vec::new();
         let mut effects = Effects::default();
         let written = self.entry_body(facts, answer, &mut body, &mut effects)?;
@@ -471,7 +489,9 @@ impl Shield {
         if self.is_elsewhere() {
             return Ok(Err(Reason::Elsewhere));
         }
-        let Some(i) = self.tape.member(&self.held, 0, "resource") else { return Ok(Err(Reason::NotReceived)) };
+        let Some(i) = self.tape.member(&self.held, 0, "resource") else {
+            return Ok(Err(Reason::NotReceived));
+        };
         let shown_id = rewriter.shown_id(plan, &main.resource_type, main.id.as_deref());
         out.push(b'{');
         let mark = out.len();
@@ -516,7 +536,8 @@ impl Shield {
             out.extend_from_slice(b",\"request\":{\"method\":");
             write_string(&method, out);
             out.extend_from_slice(b",\"url\":");
-            let url = if method == "POST" { resource_type.to_owned() } else { format!("{resource_type}/{id}") };
+            let url =
+                if method == "POST" { resource_type.to_owned() } else { format!("{resource_type}/{id}") };
             write_string(&url, out);
             out.push(b'}');
         }
@@ -569,4 +590,3 @@ fn write_gap(gap: &[u8], after_another: bool, out: &mut Vec<u8>) {
         out.extend(gap.iter().filter(|b| **b != b','));
     }
 }
-

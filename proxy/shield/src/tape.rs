@@ -150,7 +150,12 @@ impl Tape {
     }
 
     /// The text of a string member.
-    pub(crate) fn string<'t>(&self, text: &'t [u8], i: usize, name: &str) -> Option<std::borrow::Cow<'t, str>> {
+    pub(crate) fn string<'t>(
+        &self,
+        text: &'t [u8],
+        i: usize,
+        name: &str,
+    ) -> Option<std::borrow::Cow<'t, str>> {
         let value = self.member(text, i, name)?;
         (self.toks[value].kind == Kind::String).then(|| self.text(text, value))
     }

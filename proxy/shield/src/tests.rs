@@ -72,7 +72,11 @@ fn hiding(hidden: &[Category]) -> Verdict {
     plan(|c| if hidden.contains(&c) { Treatment::Redact } else { Treatment::Show })
 }
 
-fn run(setup: Setup, chunks: &[&[u8]], rule: &dyn Fn(&Facts) -> Vec<Verdict>) -> Result<(Vec<u8>, Summary), Fault> {
+fn run(
+    setup: Setup,
+    chunks: &[&[u8]],
+    rule: &dyn Fn(&Facts) -> Vec<Verdict>,
+) -> Result<(Vec<u8>, Summary), Fault> {
     let key = keys().1;
     let mut shield = Shield::new(setup);
     let mut out = Vec::new();
@@ -142,12 +146,23 @@ fn what_is_shown_whole_passes_byte_for_byte_but_for_the_base() {
 
 #[test]
 fn redaction_leaves_valid_fhir_and_nothing_of_what_is_hidden() {
-    let out = shield(&patient(), &hiding(&[Category::PersonName, Category::Identifier, Category::BirthDate, Category::Contact])).unwrap();
+    let out = shield(
+        &patient(),
+        &hiding(&[Category::PersonName, Category::Identifier, Category::BirthDate, Category::Contact]),
+    )
+    .unwrap();
     let text = out.to_string();
     for gone in ["Lee", "Ann", "MRN1", "1980", "555", "secret", "hush", "<div>", "mother", "Old"] {
         assert!(!text.contains(gone), "{gone} in {text}");
     }
-    for there in ["White", "02139", "Dr Who", "https://pub/Patient/p2", "REDACTED", "\"deceasedDateTime\":\"2020-05-06\""] {
+    for there in [
+        "White",
+        "02139",
+        "Dr Who",
+        "https://pub/Patient/p2",
+        "REDACTED",
+        "\"deceasedDateTime\":\"2020-05-06\"",
+    ] {
         assert!(text.contains(there), "{there} not in {text}");
     }
     // pat-1: a contact without name, telecom, address and organization is gone.
@@ -163,7 +178,9 @@ fn a_hidden_modifier_withholds_the_record() {
 #[test]
 fn generalised_dates_keep_the_year_and_addresses_three_digits() {
     let verdict = plan(|c| match c {
-        Category::BirthDate | Category::EventDate | Category::RecordedDate => Treatment::Generalize(Coarsening::Year),
+        Category::BirthDate | Category::EventDate | Category::RecordedDate => {
+            Treatment::Generalize(Coarsening::Year)
+        }
         Category::Address => Treatment::Generalize(Coarsening::Zip3),
         Category::Death => Treatment::Generalize(Coarsening::Flag),
         _ => Treatment::Show,
@@ -172,7 +189,10 @@ fn generalised_dates_keep_the_year_and_addresses_three_digits() {
     assert_eq!(out["birthDate"], "1980");
     assert_eq!(out["deceasedBoolean"], true);
     assert!(out.get("deceasedDateTime").is_none() && out.get("_birthDate").is_none());
-    assert_eq!(out["address"][0], json!({"use": "home", "state": "MA", "postalCode": "021", "country": "US"}));
+    assert_eq!(
+        out["address"][0],
+        json!({"use": "home", "state": "MA", "postalCode": "021", "country": "US"})
+    );
     assert!(out["meta"].get("lastUpdated").is_none(), "an instant cannot be shortened");
     let old = json!({"resourceType": "Patient", "id": "o", "birthDate": "1930-01-01", "gender": "male"});
     assert!(shield(&old, &verdict).unwrap().get("birthDate").is_none(), "nobody over 89 has a birth year");
@@ -185,7 +205,9 @@ fn generalised_dates_keep_the_year_and_addresses_three_digits() {
 
 #[test]
 fn pseudonyms_are_the_same_in_ids_references_and_full_urls() {
-    let verdict = plan(|c| if c.is_link() || c == Category::Identifier { Treatment::Pseudonymize } else { Treatment::Show });
+    let verdict = plan(|c| {
+        if c.is_link() || c == Category::Identifier { Treatment::Pseudonymize } else { Treatment::Show }
+    });
     let out = shield(&patient(), &verdict).unwrap();
     let id = out["id"].as_str().unwrap().to_owned();
     assert_eq!(id, keys_pseudonym("Patient", "p1"));
@@ -206,7 +228,13 @@ fn keys_pseudonym(kind: &str, id: &str) -> String {
 
 #[test]
 fn an_encrypted_element_opens_with_the_patients_key_in_its_place_only() {
-    let verdict = plan(|c| if matches!(c, Category::PersonName | Category::BirthDate) { Treatment::Encrypt } else { Treatment::Show });
+    let verdict = plan(|c| {
+        if matches!(c, Category::PersonName | Category::BirthDate) {
+            Treatment::Encrypt
+        } else {
+            Treatment::Show
+        }
+    });
     let text = serde_json::to_vec(&patient()).unwrap();
     let key = keys().1;
     let mut shield = Shield::new(setup(any_record("Patient"), false));
@@ -217,12 +245,16 @@ fn an_encrypted_element_opens_with_the_patients_key_in_its_place_only() {
     let sealed = |v: &Value| {
         use base64::Engine as _;
         assert_eq!(v["extension"][1]["url"], ENCRYPTED_ELEMENT);
-        base64::engine::general_purpose::STANDARD.decode(v["extension"][1]["valueBase64Binary"].as_str().unwrap()).unwrap()
+        base64::engine::general_purpose::STANDARD
+            .decode(v["extension"][1]["valueBase64Binary"].as_str().unwrap())
+            .unwrap()
     };
-    let place = |path| drape_keys::envelope::Place { tenant: "t", resource_type: "Patient", binding: "p1", path };
+    let place =
+        |path| drape_keys::envelope::Place { tenant: "t", resource_type: "Patient", binding: "p1", path };
     let name = drape_keys::envelope::open(&key, &place("Patient.name"), &sealed(&out["name"][0])).unwrap();
     assert_eq!(serde_json::from_slice::<Value>(&name).unwrap(), patient()["name"][0]);
-    let birth = drape_keys::envelope::open(&key, &place("Patient.birthDate"), &sealed(&out["_birthDate"])).unwrap();
+    let birth =
+        drape_keys::envelope::open(&key, &place("Patient.birthDate"), &sealed(&out["_birthDate"])).unwrap();
     assert_eq!(birth, b"\"1980-02-03\"");
     assert!(drape_keys::envelope::open(&key, &place("Patient.name"), &sealed(&out["_birthDate"])).is_err());
     assert!(out.get("birthDate").is_none() && !out.to_string().contains("Lee"));
@@ -238,7 +270,10 @@ fn a_hidden_observation_value_is_said_to_be_hidden() {
     assert_eq!(out["component"], Value::Null, "nothing of the component could stay");
     assert!(out.get("referenceRange").is_none(), "obs-3");
     let out = shield(&observation, &hiding(&[Category::FindingCode])).unwrap();
-    assert_eq!(out["code"]["extension"][0]["valueCode"], "masked", "a mandatory element says that it is hidden");
+    assert_eq!(
+        out["code"]["extension"][0]["valueCode"], "masked",
+        "a mandatory element says that it is hidden"
+    );
 }
 
 #[test]
@@ -256,11 +291,20 @@ fn contained_records_and_references_to_them_stay_or_go_together() {
     assert!(out.get("requester").is_none() && !out.to_string().contains("Hush"));
     // A verdict of its own on the contained record.
     let text = serde_json::to_vec(&request).unwrap();
-    let rule = |_: &Facts| vec![hiding(&[Category::Genomic]), Verdict::Withhold(Reason::NotReceived), hiding(&[Category::Genomic])];
+    let rule = |_: &Facts| {
+        vec![
+            hiding(&[Category::Genomic]),
+            Verdict::Withhold(Reason::NotReceived),
+            hiding(&[Category::Genomic]),
+        ]
+    };
     let (out, _) = run(setup(any_record("MedicationRequest"), false), &[&text], &rule).unwrap();
     let out: Value = serde_json::from_slice(&out).unwrap();
     assert_eq!(out["contained"][0]["id"], "doc");
-    assert!(out["medicationReference"].get("reference").is_none(), "mandatory, so it says that it is hidden: {out}");
+    assert!(
+        out["medicationReference"].get("reference").is_none(),
+        "mandatory, so it says that it is hidden: {out}"
+    );
 }
 
 #[test]
@@ -282,11 +326,26 @@ fn a_record_that_was_not_asked_for_is_refused() {
         Expect::Record { resource_type: "Patient".into(), id: Some("p1".into()), version: Some("2".into()) },
         Expect::Bundle(BundleKind::Searchset),
     ] {
-        let result = run(setup(expect.clone(), true), &[&text], &|f| f.records.iter().map(|_| hiding(&[])).collect());
+        let result =
+            run(setup(expect.clone(), true), &[&text], &|f| f.records.iter().map(|_| hiding(&[])).collect());
         assert_eq!(result.unwrap_err().kind, FaultKind::Upstream, "{expect:?}");
     }
-    for body in [&b"<html>"[..], b"[]", b"{}", b"{\"resourceType\":\"Nobody\"}", b"", b"{\"resourceType\":\"Patient\",\"id\":\"p1\"}x"] {
-        assert!(run(setup(any_record("Patient"), true), &[body], &|f| f.records.iter().map(|_| hiding(&[])).collect()).is_err());
+    for body in [
+        &b"<html>"[..],
+        b"[]",
+        b"{}",
+        b"{\"resourceType\":\"Nobody\"}",
+        b"",
+        b"{\"resourceType\":\"Patient\",\"id\":\"p1\"}x",
+    ] {
+        assert!(
+            run(setup(any_record("Patient"), true), &[body], &|f| f
+                .records
+                .iter()
+                .map(|_| hiding(&[]))
+                .collect())
+            .is_err()
+        );
     }
 }
 
@@ -331,7 +390,9 @@ impl Filler {
             };
             let known = category.filter(|_| exact);
             let value = match r4().kind(data_type) {
-                Some(TypeKind::Primitive) if element.content_reference.is_none() => self.leaf(data_type, known, &name),
+                Some(TypeKind::Primitive) if element.content_reference.is_none() => {
+                    self.leaf(data_type, known, &name)
+                }
                 _ => {
                     let children = r4().children_of(element, data_type);
                     let inner = self.members(children, edge.node, depth + 1, exact);
@@ -423,4 +484,3 @@ fn strip(value: &mut Value, name: &str) {
         _ => {}
     }
 }
-

@@ -46,7 +46,8 @@ pub(crate) fn primitive(
                 None => out.extend_from_slice(r.tape.raw(r.text, i)),
             }
             // `structure` members alone (a bare `use`, a rank) keep no object alive whose content is gone.
-            let own = r.path.len() == 1 || r.path[0] == "meta" || r.catalogue().is_definition(&r.resource_type);
+            let own =
+                r.path.len() == 1 || r.path[0] == "meta" || r.catalogue().is_definition(&r.resource_type);
             return Ok(Wrote::Yes { substance: category != Category::Structure || own });
         }
         Treatment::Generalize(how) => {
@@ -90,7 +91,8 @@ fn leads_where_none_may_look(r: &mut Rewriter<'_>, i: usize, edge: &Edge, plan: 
     let text = r.tape.text(r.text, i);
     match r.target(&text) {
         Reference::Contained(id) => {
-            let leads = r.contained_type(id).is_some() && plan.treatment(Category::RecordId) == Treatment::Show;
+            let leads =
+                r.contained_type(id).is_some() && plan.treatment(Category::RecordId) == Treatment::Show;
             if leads {
                 r.name_contained(id, out);
             }
@@ -109,7 +111,13 @@ fn leads_where_none_may_look(r: &mut Rewriter<'_>, i: usize, edge: &Edge, plan: 
 }
 
 /// A coarser form, or `None` when only leaving it out is coarse enough.
-fn generalize(r: &Rewriter<'_>, i: usize, edge: &Edge, category: Category, how: Coarsening) -> Option<Vec<u8>> {
+fn generalize(
+    r: &Rewriter<'_>,
+    i: usize,
+    edge: &Edge,
+    category: Category,
+    how: Coarsening,
+) -> Option<Vec<u8>> {
     if r.tape.get(i).kind != J::String {
         // Whether somebody died, not when.
         let whether = category == Category::Death && edge.type_name == "boolean";
@@ -149,14 +157,15 @@ fn years_at_most(text: &str, date: Date, today: Date) -> i64 {
 /// Areas of three digits with 20,000 people or fewer, by the 2000 census (45 CFR 164.514(b)(2)(i)(B)); the rule binds
 /// to current census data, so this list has to be reviewed with each.
 const SMALL_AREAS: [&str; 17] = [
-    "036", "059", "063", "102", "203", "556", "692", "790", "821", "823", "830", "831", "878", "879", "884", "890",
-    "893",
+    "036", "059", "063", "102", "203", "556", "692", "790", "821", "823", "830", "831", "878", "879", "884",
+    "890", "893",
 ];
 
 fn zip3(text: &str) -> Option<&str> {
     let bytes = text.as_bytes();
     let five = bytes.len() >= 5 && bytes[..5].iter().all(u8::is_ascii_digit);
-    let plus4 = bytes.len() == 5 || bytes.len() == 10 && bytes[5] == b'-' && bytes[6..].iter().all(u8::is_ascii_digit);
+    let plus4 = bytes.len() == 5
+        || bytes.len() == 10 && bytes[5] == b'-' && bytes[6..].iter().all(u8::is_ascii_digit);
     if !five || !plus4 {
         return None;
     }
@@ -212,7 +221,9 @@ pub(crate) fn complex(
                     let whole = format!("{:.0}", age.trunc());
                     out.extend_from_slice(b"{\"value\":");
                     out.extend(whole.into_bytes());
-                    out.extend_from_slice(b",\"unit\":\"years\",\"system\":\"http://unitsofmeasure.org\",\"code\":\"a\"}");
+                    out.extend_from_slice(
+                        b",\"unit\":\"years\",\"system\":\"http://unitsofmeasure.org\",\"code\":\"a\"}",
+                    );
                     Ok(Some(YES))
                 }
                 // Months and days of a small child are not ages over 89, but they are dates by another name.
@@ -228,11 +239,16 @@ fn seal(r: &mut Rewriter<'_>, i: usize) -> Result<Vec<u8>, Fault> {
     let path = format!("{}.{}", r.resource_type, r.path.join("."));
     let place =
         Place { tenant: &r.setup.tenant, resource_type: &r.resource_type, binding: &r.binding, path: &path };
-    let sealed = envelope::seal(r.seal_key()?, &place, r.tape.raw(r.text, i)).map_err(|e| Fault::internal(e.to_string()))?;
+    let sealed = envelope::seal(r.seal_key()?, &place, r.tape.raw(r.text, i))
+        .map_err(|e| Fault::internal(e.to_string()))?;
     let mut out = b"{\"extension\":[".to_vec();
     absent_extension(true, &mut out);
     out.extend_from_slice(
-        format!(",{{\"url\":\"{ENCRYPTED_ELEMENT}\",\"valueBase64Binary\":\"{}\"}}]}}", STANDARD.encode(sealed)).as_bytes(),
+        format!(
+            ",{{\"url\":\"{ENCRYPTED_ELEMENT}\",\"valueBase64Binary\":\"{}\"}}]}}",
+            STANDARD.encode(sealed)
+        )
+        .as_bytes(),
     );
     Ok(out)
 }

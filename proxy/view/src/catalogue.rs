@@ -145,8 +145,13 @@ impl Catalogue {
     /// Compiles `categories.yaml`. The rules must reach every element of every R4 type.
     pub fn parse(yaml: &str, definitions: &'static Definitions) -> Result<Self, Vec<Fault>> {
         let rules = Rules::parse(yaml, definitions)?;
-        let mut builder =
-            Builder { definitions, rules: &rules, nodes: Vec::new(), made: HashMap::new(), faults: Vec::new() };
+        let mut builder = Builder {
+            definitions,
+            rules: &rules,
+            nodes: Vec::new(),
+            made: HashMap::new(),
+            faults: Vec::new(),
+        };
         let primitive = builder.node("Element", Context::Within(Category::Structure));
         let mut roots = HashMap::new();
         for name in definitions.resource_types() {
@@ -212,8 +217,13 @@ impl Catalogue {
     pub fn link_category(target_type: &str) -> Category {
         match target_type {
             "Patient" | "RelatedPerson" | "Person" | "Group" => Category::PatientLink,
-            "Practitioner" | "PractitionerRole" | "Organization" | "OrganizationAffiliation" | "Location"
-            | "HealthcareService" | "Endpoint" => Category::Staff,
+            "Practitioner"
+            | "PractitionerRole"
+            | "Organization"
+            | "OrganizationAffiliation"
+            | "Location"
+            | "HealthcareService"
+            | "Endpoint" => Category::Staff,
             _ => Category::RecordLink,
         }
     }
@@ -255,7 +265,8 @@ impl Catalogue {
                 for (name, edge) in self.members(*node) {
                     let fits = name == step
                         || name.strip_prefix(step).is_some_and(|rest| {
-                            rest.eq_ignore_ascii_case(edge.type_name) && chosen.is_none_or(|t| t == edge.type_name)
+                            rest.eq_ignore_ascii_case(edge.type_name)
+                                && chosen.is_none_or(|t| t == edge.type_name)
                         });
                     if !fits {
                         continue;
@@ -413,7 +424,8 @@ impl Builder<'_> {
                     None => {
                         let what = format!("no rule reaches this element ({data_type})");
                         let help = "add a line under `elements`, `names`, `types` or `resources`";
-                        self.faults.push(Fault::new(format!("categories.yaml {}", element.path), what).help(help));
+                        self.faults
+                            .push(Fault::new(format!("categories.yaml {}", element.path), what).help(help));
                         return None;
                     }
                 }
@@ -425,8 +437,24 @@ impl Builder<'_> {
 
 /// Dates a record can have of its own, in the order in which they count.
 const DATES: [&str; 18] = [
-    "effective", "performed", "occurrence", "onset", "period", "billablePeriod", "start", "started", "whenHandedOver",
-    "whenPrepared", "recordedDate", "authoredOn", "date", "sent", "issued", "created", "recorded", "authored",
+    "effective",
+    "performed",
+    "occurrence",
+    "onset",
+    "period",
+    "billablePeriod",
+    "start",
+    "started",
+    "whenHandedOver",
+    "whenPrepared",
+    "recordedDate",
+    "authoredOn",
+    "date",
+    "sent",
+    "issued",
+    "created",
+    "recorded",
+    "authored",
 ];
 
 fn fact(element: &Element, context: Context) -> Option<Fact> {
@@ -442,10 +470,16 @@ fn fact(element: &Element, context: Context) -> Option<Fact> {
         _ => {}
     }
     let Context::Resource(resource) = context else { return None };
-    if drape_fhir::search::subject_paths(resource).any(|p| p.split(':').next() == Some(element.path.trim_end_matches("[x]"))) {
+    if drape_fhir::search::subject_paths(resource)
+        .any(|p| p.split(':').next() == Some(element.path.trim_end_matches("[x]")))
+    {
         return Some(Fact::Subject);
     }
-    let top = element.path.strip_prefix(resource).and_then(|rest| rest.strip_prefix('.')).filter(|r| !r.contains('.'))?;
+    let top = element
+        .path
+        .strip_prefix(resource)
+        .and_then(|rest| rest.strip_prefix('.'))
+        .filter(|r| !r.contains('.'))?;
     match top.trim_end_matches("[x]") {
         "id" => Some(Fact::Id),
         "status" => Some(Fact::Status),

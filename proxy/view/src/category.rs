@@ -185,7 +185,9 @@ impl Category {
             | Self::Signature => &["direct-identifier"],
             Self::RecordId | Self::PatientLink => &["link", "direct-identifier"],
             Self::RecordLink => &["link"],
-            Self::BirthDate | Self::Death | Self::EventDate | Self::RecordedDate => &["quasi-identifier", "date"],
+            Self::BirthDate | Self::Death | Self::EventDate | Self::RecordedDate => {
+                &["quasi-identifier", "date"]
+            }
             Self::Region | Self::Demographics => &["quasi-identifier"],
             Self::Diagnosis
             | Self::Service

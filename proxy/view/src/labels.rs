@@ -61,11 +61,15 @@ impl Labels {
             .map_err(|e| vec![Fault::new("labels.yaml", format!("cannot be read: {e}"))])?;
         let mut faults = Vec::new();
         if file.version != 1 {
-            faults.push(Fault::new("labels.yaml version", format!("`{}` is not known", file.version)).help("write 1"));
+            faults.push(
+                Fault::new("labels.yaml version", format!("`{}` is not known", file.version)).help("write 1"),
+            );
         }
         let date = file.as_of.split('-').map(str::len).collect::<Vec<_>>();
         if date != [4, 2, 2] {
-            faults.push(Fault::new("labels.yaml as_of", "is no date").help("say when the lists were last reviewed"));
+            faults.push(
+                Fault::new("labels.yaml as_of", "is no date").help("say when the lists were last reviewed"),
+            );
         }
         let mut labels = Self {
             closure: file.closure.into_iter().collect(),
@@ -76,7 +80,10 @@ impl Labels {
             as_of: file.as_of,
             ..Self::default()
         };
-        let documents = file.documents.into_iter().map(|(label, codes)| (label, BTreeMap::from([(LOINC.to_owned(), codes)])));
+        let documents = file
+            .documents
+            .into_iter()
+            .map(|(label, codes)| (label, BTreeMap::from([(LOINC.to_owned(), codes)])));
         for (label, systems) in file.labels.into_iter().chain(documents) {
             for (system, codes) in systems {
                 let path = format!("labels.yaml {label} {system}");
@@ -240,7 +247,8 @@ mod tests {
     use crate::facts::Coding;
 
     fn record(codings: &[(&str, &str)]) -> RecordFacts {
-        let concept = codings.iter().map(|(s, c)| Coding { system: (*s).into(), code: (*c).into() }).collect();
+        let concept =
+            codings.iter().map(|(s, c)| Coding { system: (*s).into(), code: (*c).into() }).collect();
         RecordFacts { concepts: vec![concept], ..RecordFacts::default() }
     }
 
@@ -317,7 +325,8 @@ mod tests {
     #[test]
     fn faulty_lists_are_refused() {
         let faulty = crate::shipped::LABELS.replace("[B20,", "[\"*\", B20,").replace("2026-11-01", "lately");
-        let all = Labels::parse(&faulty).unwrap_err().iter().map(Fault::to_string).collect::<Vec<_>>().join("\n");
+        let all =
+            Labels::parse(&faulty).unwrap_err().iter().map(Fault::to_string).collect::<Vec<_>>().join("\n");
         assert!(all.contains("would stand for every code") && all.contains("as_of"), "{all}");
         assert!(Overrides::parse("version: 1\npatient: {}").is_err());
         let list = Overrides::parse("version: 1\npatients: {p1: {labels: [VIP]}}").unwrap();

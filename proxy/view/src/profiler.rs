@@ -70,7 +70,12 @@ impl Profiler {
             classified: shared.classified,
             category_codes: own.category_codes.iter().cloned().collect(),
             status: own.status.clone(),
-            age_days: own.date.as_deref().and_then(Date::parse_latest).zip(today).map(|(d, t)| t.days() - d.days()),
+            age_days: own
+                .date
+                .as_deref()
+                .and_then(Date::parse_latest)
+                .zip(today)
+                .map(|(d, t)| t.days() - d.days()),
             departments: own.departments.iter().cloned().collect(),
             insurers: own.insurers.iter().map(|i| self.insurer(i, caller)).collect(),
             authored_by_caller: caller.fhir_user.as_ref().is_some_and(|user| own.authors.contains(user)),
@@ -78,7 +83,13 @@ impl Profiler {
         }
     }
 
-    fn about(&self, main: &RecordFacts, patients: &BTreeSet<&str>, complete: bool, caller: &Caller) -> Subject {
+    fn about(
+        &self,
+        main: &RecordFacts,
+        patients: &BTreeSet<&str>,
+        complete: bool,
+        caller: &Caller,
+    ) -> Subject {
         let patients: Vec<&str> = patients.iter().copied().collect();
         let birth_date = (main.resource_type == "Patient").then_some(main.birth_date.as_deref()).flatten();
         self.subject(&patients, complete, birth_date, caller, Date::parse(&caller.environment.today))
@@ -103,7 +114,10 @@ impl Profiler {
     }
 
     fn insurer(&self, insurer: &str, caller: &Caller) -> String {
-        let own = caller.organization.as_deref().is_some_and(|o| insurer == o || insurer == format!("Organization/{o}"));
+        let own = caller
+            .organization
+            .as_deref()
+            .is_some_and(|o| insurer == o || insurer == format!("Organization/{o}"));
         if own { "own".to_owned() } else { insurer.to_owned() }
     }
 
@@ -117,7 +131,8 @@ impl Profiler {
     ) -> Subject {
         if patients.is_empty() || !complete {
             // Labels of the patients that were found still count: they only ever forbid.
-            let labels = patients.iter().filter_map(|p| self.overrides.of(p)).flat_map(|o| o.labels.clone()).collect();
+            let labels =
+                patients.iter().filter_map(|p| self.overrides.of(p)).flat_map(|o| o.labels.clone()).collect();
             let consent_denies =
                 patients.iter().filter_map(|p| self.overrides.of(p)).flat_map(|o| o.denies.clone()).collect();
             return Subject { labels, consent_denies, ..Subject::default() };
@@ -133,7 +148,8 @@ impl Profiler {
                 subject.consent_releases = listed.releases;
             } else {
                 subject.relations = subject.relations.intersection(&is).cloned().collect();
-                subject.consent_releases = subject.consent_releases.intersection(&listed.releases).cloned().collect();
+                subject.consent_releases =
+                    subject.consent_releases.intersection(&listed.releases).cloned().collect();
             }
             subject.labels.extend(listed.labels);
             subject.consent_denies.extend(listed.denies);
@@ -210,8 +226,12 @@ impl Date {
     /// Days since a fixed day; only differences mean anything.
     pub fn days(self) -> i64 {
         // Years counted from March, so that the leap day is the last of its year.
-        let (year, month) = if self.month > 2 { (self.year, self.month - 3) } else { (self.year - 1, self.month + 9) };
-        year * 365 + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + (month * 153 + 2) / 5 + self.day
+        let (year, month) =
+            if self.month > 2 { (self.year, self.month - 3) } else { (self.year - 1, self.month + 9) };
+        year * 365 + year.div_euclid(4) - year.div_euclid(100)
+            + year.div_euclid(400)
+            + (month * 153 + 2) / 5
+            + self.day
     }
 
     /// Whole years from this date to `then`.

@@ -56,7 +56,13 @@ impl Treatment {
     /// The stricter of two treatments of the same category.
     #[must_use]
     pub fn stricter(self, other: Self) -> Self {
-        if self.rank() == other.rank() { self.max(other) } else if self.rank() > other.rank() { self } else { other }
+        if self.rank() == other.rank() {
+            self.max(other)
+        } else if self.rank() > other.rank() {
+            self
+        } else {
+            other
+        }
     }
 
     /// Whether this treatment can be carried out on elements of `category` at all.
@@ -64,12 +70,17 @@ impl Treatment {
         match self {
             Self::Show | Self::Redact => true,
             Self::Generalize(Coarsening::Year) => {
-                matches!(category, Category::BirthDate | Category::EventDate | Category::RecordedDate | Category::Death)
+                matches!(
+                    category,
+                    Category::BirthDate | Category::EventDate | Category::RecordedDate | Category::Death
+                )
             }
             Self::Generalize(Coarsening::Zip3) => matches!(category, Category::Address),
             Self::Generalize(Coarsening::Flag) => matches!(category, Category::Death),
             Self::Pseudonymize => category.is_link() || matches!(category, Category::Identifier),
-            Self::Encrypt => !category.is_link() && !matches!(category, Category::Structure | Category::Label),
+            Self::Encrypt => {
+                !category.is_link() && !matches!(category, Category::Structure | Category::Label)
+            }
         }
     }
 }

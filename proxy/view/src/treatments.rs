@@ -40,13 +40,19 @@ impl Treatments {
             .map_err(|e| vec![Fault::new("treatments.yaml", format!("cannot be read: {e}"))])?;
         let mut faults = Vec::new();
         if file.version != 1 {
-            faults.push(Fault::new("treatments.yaml version", format!("`{}` is not known", file.version)).help("write 1"));
+            faults.push(
+                Fault::new("treatments.yaml version", format!("`{}` is not known", file.version))
+                    .help("write 1"),
+            );
         }
         let mut rungs = vec![Vec::new(); Category::COUNT];
         for (name, list) in &file.treatments {
             let path = format!("treatments.yaml {name}");
             let Some(category) = Category::parse(name) else {
-                faults.push(Fault::new(path, "is no category").help("the categories are listed in docs/architecture.md"));
+                faults.push(
+                    Fault::new(path, "is no category")
+                        .help("the categories are listed in docs/architecture.md"),
+                );
                 continue;
             };
             for rung in list {
@@ -109,7 +115,12 @@ mod tests {
             .replace("identifier: [show, pseudonymize", "identifier: [pseudonymize, show");
         let faults = Treatments::parse(&yaml).unwrap_err();
         let all = faults.iter().map(Fault::to_string).collect::<Vec<_>>().join("\n");
-        for part in ["region: is missing", "unknown: `pseudonymize` cannot", "nonsense: is no category", "identifier: is not in order"] {
+        for part in [
+            "region: is missing",
+            "unknown: `pseudonymize` cannot",
+            "nonsense: is no category",
+            "identifier: is not in order",
+        ] {
             assert!(all.contains(part), "{part} not in {all}");
         }
         assert!(Treatments::parse("version: 1\ntreatments: {}\nextra: 1").is_err());

@@ -25,8 +25,19 @@ impl std::fmt::Debug for View {
 /// Types whose content is about other records or anything at all. Until each has rules of its own they reach only
 /// callers who are shown everything.
 const CLOSED: [&str; 13] = [
-    "AuditEvent", "Basic", "Binary", "Bundle", "Group", "Linkage", "List", "MessageHeader", "OperationOutcome",
-    "Parameters", "Provenance", "Subscription", "VerificationResult",
+    "AuditEvent",
+    "Basic",
+    "Binary",
+    "Bundle",
+    "Group",
+    "Linkage",
+    "List",
+    "MessageHeader",
+    "OperationOutcome",
+    "Parameters",
+    "Provenance",
+    "Subscription",
+    "VerificationResult",
 ];
 
 /// Whether a type is open to callers who are not shown everything.
@@ -37,7 +48,12 @@ pub fn is_open(resource_type: &str) -> bool {
 impl View {
     /// `patient_only`: the request rests on `patient/` scopes alone, so every record must be about the patient in
     /// context.
-    pub fn new(judge: Arc<dyn Judge>, caller: Arc<Caller>, profiler: Arc<Profiler>, patient_only: bool) -> Self {
+    pub fn new(
+        judge: Arc<dyn Judge>,
+        caller: Arc<Caller>,
+        profiler: Arc<Profiler>,
+        patient_only: bool,
+    ) -> Self {
         Self { judge, caller, profiler, patient_only }
     }
 

@@ -65,7 +65,9 @@ impl Track {
         match read_hashes(log, level, tile.index, tile.width) {
             Ok(stored) if stored.concat() == tile.bytes => {}
             Ok(_) => self.upper.push((Exit::Tampered, format!("hash tile `{}` was changed", tile.path()))),
-            Err(fault @ TileFault::Missing(_)) => self.upper.push((Exit::Incomplete, format!("hash tile: {fault}"))),
+            Err(fault @ TileFault::Missing(_)) => {
+                self.upper.push((Exit::Incomplete, format!("hash tile: {fault}")))
+            }
             Err(fault) => self.upper.push((Exit::Tampered, format!("hash tile: {fault}"))),
         }
     }

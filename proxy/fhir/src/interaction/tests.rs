@@ -5,7 +5,12 @@ fn ask(method: &str, target: &str) -> Result<Interaction, Misunderstood> {
     with(method, target, &[], None)
 }
 
-fn with(method: &str, target: &str, headers: &[(&str, &str)], body: Option<&[u8]>) -> Result<Interaction, Misunderstood> {
+fn with(
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: Option<&[u8]>,
+) -> Result<Interaction, Misunderstood> {
     let (path, query) = target.split_once('?').map_or((target, None), |(p, q)| (p, Some(q)));
     parse(&Parts { method, path, query, headers, body })
 }
@@ -18,7 +23,9 @@ fn what_is_offered_is_told_apart() {
     assert_eq!(ask("GET", "/Patient?birthdate=1980").unwrap().code(), "search-type");
     assert_eq!(ask("GET", "/Patient").unwrap().code(), "search-type");
     let form = [("content-type", "application/x-www-form-urlencoded")];
-    let Interaction::Search(search) = with("POST", "/Patient/_search?gender=male", &form, Some(b"birthdate=1980")).unwrap() else {
+    let Interaction::Search(search) =
+        with("POST", "/Patient/_search?gender=male", &form, Some(b"birthdate=1980")).unwrap()
+    else {
         panic!("no search")
     };
     assert_eq!(search.to_query(), "gender=male&birthdate=1980");

@@ -8,8 +8,10 @@ fn search(base: &str, pairs: &[(&str, &str)]) -> Result<Search, Misunderstood> {
 
 fn reveals(base: &str, name: &str, value: &str) -> Vec<String> {
     let search = search(base, &[(name, value)]).unwrap();
-    let mut all: Vec<String> =
-        search.reveals().map(|r| format!("{}{}", r.path, if r.elsewhere { " elsewhere" } else { "" })).collect();
+    let mut all: Vec<String> = search
+        .reveals()
+        .map(|r| format!("{}{}", r.path, if r.elsewhere { " elsewhere" } else { "" }))
+        .collect();
     all.sort();
     all
 }
@@ -38,12 +40,18 @@ fn hops_reveal_each_link_and_the_element_at_the_end() {
     );
     let nested = reveals("Patient", "_has:Observation:patient:_has:AuditEvent:entity:agent", "x");
     assert!(nested.iter().any(|r| r.starts_with("AuditEvent.agent")), "{nested:?}");
-    assert!(reveals("Observation", "patient.identifier", "1").contains(&"Patient.identifier elsewhere".to_owned()));
+    assert!(
+        reveals("Observation", "patient.identifier", "1")
+            .contains(&"Patient.identifier elsewhere".to_owned())
+    );
 }
 
 #[test]
 fn includes_name_what_they_bring() {
-    let found = search("Observation", &[("_include", "Observation:subject:Patient"), ("_revinclude", "Provenance:target")]);
+    let found = search(
+        "Observation",
+        &[("_include", "Observation:subject:Patient"), ("_revinclude", "Provenance:target")],
+    );
     let found = found.unwrap();
     assert_eq!(found.includes[0].brings, ["Patient"]);
     assert_eq!(found.includes[1].brings, ["Provenance"]);
@@ -97,7 +105,9 @@ fn the_total_method_of_fhirpy_is_understood_and_not_sent_on() {
 
 #[test]
 fn a_search_can_be_made_to_ask_for_whole_records() {
-    for (name, value) in [("_elements", "gender"), ("_summary", "text"), ("_summary", "true"), ("_summary", "data")] {
+    for (name, value) in
+        [("_elements", "gender"), ("_summary", "text"), ("_summary", "true"), ("_summary", "data")]
+    {
         let mut projected = search("Patient", &[("gender", "male"), (name, value), ("_count", "5")]).unwrap();
         assert!(projected.is_projected(), "{name}={value}");
         projected.without_projection();
@@ -110,8 +120,10 @@ fn a_search_can_be_made_to_ask_for_whole_records() {
 
 #[test]
 fn equal_questions_have_one_canonical_form() {
-    let a = search("Patient", &[("gender", "female,male"), ("birthdate", "ge1980"), ("_count", "0")]).unwrap();
-    let b = search("Patient", &[("birthdate", "ge1980"), ("gender", "male,female"), ("_sort", "name")]).unwrap();
+    let a =
+        search("Patient", &[("gender", "female,male"), ("birthdate", "ge1980"), ("_count", "0")]).unwrap();
+    let b =
+        search("Patient", &[("birthdate", "ge1980"), ("gender", "male,female"), ("_sort", "name")]).unwrap();
     assert_eq!(a.canonical(), b.canonical());
     let c = search("Patient", &[("birthdate", "ge1981"), ("gender", "male,female")]).unwrap();
     assert_ne!(a.canonical(), c.canonical());

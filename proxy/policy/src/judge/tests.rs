@@ -1,6 +1,8 @@
 use std::collections::BTreeSet;
 
-use drape_view::{Caller, Coarsening, Environment, Labels, Overrides, Profiler, Proof, Relation, Subject, Treatments};
+use drape_view::{
+    Caller, Coarsening, Environment, Labels, Overrides, Profiler, Proof, Relation, Subject, Treatments,
+};
 use proptest::prelude::*;
 
 use super::*;
@@ -36,7 +38,11 @@ fn caller(roles: &[&str], purpose: &str) -> Caller {
         fhir_user: None,
         patient: None,
         scopes: vec![],
-        relations: [("p1".to_owned(), Relation { is: ["treating".to_owned(), "ward".to_owned()].into(), birth_date: None })].into(),
+        relations: [(
+            "p1".to_owned(),
+            Relation { is: ["treating".to_owned(), "ward".to_owned()].into(), birth_date: None },
+        )]
+        .into(),
         purpose: purpose.into(),
         proof: Proof { token_id: None, token_digest: [0; 32], expires_at: 0 },
         environment: Environment {
@@ -79,7 +85,9 @@ fn judge(caller: &Caller, profile: &Profile) -> Verdict {
 fn seen(caller: &Caller, profile: &Profile, categories: &[Category]) -> String {
     match judge(caller, profile) {
         Verdict::Withhold(_) => "withheld".into(),
-        Verdict::Keep(plan) => categories.iter().map(|c| plan.treatment(*c).name()).collect::<Vec<_>>().join(" "),
+        Verdict::Keep(plan) => {
+            categories.iter().map(|c| plan.treatment(*c).name()).collect::<Vec<_>>().join(" ")
+        }
     }
 }
 
@@ -89,8 +97,14 @@ const SOME: [Category; 5] =
 #[test]
 fn a_clinician_sees_all_of_her_patients_and_nothing_of_others() {
     let doctor = caller(&["clinician"], "TREAT");
-    assert_eq!(seen(&doctor, &related(record("Condition", &[]), &["treating"]), &SOME), "show show show show show");
-    assert_eq!(seen(&doctor, &related(record("Condition", &["HIV"]), &["careTeam"]), &SOME), "show show show show show");
+    assert_eq!(
+        seen(&doctor, &related(record("Condition", &[]), &["treating"]), &SOME),
+        "show show show show show"
+    );
+    assert_eq!(
+        seen(&doctor, &related(record("Condition", &["HIV"]), &["careTeam"]), &SOME),
+        "show show show show show"
+    );
     assert_eq!(seen(&doctor, &record("Condition", &[]), &SOME), "withheld");
     assert_eq!(seen(&doctor, &record("Practitioner", &[]), &SOME), "show show show show show");
     let mut unknown = related(record("Condition", &[]), &["treating"]);
@@ -128,7 +142,10 @@ fn billing_sees_a_year_of_codes_without_text_findings_or_anything_sensitive() {
     assert_eq!(seen(&billing, &old, &SOME), "withheld");
     old.age_days = None;
     assert_eq!(seen(&billing, &old, &SOME), "withheld");
-    assert_eq!(seen(&billing, &record("Patient", &[]), &[Category::Contact, Category::FindingValue]), "encrypt redact");
+    assert_eq!(
+        seen(&billing, &record("Patient", &[]), &[Category::Contact, Category::FindingValue]),
+        "encrypt redact"
+    );
     assert_eq!(seen(&caller(&["billing"], "TREAT"), &record("Condition", &[]), &SOME), "withheld");
 }
 
@@ -214,8 +231,16 @@ fn important_persons_and_substance_use_are_closed_to_all_but_a_few() {
 
 #[test]
 fn nobody_without_a_role_sees_anything_and_an_analyst_sees_no_record() {
-    for c in [caller(&[], "TREAT"), caller(&["janitor"], "TREAT"), caller(&["analyst"], "PUBHLTH"), caller(&["privacy-officer"], "HOPERAT")] {
-        assert_eq!(seen(&c, &related(record("Patient", &[]), &["treating", "ward", "guardian"]), &SOME), "withheld");
+    for c in [
+        caller(&[], "TREAT"),
+        caller(&["janitor"], "TREAT"),
+        caller(&["analyst"], "PUBHLTH"),
+        caller(&["privacy-officer"], "HOPERAT"),
+    ] {
+        assert_eq!(
+            seen(&c, &related(record("Patient", &[]), &["treating", "ward", "guardian"]), &SOME),
+            "withheld"
+        );
         let standing = hospital().standing(&Arc::new(c)).unwrap();
         for action in [Action::Read, Action::Search, Action::Create] {
             assert!(!standing.request(action, "Patient").allowed);
@@ -237,7 +262,9 @@ fn counts_are_for_analysts_within_their_limit() {
     assert!(!ask(&["clinician"], "public-health", 100_000_000, "Patient"));
     let standing = hospital().standing(&Arc::new(caller(&["analyst"], "PUBHLTH"))).unwrap();
     assert!(standing.count_by(Category::Diagnosis).allowed);
-    assert!(!standing.count_by(Category::Identifier).allowed && !standing.count_by(Category::PersonName).allowed);
+    assert!(
+        !standing.count_by(Category::Identifier).allowed && !standing.count_by(Category::PersonName).allowed
+    );
 }
 
 #[test]
@@ -278,7 +305,8 @@ fn who_may_be_given_pseudonyms_asks_by_pseudonym_alone() {
         let decider = Arc::new(Decider::new(Arc::new(set)).unwrap());
         decider.standing(&Arc::new(caller(&["x"], ""))).unwrap().ids_by_pseudonym()
     };
-    let pseudonyms = r#"@id("p") permit(principal, action in [Action::"receive", Action::"pseudonymize"], resource);"#;
+    let pseudonyms =
+        r#"@id("p") permit(principal, action in [Action::"receive", Action::"pseudonymize"], resource);"#;
     assert!(asks(pseudonyms));
     // Shown some things, ids not among them.
     let codes = r#"@id("s") permit(principal, action == Action::"show", resource) when { resource in Category::"clinical" };"#;
@@ -289,7 +317,9 @@ fn who_may_be_given_pseudonyms_asks_by_pseudonym_alone() {
     // Ids always shown: nobody needs a pseudonym.
     let all = r#"@id("s") permit(principal, action == Action::"show", resource);"#;
     assert!(!asks(&format!("{pseudonyms}{all}")));
-    assert!(!asks(r#"@id("r") permit(principal, action in [Action::"receive", Action::"show"], resource) when { context.record.classified };"#));
+    assert!(!asks(
+        r#"@id("r") permit(principal, action in [Action::"receive", Action::"show"], resource) when { context.record.classified };"#
+    ));
 }
 
 #[test]
@@ -300,12 +330,18 @@ fn a_category_that_a_received_record_may_hide_is_no_open_criterion() {
                @id("r") permit(principal, action in [Action::"receive", Action::"show"], resource) when {{ context.record.classified }};
                {rules}"#
         );
-        let decider = Arc::new(Decider::new(Arc::new(PolicySet::read(&[("a.cedar", &text)], &treatments(), &[]).unwrap())).unwrap());
+        let decider = Arc::new(
+            Decider::new(Arc::new(PolicySet::read(&[("a.cedar", &text)], &treatments(), &[]).unwrap()))
+                .unwrap(),
+        );
         decider.standing(&Arc::new(caller(&["x"], ""))).unwrap().search_by(Category::Financial, "Claim")
     };
     assert_eq!(by(""), Criterion::Open);
     // Received without the condition, shown only with it.
-    assert_eq!(by(r#"@id("t") permit(principal, action == Action::"receive", resource);"#), Criterion::Narrowed);
+    assert_eq!(
+        by(r#"@id("t") permit(principal, action == Action::"receive", resource);"#),
+        Criterion::Narrowed
+    );
     // Received, but its money hidden by what the record says.
     let hides = r#"@id("f") forbid(principal, action in Action::"release", resource in Category::"business") when { context.record.labels.contains("HIV") };"#;
     assert_eq!(by(hides), Criterion::Narrowed);
@@ -313,9 +349,17 @@ fn a_category_that_a_received_record_may_hide_is_no_open_criterion() {
     let withholds = r#"@id("f") forbid(principal, action in Action::"observe", resource) when { context.record.labels.contains("HIV") };"#;
     assert_eq!(by(withholds), Criterion::Open);
     // A relation to the patient is what a search can be narrowed to.
-    assert_eq!(by(r#"@id("t") permit(principal, action in [Action::"receive", Action::"show"], resource) when { context.patient.isCaller };"#), Criterion::Narrowed);
+    assert_eq!(
+        by(
+            r#"@id("t") permit(principal, action in [Action::"receive", Action::"show"], resource) when { context.patient.isCaller };"#
+        ),
+        Criterion::Narrowed
+    );
     // Hidden whatever the record.
-    assert_eq!(by(r#"@id("f") forbid(principal, action in Action::"release", resource == Category::"financial");"#), Criterion::Narrowed);
+    assert_eq!(
+        by(r#"@id("f") forbid(principal, action in Action::"release", resource == Category::"financial");"#),
+        Criterion::Narrowed
+    );
 }
 
 #[test]
@@ -349,14 +393,32 @@ fn faulty_policies_are_refused_with_file_line_and_help() {
     for (text, expected) in [
         ("permit(principal, action, resource);", "has no id"),
         ("@id(\"a\") permit(principal, action, resource) when { context.nonsense };", "a.cedar:1"),
-        ("\n\n@id(\"a\") permit(principal, action == Action::\"show\", resource == Category::\"nam\");", "a.cedar:3: `a` names `Category::\"nam\"`"),
-        ("@id(\"a\") permit(principal, action == Action::\"receive\", resource == ResourceType::\"Pation\");", "does not exist"),
-        ("@id(\"a\") permit(principal, action in Action::\"access\", resource); @id(\"a\") permit(principal, action in Action::\"access\", resource);", "is taken"),
+        (
+            "\n\n@id(\"a\") permit(principal, action == Action::\"show\", resource == Category::\"nam\");",
+            "a.cedar:3: `a` names `Category::\"nam\"`",
+        ),
+        (
+            "@id(\"a\") permit(principal, action == Action::\"receive\", resource == ResourceType::\"Pation\");",
+            "does not exist",
+        ),
+        (
+            "@id(\"a\") permit(principal, action in Action::\"access\", resource); @id(\"a\") permit(principal, action in Action::\"access\", resource);",
+            "is taken",
+        ),
         ("@id(\"a\") permit(principal == ?principal, action in Action::\"access\", resource);", "template"),
         ("permit(principal, action, resource", "a.cedar"),
-        ("@id(\"a\") permit(principal, action == Action::\"pseudonymize\", resource == Category::\"diagnosis\");", "no such rule"),
-        ("@id(\"a\") forbid(principal, action == Action::\"pseudonymize\", resource == Category::\"record-id\");", "which reveals more"),
-        ("@id(\"a\") forbid(principal, action == Action::\"show\", resource in Category::\"clinical\") when { context.record.labels.contains(\"HIV\") };", "falls through to encrypt"),
+        (
+            "@id(\"a\") permit(principal, action == Action::\"pseudonymize\", resource == Category::\"diagnosis\");",
+            "no such rule",
+        ),
+        (
+            "@id(\"a\") forbid(principal, action == Action::\"pseudonymize\", resource == Category::\"record-id\");",
+            "which reveals more",
+        ),
+        (
+            "@id(\"a\") forbid(principal, action == Action::\"show\", resource in Category::\"clinical\") when { context.record.labels.contains(\"HIV\") };",
+            "falls through to encrypt",
+        ),
     ] {
         let fault = set(text).unwrap_err();
         assert!(fault.contains(expected), "{expected} not in {fault}");
@@ -381,7 +443,8 @@ fn an_erring_policy_is_a_refusal_even_when_it_is_a_forbid() {
     let text = r#"@id("errs") permit(principal, action in Action::"observe", resource) when { 9223372036854775807 + context.env.hour > 0 };"#;
     let set = PolicySet::read(&[("a.cedar", text)], &treatments(), &[]).unwrap();
     let decider = Arc::new(Decider::new(Arc::new(set)).unwrap());
-    let verdict = decider.standing(&Arc::new(caller(&["x"], ""))).unwrap().judge_uncached(&record("Condition", &[]));
+    let verdict =
+        decider.standing(&Arc::new(caller(&["x"], ""))).unwrap().judge_uncached(&record("Condition", &[]));
     assert_eq!(verdict, Verdict::Withhold(Reason::PolicyError));
 }
 
@@ -389,14 +452,16 @@ fn an_erring_policy_is_a_refusal_even_when_it_is_a_forbid() {
 fn naive(standing: &Standing, profile: &Profile) -> Verdict {
     let all: Vec<usize> = (0..standing.decider.set.policies.len()).collect();
     let context = || entities::record_context(&standing.caller, profile).unwrap();
-    let received = standing.ask(&all, "receive", uid("ResourceType", &profile.resource_type).unwrap(), context(), None);
+    let received =
+        standing.ask(&all, "receive", uid("ResourceType", &profile.resource_type).unwrap(), context(), None);
     if received.erred || !received.allowed {
         return Verdict::Withhold(if received.erred { Reason::PolicyError } else { Reason::NotReceived });
     }
     let mut treatments = [Treatment::Redact; Category::COUNT];
     for category in Category::ALL {
         for rung in standing.decider.set.treatments.rungs(category) {
-            let ruling = standing.ask(&all, rung.name(), uid("Category", category.name()).unwrap(), context(), None);
+            let ruling =
+                standing.ask(&all, rung.name(), uid("Category", category.name()).unwrap(), context(), None);
             if ruling.erred {
                 break;
             }
@@ -410,7 +475,8 @@ fn naive(standing: &Standing, profile: &Profile) -> Verdict {
 }
 
 fn policy_text() -> impl Strategy<Value = String> {
-    let principal = prop_oneof![Just("principal"), Just("principal in Role::\"a\""), Just("principal in Role::\"b\"")];
+    let principal =
+        prop_oneof![Just("principal"), Just("principal in Role::\"a\""), Just("principal in Role::\"b\"")];
     let action = prop_oneof![
         Just("action in Action::\"observe\""),
         Just("action in Action::\"release\""),
@@ -425,7 +491,9 @@ fn policy_text() -> impl Strategy<Value = String> {
         Just("when { context.env.purpose == \"TREAT\" }"),
         Just("unless { principal in Role::\"a\" || context.record.classified }"),
         Just("when { resource in Category::\"clinical\" && context.patient.known }"),
-        Just("when { [Category::\"diagnosis\", Category::\"birth-date\", Category::\"note\"].contains(resource) }"),
+        Just(
+            "when { [Category::\"diagnosis\", Category::\"birth-date\", Category::\"note\"].contains(resource) }"
+        ),
         Just("unless { resource == Category::\"identifier\" || context.record.classified }"),
     ];
     (any::<bool>(), principal, action, condition).prop_map(|(permit, principal, action, condition)| {
@@ -544,17 +612,27 @@ fn a_cached_answer_is_given_only_where_it_would_be_given_anew() {
     callers.extend([caller(&["clinician"], "ETREAT"), emergency]);
     let mut old = record("Condition", &[]);
     old.age_days = Some(400);
-    let records =
-        [related(record("Observation", &[]), &["ward", "treating"]), record("Condition", &["SUD"]), record("Patient", &[]), old];
+    let records = [
+        related(record("Observation", &[]), &["ward", "treating"]),
+        record("Condition", &["SUD"]),
+        record("Patient", &[]),
+        old,
+    ];
     let decider = hospital();
     // Twice over, so that the second round finds everything in the cache.
     for round in 0..2 {
         for caller in &callers {
             let standing = decider.standing(&Arc::new(caller.clone())).unwrap();
             for profile in &records {
-                assert_eq!(standing.judge_cached(profile), standing.judge_uncached(profile), "{round} {caller:?} {profile:?}");
+                assert_eq!(
+                    standing.judge_cached(profile),
+                    standing.judge_uncached(profile),
+                    "{round} {caller:?} {profile:?}"
+                );
             }
-            for (action, kind) in [(Action::Read, "Condition"), (Action::Search, "Condition"), (Action::Read, "Practitioner")] {
+            for (action, kind) in
+                [(Action::Read, "Condition"), (Action::Search, "Condition"), (Action::Read, "Practitioner")]
+            {
                 let resource = uid("ResourceType", kind).unwrap();
                 let context = entities::request_context(caller).unwrap();
                 let name = if action == Action::Read { "read" } else { "search" };
@@ -578,10 +656,18 @@ fn a_new_minute_asks_again_only_where_a_policy_reads_the_clock() {
 fn what_a_scope_reaches_is_what_its_constraints_say() {
     for loaded in &hospital().set.policies {
         let (action, resource) = (loaded.policy.action_constraint(), loaded.policy.resource_constraint());
-        for name in ["read", "search", "receive", "show", "encrypt", "searchBy", "aggregate", "change", "nonsense"] {
+        for name in
+            ["read", "search", "receive", "show", "encrypt", "searchBy", "aggregate", "change", "nonsense"]
+        {
             for category in Category::ALL {
-                let said = crate::check::covers_action(&action, name) && crate::check::covers_category(&resource, category);
-                assert_eq!(loaded.reach.covers(name, Some(category)), said, "{} {name} {category}", loaded.id);
+                let said = crate::check::covers_action(&action, name)
+                    && crate::check::covers_category(&resource, category);
+                assert_eq!(
+                    loaded.reach.covers(name, Some(category)),
+                    said,
+                    "{} {name} {category}",
+                    loaded.id
+                );
             }
             assert_eq!(loaded.reach.covers(name, None), crate::check::covers_action(&action, name));
         }

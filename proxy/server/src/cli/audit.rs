@@ -59,7 +59,8 @@ pub(super) fn run(verb: Verb) -> Result<ExitCode, Failure> {
     match verb {
         Verb::Verify { config, directory, key, remember } => {
             // 1 is kept for a log that was tampered with: a script must not take a typing error for that.
-            verify_by(&config, directory, key, remember).map_err(|failure| failure.code(drape_audit::Exit::Unreadable.code()))
+            verify_by(&config, directory, key, remember)
+                .map_err(|failure| failure.code(drape_audit::Exit::Unreadable.code()))
         }
         Verb::Search { config, patient, tenant, subject, limit, json } => {
             search(&Config::load(&config)?, patient.as_deref(), tenant, subject, limit, json)?;
@@ -98,7 +99,8 @@ fn check(
     if exit == drape_audit::Exit::Ok
         && let (Some(path), Some(note)) = (remembered, &report.note)
     {
-        remember(path, note).map_err(|e| Failure::new(format!("cannot keep the checkpoint in `{}`: {e}", path.display())))?;
+        remember(path, note)
+            .map_err(|e| Failure::new(format!("cannot keep the checkpoint in `{}`: {e}", path.display())))?;
     }
     Ok(ExitCode::from(exit.code()))
 }
@@ -124,7 +126,8 @@ fn search(
             _ => return Err(Failure::new(format!("`{text}` names no patient; write `Patient/id`"))),
         },
     };
-    let zone = config.tenants.iter().find(|t| t.name == tenant).map(|t| t.time_zone.as_str()).unwrap_or("UTC");
+    let zone =
+        config.tenants.iter().find(|t| t.name == tenant).map(|t| t.time_zone.as_str()).unwrap_or("UTC");
     let zone = jiff::tz::TimeZone::get(zone)?;
     let secret = EventSecret::new(log_secret(config, &root_key(config)?)?);
     let reader = Reader::new(&config.audit.directory, secret);
@@ -133,7 +136,10 @@ fn search(
     let mut shown = 0;
     for opened in &found {
         let Some(event) = opened.event() else {
-            say(format!("{:>7}  (erased, or cannot be opened; `drape audit verify` says which)", opened.index));
+            say(format!(
+                "{:>7}  (erased, or cannot be opened; `drape audit verify` says which)",
+                opened.index
+            ));
             continue;
         };
         if event.tenant != tenant || event.class == Class::Heartbeat {
@@ -156,7 +162,8 @@ fn search(
 pub(crate) fn line(index: u64, event: &Event, zone: &jiff::tz::TimeZone) -> String {
     let who = match &event.subject {
         Some(s) => {
-            let roles = if s.roles.is_empty() { String::new() } else { format!(" as {}", s.roles.join(", ")) };
+            let roles =
+                if s.roles.is_empty() { String::new() } else { format!(" as {}", s.roles.join(", ")) };
             format!("{}{roles}", s.name.as_deref().unwrap_or(&s.id))
         }
         None => "-".to_owned(),

@@ -17,7 +17,11 @@ pub(super) fn run(path: &Path) -> Result<(), Failure> {
     };
     missing(&config.keys.root_file, "the root key", "`drape init` makes one");
     missing(&config.audit.signing_key_file, "the log's signing key", "`drape init` makes one");
-    missing(&config.audit.directory.join("checkpoint"), "the log's checkpoint", "`drape init` makes an empty log");
+    missing(
+        &config.audit.directory.join("checkpoint"),
+        "the log's checkpoint",
+        "`drape init` makes an empty log",
+    );
     for tls in [&config.listen.tls, &config.admin.listen.tls].into_iter().flatten() {
         missing(&tls.certificate_file, "the certificate", "PEM, leaf first");
         missing(&tls.key_file, "the private key", "PEM");
@@ -30,7 +34,11 @@ pub(super) fn run(path: &Path) -> Result<(), Failure> {
         };
         match load_policies(&tenant.policies) {
             Err(found) => {
-                faults.extend(found.iter().map(|f| format!("tenant `{}`: {}", tenant.name, f.to_string().replace('\n', "\n  "))));
+                faults.extend(
+                    found.iter().map(|f| {
+                        format!("tenant `{}`: {}", tenant.name, f.to_string().replace('\n', "\n  "))
+                    }),
+                );
             }
             Ok(loaded) => {
                 lines.push(format!("tenant `{}`: {source}, digest {}", tenant.name, loaded.set.digest()));

@@ -114,7 +114,8 @@ fn init(path: &std::path::Path) -> Result<(), Failure> {
     for what in made {
         say(format!("made {what}"));
     }
-    let signer = drape_audit::NoteSigner::from_seed_file(&config.audit.origin, &config.audit.signing_key_file)?;
+    let signer =
+        drape_audit::NoteSigner::from_seed_file(&config.audit.origin, &config.audit.signing_key_file)?;
     say("the log's public key, for whoever verifies it:");
     say(format!("  {}", signer.verifier()));
     Ok(())

@@ -207,25 +207,34 @@ impl Config {
             .required_table("listen", "where clients connect: `{address: \"0.0.0.0:8443\", tls: …}`", faults)
             .map(|t| listen(t, base, faults))
             .unwrap_or_else(nowhere);
-        let admin = match root.required_table("admin", "probes, metrics and officer pages have their own port", faults)
-        {
+        let admin = match root.required_table(
+            "admin",
+            "probes, metrics and officer pages have their own port",
+            faults,
+        ) {
             Some(mut t) => {
                 let officer_role = t.string("officer_role", faults).unwrap_or("privacy-officer".into());
                 Admin { listen: self::listen(t, base, faults), officer_role }
             }
             None => Admin { listen: nowhere(), officer_role: String::new() },
         };
-        let keys = match root.required_table("keys", "`{root_file: …, directory: …}`; see `drape init`", faults) {
-            Some(mut t) => {
-                let keys = Keys {
-                    root_file: base.join(t.required("root_file", "make one with `drape init`", faults)),
-                    directory: base.join(t.required("directory", "holds wrapped keys and pseudonyms", faults)),
-                };
-                t.finish(faults);
-                keys
-            }
-            None => Keys { root_file: PathBuf::new(), directory: PathBuf::new() },
-        };
+        let keys =
+            match root.required_table("keys", "`{root_file: …, directory: …}`; see `drape init`", faults)
+            {
+                Some(mut t) => {
+                    let keys = Keys {
+                        root_file: base.join(t.required("root_file", "make one with `drape init`", faults)),
+                        directory: base.join(t.required(
+                            "directory",
+                            "holds wrapped keys and pseudonyms",
+                            faults,
+                        )),
+                    };
+                    t.finish(faults);
+                    keys
+                }
+                None => Keys { root_file: PathBuf::new(), directory: PathBuf::new() },
+            };
         let audit = match root.required_table("audit", "without a log Drape answers nobody", faults) {
             Some(mut t) => {
                 let audit = Audit {
@@ -259,7 +268,11 @@ impl Config {
         for (place, tenant) in tenants.iter().enumerate() {
             for earlier in &tenants[..place] {
                 if earlier.name == tenant.name {
-                    faults.add(&format!("tenants[{place}].name"), format!("`{}` is taken", tenant.name), None);
+                    faults.add(
+                        &format!("tenants[{place}].name"),
+                        format!("`{}` is taken", tenant.name),
+                        None,
+                    );
                 }
                 if earlier.public_base_url == tenant.public_base_url {
                     let what = format!("`{}` is served by tenant `{}`", tenant.public_base_url, earlier.name);
@@ -267,17 +280,15 @@ impl Config {
                 }
             }
         }
-        let budgets: Vec<Budget> = root
-            .tables("budgets", faults)
-            .into_iter()
-            .map(|t| budget(t, base, &tenants, faults))
-            .collect();
+        let budgets: Vec<Budget> =
+            root.tables("budgets", faults).into_iter().map(|t| budget(t, base, &tenants, faults)).collect();
         for (place, budget) in budgets.iter().enumerate() {
             if budgets[..place].iter().any(|b| b.name == budget.name) {
                 faults.add(&format!("budgets[{place}].name"), format!("`{}` is taken", budget.name), None);
             }
             if budgets[..place].iter().any(|b| b.tenant == budget.tenant) {
-                let help = "two budgets over the same patients would add up without anyone counting".to_owned();
+                let help =
+                    "two budgets over the same patients would add up without anyone counting".to_owned();
                 let what = format!("tenant `{}` has a budget already", budget.tenant);
                 faults.add(&format!("budgets[{place}].tenant"), what, help);
             }
@@ -320,9 +331,12 @@ fn listen(mut t: Table, base: &Path, faults: &mut Faults) -> Listen {
         (None, false) => faults.add(
             &t.at("tls"),
             "is required",
-            "give certificate_file and key_file, or say `plaintext: true` where TLS ends before Drape".to_owned(),
+            "give certificate_file and key_file, or say `plaintext: true` where TLS ends before Drape"
+                .to_owned(),
         ),
-        (Some(_), true) => faults.add(&t.at("plaintext"), "contradicts `tls`", "keep one of the two".to_owned()),
+        (Some(_), true) => {
+            faults.add(&t.at("plaintext"), "contradicts `tls`", "keep one of the two".to_owned())
+        }
         _ => {}
     }
     t.finish(faults);
@@ -334,7 +348,11 @@ fn budget(mut t: Table, base: &Path, tenants: &[Tenant], faults: &mut Faults) ->
     let tenant = t.required("tenant", "the tenant whose patients it guards", faults);
     if !tenant.is_empty() && !tenants.iter().any(|x| x.name == tenant) {
         let known: Vec<&str> = tenants.iter().map(|x| x.name.as_str()).collect();
-        faults.add(&t.at("tenant"), format!("`{tenant}` is no tenant"), format!("known: {}", known.join(", ")));
+        faults.add(
+            &t.at("tenant"),
+            format!("`{tenant}` is no tenant"),
+            format!("known: {}", known.join(", ")),
+        );
     }
     let mut epsilon = |key: &'static str, default: &str, t: &mut Table| {
         let text = t.string(key, faults).unwrap_or(default.to_owned());
@@ -391,7 +409,8 @@ fn limits(mut t: Table, faults: &mut Faults) -> Limits {
     let entry_bytes_max = size("entry_bytes_max", d.entry_bytes_max, 1024 * MIB, &mut t);
     let held_bytes_max = size("held_bytes_max", d.held_bytes_max, 65_536 * MIB, &mut t);
     let json_depth_max = size("json_depth_max", d.json_depth_max, 1_000, &mut t);
-    let concurrent_requests_max = size("concurrent_requests_max", d.concurrent_requests_max, 1_000_000, &mut t);
+    let concurrent_requests_max =
+        size("concurrent_requests_max", d.concurrent_requests_max, 1_000_000, &mut t);
     let connections_max = size("connections_max", d.connections_max, 1_000_000, &mut t);
     let streams_max = size("streams_max", d.streams_max as usize, 10_000, &mut t);
     if entry_bytes_max > held_bytes_max {
@@ -414,7 +433,12 @@ fn limits(mut t: Table, faults: &mut Faults) -> Limits {
         header_timeout: t.millis("header_timeout_ms", ms(d.header_timeout), 1..=hour, faults),
         request_timeout: t.millis("request_timeout_ms", ms(d.request_timeout), 1..=hour * 24, faults),
         upstream_timeout: t.millis("upstream_timeout_ms", ms(d.upstream_timeout), 1..=hour, faults),
-        upstream_idle_timeout: t.millis("upstream_idle_timeout_ms", ms(d.upstream_idle_timeout), 1..=hour, faults),
+        upstream_idle_timeout: t.millis(
+            "upstream_idle_timeout_ms",
+            ms(d.upstream_idle_timeout),
+            1..=hour,
+            faults,
+        ),
         connect_timeout: t.millis("connect_timeout_ms", ms(d.connect_timeout), 1..=hour, faults),
         drain_timeout: t.millis("drain_timeout_ms", ms(d.drain_timeout), 0..=hour, faults),
         page_lifetime: t.millis("page_lifetime_ms", ms(d.page_lifetime), 1_000..=hour * 24, faults),

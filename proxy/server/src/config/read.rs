@@ -155,7 +155,12 @@ impl Table {
         }
     }
 
-    pub(crate) fn required_table(&mut self, key: &'static str, help: &str, faults: &mut Faults) -> Option<Table> {
+    pub(crate) fn required_table(
+        &mut self,
+        key: &'static str,
+        help: &str,
+        faults: &mut Faults,
+    ) -> Option<Table> {
         if !self.has(key) {
             self.known.push(key);
             self.members.remove(key);
@@ -184,7 +189,11 @@ impl Table {
     }
 
     /// A mapping from free names to lists of strings.
-    pub(crate) fn lists(&mut self, key: &'static str, faults: &mut Faults) -> Option<Vec<(String, Vec<String>)>> {
+    pub(crate) fn lists(
+        &mut self,
+        key: &'static str,
+        faults: &mut Faults,
+    ) -> Option<Vec<(String, Vec<String>)>> {
         let table = self.table(key, faults)?;
         let mut found = Vec::new();
         for (name, value) in table.members {

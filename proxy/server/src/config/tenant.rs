@@ -172,15 +172,16 @@ pub(super) fn read(mut t: Table, base: &Path, faults: &mut Faults) -> Tenant {
         faults.add(&t.at("name"), format!("`{name}` is not a tenant name"), help);
     }
     let public_base_url = url(&mut t, "public_base_url", "the base URL that clients use", true, faults);
-    let upstream = match t.required_table("upstream", "the FHIR server behind: `{base_url: …, auth: …}`", faults) {
-        Some(u) => upstream(u, base, faults),
-        None => Upstream {
-            base_url: String::new(),
-            auth: UpstreamAuth::None,
-            ca_file: None,
-            dialect: Dialect::Generic,
-        },
-    };
+    let upstream =
+        match t.required_table("upstream", "the FHIR server behind: `{base_url: …, auth: …}`", faults) {
+            Some(u) => upstream(u, base, faults),
+            None => Upstream {
+                base_url: String::new(),
+                auth: UpstreamAuth::None,
+                ca_file: None,
+                dialect: Dialect::Generic,
+            },
+        };
     if !t.has("issuers") {
         let help = "at least one OIDC issuer; without one nobody can be admitted".to_owned();
         faults.add(&t.at("issuers"), "is required", help);
@@ -271,7 +272,8 @@ fn upstream(mut t: Table, base: &Path, faults: &mut Faults) -> Upstream {
         tls.finish(faults);
         file
     });
-    let auth = match t.required_table("auth", "`{kind: none}` if the upstream asks for no credential", faults) {
+    let auth = match t.required_table("auth", "`{kind: none}` if the upstream asks for no credential", faults)
+    {
         Some(a) => auth(a, base, plaintext, faults),
         None => UpstreamAuth::None,
     };
@@ -289,12 +291,20 @@ fn auth(mut t: Table, base: &Path, plaintext: bool, faults: &mut Faults) -> Upst
             password_file: base.join(t.required("password_file", "a file that holds the password", faults)),
         },
         "header" => UpstreamAuth::Header {
-            value_file: base.join(t.required("value_file", "a file that holds the Authorization value", faults)),
+            value_file: base.join(t.required(
+                "value_file",
+                "a file that holds the Authorization value",
+                faults,
+            )),
         },
         "client-credentials" => UpstreamAuth::ClientCredentials {
             token_url: url(&mut t, "token_url", "the upstream's token endpoint", plaintext, faults),
             client_id: t.required("client_id", "the client at the upstream", faults),
-            client_secret_file: base.join(t.required("client_secret_file", "a file that holds the secret", faults)),
+            client_secret_file: base.join(t.required(
+                "client_secret_file",
+                "a file that holds the secret",
+                faults,
+            )),
             scope: t.string("scope", faults),
         },
         other => {
@@ -343,9 +353,10 @@ fn issuer(mut t: Table, base: &Path, public_base: &str, faults: &mut Faults) -> 
     let claims = claims(t.table("claims", faults), faults);
     let purposes = t.lists("purposes", faults).unwrap_or_default();
     if purposes.is_empty() {
-        let help = "which roles each purpose of use activates, e.g. `TREAT: [clinician, nurse]`; `\"\"` stands for \
+        let help =
+            "which roles each purpose of use activates, e.g. `TREAT: [clinician, nurse]`; `\"\"` stands for \
                     no stated purpose"
-            .to_owned();
+                .to_owned();
         faults.add(&t.at("purposes"), "is required", help);
     }
     let clock_skew = t.millis("clock_skew_ms", 30_000, 0..=60_000, faults);

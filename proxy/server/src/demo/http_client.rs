@@ -56,7 +56,8 @@ impl Asker {
         token: Option<&str>,
         headers: &[(&str, &str)],
     ) -> Result<Reply, Failure> {
-        let mut request = Request::builder().method(method).uri(url).header(header::ACCEPT, "application/fhir+json");
+        let mut request =
+            Request::builder().method(method).uri(url).header(header::ACCEPT, "application/fhir+json");
         if let Some(token) = token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
@@ -64,9 +65,15 @@ impl Asker {
             request = request.header(*name, *value);
         }
         let request = request.body(Full::<Bytes>::default()).map_err(Failure::new)?;
-        let response = self.client.send(request, TIMEOUT).await.map_err(|e| Failure::new(format!("{url}: {e}")))?;
+        let response =
+            self.client.send(request, TIMEOUT).await.map_err(|e| Failure::new(format!("{url}: {e}")))?;
         let (head, body) = response.into_parts();
-        let body = read_bounded(body, ANSWER_BYTES_MAX).await.map_err(|e| Failure::new(format!("{url}: {e}")))?;
-        Ok(Reply { status: head.status, headers: head.headers, text: String::from_utf8_lossy(&body).into_owned() })
+        let body =
+            read_bounded(body, ANSWER_BYTES_MAX).await.map_err(|e| Failure::new(format!("{url}: {e}")))?;
+        Ok(Reply {
+            status: head.status,
+            headers: head.headers,
+            text: String::from_utf8_lossy(&body).into_owned(),
+        })
     }
 }

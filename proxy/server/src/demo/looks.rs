@@ -37,7 +37,17 @@ impl Look {
     ];
 
     pub(super) fn cells(&self) -> [&str; 9] {
-        [&self.name, &self.born, &self.number, &self.phone, &self.zip, &self.diagnoses, &self.finding, &self.notes, &self.claims]
+        [
+            &self.name,
+            &self.born,
+            &self.number,
+            &self.phone,
+            &self.zip,
+            &self.diagnoses,
+            &self.finding,
+            &self.notes,
+            &self.claims,
+        ]
     }
 
     /// Asks through Drape, as `persona`, for the patient whom that persona knows as `id`.
@@ -50,7 +60,8 @@ impl Look {
         let conditions = stage.asker.get(&list("Condition", ""), Some(&token)).await?.json();
         look.diagnoses = count(&conditions, "Condition");
         let observations = stage.asker.get(&list("Observation", ""), Some(&token)).await?.json();
-        look.finding = records(&observations, "Observation").iter().find_map(|o| finding(o)).unwrap_or_else(dash);
+        look.finding =
+            records(&observations, "Observation").iter().find_map(|o| finding(o)).unwrap_or_else(dash);
         let notes = stage.asker.get(&list("DocumentReference", ""), Some(&token)).await?.json();
         let notes = records(&notes, "DocumentReference");
         let whole = notes.iter().filter(|n| n["content"][0]["attachment"]["data"].is_string()).count();
@@ -71,7 +82,8 @@ impl Look {
             Some(family) => format!("{given} {family}").trim().to_owned(),
             None => sealed(&patient["name"], &patient["_name"]),
         };
-        let number = patient["identifier"].as_array().and_then(|list| list.iter().find_map(|i| i["value"].as_str()));
+        let number =
+            patient["identifier"].as_array().and_then(|list| list.iter().find_map(|i| i["value"].as_str()));
         Self {
             name,
             born: patient["birthDate"].as_str().map_or_else(dash, str::to_owned),

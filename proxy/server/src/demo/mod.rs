@@ -117,7 +117,9 @@ fn paste(stage: &Stage) -> Result<(), Failure> {
         let token = stage.issuer.token(persona, TOKEN_LIFE)?;
         let header = stage.keep_token(persona, &token)?;
         let target = match persona {
-            Persona::Doctor | Persona::Nurse | Persona::Billing | Persona::RecordsOfficer => format!("Patient/{lead}"),
+            Persona::Doctor | Persona::Nurse | Persona::Billing | Persona::RecordsOfficer => {
+                format!("Patient/{lead}")
+            }
             Persona::Patient => format!("Condition?patient={lead}"),
             Persona::Researcher => "Condition?_count=2".to_owned(),
             Persona::Guardian => {
@@ -126,11 +128,20 @@ fn paste(stage: &Stage) -> Result<(), Failure> {
             Persona::Analyst => "Patient?gender=female&_summary=count".to_owned(),
             Persona::Attacker => format!("Patient/{lead}"),
             Persona::Officer => {
-                say(format!("# {}: paste the token into the officer page\ncat {}\n", member.name, stage.token_file(persona).display()));
+                say(format!(
+                    "# {}: paste the token into the officer page\ncat {}\n",
+                    member.name,
+                    stage.token_file(persona).display()
+                ));
                 continue;
             }
         };
-        say(format!("# {} ({})\ncurl -s -H @{} '{base}/{target}'\n", member.name, persona.word(), header.display()));
+        say(format!(
+            "# {} ({})\ncurl -s -H @{} '{base}/{target}'\n",
+            member.name,
+            persona.word(),
+            header.display()
+        ));
     }
     say(if stage.is_temporary() {
         "Tokens last eight hours. Ctrl-C ends the demo and removes the folder; with `--directory FOLDER` it stays, and\nthe same command goes on with the policies you changed in it."
@@ -149,7 +160,8 @@ mod tests {
         for local in ["http://127.0.0.1:8090/fhir", "http://localhost:8090/fhir", "http://[::1]:8090/fhir"] {
             assert!(may_stand_before(local, false).is_ok(), "{local}");
         }
-        for other in ["https://ehr.example.org/fhir", "http://10.0.0.7/fhir", "http://127.0.0.1.example.org/"] {
+        for other in ["https://ehr.example.org/fhir", "http://10.0.0.7/fhir", "http://127.0.0.1.example.org/"]
+        {
             assert!(may_stand_before(other, false).is_err(), "{other}");
             assert!(may_stand_before(other, true).is_ok(), "{other}");
         }

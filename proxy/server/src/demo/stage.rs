@@ -59,7 +59,9 @@ impl Stage {
         let asker = Asker::new()?;
         let (stop, stopped) = watch::channel(false);
         let mut tasks = Vec::new();
-        let at = |offset: u16| SocketAddr::from(([127, 0, 0, 1], if plan.port == 0 { 0 } else { plan.port + offset }));
+        let at = |offset: u16| {
+            SocketAddr::from(([127, 0, 0, 1], if plan.port == 0 { 0 } else { plan.port + offset }))
+        };
         let embedded = plan.upstream.is_none();
         let (upstream_base, cast, patients) = match plan.upstream {
             Some(url) => {
@@ -72,19 +74,25 @@ impl Stage {
             None => {
                 // Generating a few hundred patients takes a moment of computing.
                 let seed = plan.seed;
-                let population = tokio::task::spawn_blocking(move || Population::generate(seed, today)).await?;
+                let population =
+                    tokio::task::spawn_blocking(move || Population::generate(seed, today)).await?;
                 let store = Arc::new(Store::new(population.resources)?);
                 let count = store.count("Patient");
                 let listener = bind(at(3)).await?;
                 let address = listener.local_addr()?;
                 let mut ending = stopped.clone();
-                let serving = drape_demo::serve::store(listener, store, async move { until(&mut ending).await });
+                let serving =
+                    drape_demo::serve::store(listener, store, async move { until(&mut ending).await });
                 tasks.push(tokio::spawn(async move {
                     if let Err(error) = serving.await {
                         tracing::error!(%error, "the embedded FHIR server stopped");
                     }
                 }));
-                (format!("http://{address}{}", drape_demo::serve::FHIR_PATH), population.cast, format!("{count} patients"))
+                (
+                    format!("http://{address}{}", drape_demo::serve::FHIR_PATH),
+                    population.cast,
+                    format!("{count} patients"),
+                )
             }
         };
         let front = free(at(0)).await?;
@@ -95,7 +103,8 @@ impl Stage {
         let figures = cast.figures.clone();
         let issuer = Arc::new(Issuer::new(&url, &[&public_base], cast, zone, Ambient::system())?);
         let mut ending = stopped.clone();
-        let serving = drape_demo::serve::issuer(listener, Arc::clone(&issuer), async move { until(&mut ending).await });
+        let serving =
+            drape_demo::serve::issuer(listener, Arc::clone(&issuer), async move { until(&mut ending).await });
         tasks.push(tokio::spawn(async move {
             if let Err(error) = serving.await {
                 tracing::error!(%error, "the embedded issuer stopped");
@@ -210,7 +219,8 @@ fn folder(wanted: Option<&Path>, resume: bool) -> Result<(PathBuf, bool), Failur
     }
     for part in ["", "policies", "tokens", "keys", "log"] {
         let part = path.join(part);
-        std::fs::create_dir_all(&part).map_err(|e| Failure::new(format!("cannot make `{}`: {e}", part.display())))?;
+        std::fs::create_dir_all(&part)
+            .map_err(|e| Failure::new(format!("cannot make `{}`: {e}", part.display())))?;
     }
     let path = path.canonicalize().map_err(|e| Failure::new(format!("`{}`: {e}", path.display())))?;
     Ok((path, temporary))
@@ -239,7 +249,8 @@ fn write(
 ) -> Result<(), Failure> {
     let put = |name: &str, text: &str| {
         let path = folder.join(name);
-        std::fs::write(&path, text).map_err(|e| Failure::new(format!("cannot write `{}`: {e}", path.display())))
+        std::fs::write(&path, text)
+            .map_err(|e| Failure::new(format!("cannot write `{}`: {e}", path.display())))
     };
     // Policies that were edited stay as they are.
     if std::fs::read_dir(folder.join("policies"))?.next().is_none() {

@@ -52,7 +52,11 @@ pub(super) async fn play(stage: &mut Stage) -> Result<(), Failure> {
         say("\nEverything came out as it should.");
         return Ok(());
     }
-    Err(Failure::new(format!("{} thing(s) came out otherwise:\n  {}", findings.0.len(), findings.0.join("\n  "))))
+    Err(Failure::new(format!(
+        "{} thing(s) came out otherwise:\n  {}",
+        findings.0.len(),
+        findings.0.join("\n  ")
+    )))
 }
 
 fn lead(stage: &Stage) -> Option<String> {
@@ -108,23 +112,38 @@ async fn views(stage: &Stage, findings: &mut Findings) -> Result<(), Failure> {
         say(line.trim_end());
         looks.push((persona, look));
     }
-    let look = |persona: Persona| looks.iter().find(|(p, _)| *p == persona).map(|(_, l)| l.clone()).unwrap_or_default();
+    let look = |persona: Persona| {
+        looks.iter().find(|(p, _)| *p == persona).map(|(_, l)| l.clone()).unwrap_or_default()
+    };
     let born = truth["birthDate"].as_str().unwrap_or_default();
     let [all, nurse, billing, researcher, attacker] =
-        [Persona::RecordsOfficer, Persona::Nurse, Persona::Billing, Persona::Researcher, Persona::Attacker].map(look);
+        [Persona::RecordsOfficer, Persona::Nurse, Persona::Billing, Persona::Researcher, Persona::Attacker]
+            .map(look);
     findings.expect(all.born == born && all.name.len() > 1, "the records officer is shown everything");
     if stage.issuer.cast().member(Persona::Doctor).is_some() {
         findings.expect(look(Persona::Doctor) == all, "the treating doctor is shown everything");
     }
     if stage.issuer.cast().member(Persona::Nurse).is_some() {
-        findings.expect(nurse.name == all.name && nurse.number == "-" && nurse.phone == "-", "the nurse is shown a name, no number, no phone");
+        findings.expect(
+            nurse.name == all.name && nurse.number == "-" && nurse.phone == "-",
+            "the nurse is shown a name, no number, no phone",
+        );
     }
-    findings.expect(billing.phone != all.phone || all.phone == "-", "billing is not shown the phone in the clear");
+    findings.expect(
+        billing.phone != all.phone || all.phone == "-",
+        "billing is not shown the phone in the clear",
+    );
     findings.expect(!billing.notes.contains("whole"), "billing is shown no note");
     findings.expect(!stage.embedded || billing.claims != "-", "billing is shown claims");
     findings.expect(met, "the researcher finds the patient by pseudonym");
-    findings.expect(researcher.name == "-" && researcher.born.len() <= 4, "the researcher is shown no name and only a year");
-    findings.expect(attacker.cells().iter().all(|c| *c == "-" || c.is_empty()), "a login without a role is shown nothing");
+    findings.expect(
+        researcher.name == "-" && researcher.born.len() <= 4,
+        "the researcher is shown no name and only a year",
+    );
+    findings.expect(
+        attacker.cells().iter().all(|c| *c == "-" || c.is_empty()),
+        "a login without a role is shown nothing",
+    );
     Ok(())
 }
 
@@ -159,7 +178,8 @@ fn next(bundle: &Value) -> Option<String> {
 async fn adolescent(stage: &Stage, findings: &mut Findings) -> Result<(), Failure> {
     head(2, "A parent and an adolescent's confidential records");
     let figures = &stage.issuer.cast().figures;
-    let (Some(adolescent), Some(_)) = (&figures.adolescent, stage.issuer.cast().member(Persona::Guardian)) else {
+    let (Some(adolescent), Some(_)) = (&figures.adolescent, stage.issuer.cast().member(Persona::Guardian))
+    else {
         say("  (this server's data has no adolescent with a parent)");
         return Ok(());
     };
@@ -173,7 +193,11 @@ async fn adolescent(stage: &Stage, findings: &mut Findings) -> Result<(), Failur
             .filter_map(|c| c["code"]["coding"][0]["display"].as_str().or(c["code"]["text"].as_str()))
             .map(str::to_owned)
             .collect();
-        say(format!("  {:<16}{}", persona.word(), if names.is_empty() { "nothing".into() } else { names.join("; ") }));
+        say(format!(
+            "  {:<16}{}",
+            persona.word(),
+            if names.is_empty() { "nothing".into() } else { names.join("; ") }
+        ));
         seen.push(names);
     }
     if stage.embedded {
@@ -219,22 +243,52 @@ async fn attacks(stage: &Stage, findings: &mut Findings) -> Result<(), Failure> 
     let number = truth["identifier"][0]["value"].as_str().unwrap_or("0").to_owned();
     let family = truth["name"][0]["family"].as_str().unwrap_or("nobody").to_owned();
     let born = truth["birthDate"].as_str().unwrap_or("1900").to_owned();
-    let coded = |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
+    let coded = |text: &str| {
+        percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+    };
     let stranger = stage.issuer.cast().figures.stranger.clone();
     let mut attempts = vec![
-        Attempt { who: None, ..Attempt::get("no token", Persona::Attacker, format!("Patient/{lead}"), &[401]) },
+        Attempt {
+            who: None,
+            ..Attempt::get("no token", Persona::Attacker, format!("Patient/{lead}"), &[401])
+        },
         Attempt::get("a login without a role", Persona::Attacker, format!("Patient/{lead}"), &[403]),
-        Attempt::get("guess a number", Persona::Researcher, format!("Patient?identifier={}", coded(&number)), &[403]),
-        Attempt::get("narrow a birth date", Persona::Researcher, format!("Patient?birthdate=gt{}", coded(&born)), &[403]),
-        Attempt::get("a raw id where pseudonyms are due", Persona::Researcher, format!("Patient/{lead}"), &[404]),
+        Attempt::get(
+            "guess a number",
+            Persona::Researcher,
+            format!("Patient?identifier={}", coded(&number)),
+            &[403],
+        ),
+        Attempt::get(
+            "narrow a birth date",
+            Persona::Researcher,
+            format!("Patient?birthdate=gt{}", coded(&born)),
+            &[403],
+        ),
+        Attempt::get(
+            "a raw id where pseudonyms are due",
+            Persona::Researcher,
+            format!("Patient/{lead}"),
+            &[404],
+        ),
         Attempt::get(
             "who has that diagnosis (_has)",
             Persona::Billing,
             "Patient?_has:Condition:patient:code=F11.20".into(),
             &[403],
         ),
-        Attempt::get("chain to a name", Persona::Billing, format!("Claim?patient.family={}", coded(&family)), &[403]),
-        Attempt::get("full text of narratives", Persona::Nurse, format!("Patient?_text={}", coded(&family)), &[400, 403]),
+        Attempt::get(
+            "chain to a name",
+            Persona::Billing,
+            format!("Claim?patient.family={}", coded(&family)),
+            &[403],
+        ),
+        Attempt::get(
+            "full text of narratives",
+            Persona::Nurse,
+            format!("Patient?_text={}", coded(&family)),
+            &[400, 403],
+        ),
         Attempt::get("sort by what is hidden", Persona::Billing, "Patient?_sort=birthdate".into(), &[403]),
         Attempt::get("everything at once", Persona::Billing, format!("Patient/{lead}/$everything"), &[403]),
         Attempt::get("an unknown parameter", Persona::Doctor, "Patient?nmae=x".into(), &[400, 403]),
@@ -242,11 +296,21 @@ async fn attacks(stage: &Stage, findings: &mut Findings) -> Result<(), Failure> 
         Attempt {
             method: Method::POST,
             headers: vec![("x-http-method-override", "PUT")],
-            ..Attempt::get("another method in a header", Persona::Doctor, format!("Patient/{lead}"), &[400, 403, 405])
+            ..Attempt::get(
+                "another method in a header",
+                Persona::Doctor,
+                format!("Patient/{lead}"),
+                &[400, 403, 405],
+            )
         },
     ];
     if let (Some(stranger), Some(_)) = (stranger, stage.issuer.cast().member(Persona::Doctor)) {
-        attempts.push(Attempt::get("a patient of somebody else", Persona::Doctor, format!("Patient/{stranger}"), &[404]));
+        attempts.push(Attempt::get(
+            "a patient of somebody else",
+            Persona::Doctor,
+            format!("Patient/{stranger}"),
+            &[404],
+        ));
     }
     for attempt in attempts {
         if attempt.who.is_some_and(|who| stage.issuer.cast().member(who).is_none()) {
@@ -254,9 +318,13 @@ async fn attacks(stage: &Stage, findings: &mut Findings) -> Result<(), Failure> 
         }
         let token = attempt.who.map(|who| stage.token(who)).transpose()?;
         let url = format!("{}/{}", stage.public_base, attempt.target);
-        let reply = stage.asker.send(attempt.method.clone(), &url, token.as_deref(), &attempt.headers).await?;
+        let reply =
+            stage.asker.send(attempt.method.clone(), &url, token.as_deref(), &attempt.headers).await?;
         tell(attempt.what, attempt.who, &reply);
-        findings.expect(attempt.right.contains(&reply.status.as_u16()), &format!("{}: {}", attempt.what, reply.status));
+        findings.expect(
+            attempt.right.contains(&reply.status.as_u16()),
+            &format!("{}: {}", attempt.what, reply.status),
+        );
         let leaks = attempt.who.is_some() && (reply.text.contains(&number) || reply.text.contains(&born));
         findings.expect(!leaks, &format!("{}: the answer says what is hidden", attempt.what));
     }
@@ -275,7 +343,9 @@ async fn forged(stage: &Stage, findings: &mut Findings, lead: &str) -> Result<()
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     let token = stage.token(Persona::Attacker)?;
     let mut parts: Vec<String> = token.split('.').map(str::to_owned).collect();
-    let [_, claims, _] = &mut parts[..] else { return Err(Failure::new("the issuer's token has not three parts")) };
+    let [_, claims, _] = &mut parts[..] else {
+        return Err(Failure::new("the issuer's token has not three parts"));
+    };
     let plain = URL_SAFE_NO_PAD.decode(claims.as_bytes())?;
     let mut value: Value = serde_json::from_slice(&plain)?;
     value["roles"] = serde_json::json!(["records-officer"]);
@@ -283,7 +353,9 @@ async fn forged(stage: &Stage, findings: &mut Findings, lead: &str) -> Result<()
     *claims = URL_SAFE_NO_PAD.encode(value.to_string());
     let changed = parts.join(".");
     let unsigned = format!("{}.{}.", URL_SAFE_NO_PAD.encode(r#"{"alg":"none","typ":"at+jwt"}"#), parts[1]);
-    for (what, token) in [("a token changed after signing", changed), ("a token that nobody signed", unsigned)] {
+    for (what, token) in
+        [("a token changed after signing", changed), ("a token that nobody signed", unsigned)]
+    {
         let reply = stage.asker.get(&format!("{}/Patient/{lead}", stage.public_base), Some(&token)).await?;
         tell(what, Some(Persona::Attacker), &reply);
         findings.expect(reply.status == StatusCode::UNAUTHORIZED, &format!("{what}: {}", reply.status));
@@ -294,7 +366,8 @@ async fn forged(stage: &Stage, findings: &mut Findings, lead: &str) -> Result<()
 /// A paging link that is cut, and one that another caller follows.
 async fn stolen_page(stage: &Stage, findings: &mut Findings) -> Result<(), Failure> {
     let token = stage.token(Persona::RecordsOfficer)?;
-    let first = stage.asker.get(&format!("{}/Condition?_count=5", stage.public_base), Some(&token)).await?.json();
+    let first =
+        stage.asker.get(&format!("{}/Condition?_count=5", stage.public_base), Some(&token)).await?.json();
     let Some(link) = next(&first) else {
         say("  (this server has too few conditions to page through)");
         return Ok(());
@@ -321,12 +394,16 @@ async fn counts(stage: &Stage, findings: &mut Findings) -> Result<(), Failure> {
         let url = format!("{}/Patient?{query}&_summary=count", stage.public_base);
         stage.asker.get(&url, Some(&token)).await
     };
-    let truth = stage.asker.get(&format!("{}/Patient?gender=female&_summary=count", stage.upstream_base), None).await?;
+    let truth = stage
+        .asker
+        .get(&format!("{}/Patient?gender=female&_summary=count", stage.upstream_base), None)
+        .await?;
     let mut answers = Vec::new();
     for _ in 0..3 {
         let reply = ask("gender=female").await?;
         let json = reply.json();
-        let header = |name: &str| reply.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+        let header =
+            |name: &str| reply.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
         say(format!(
             "  how many women?   {}   (ε {}, {}, 95 % within {}; {} spent)",
             json["total"],
@@ -338,7 +415,10 @@ async fn counts(stage: &Stage, findings: &mut Findings) -> Result<(), Failure> {
         answers.push(json["total"].clone());
     }
     say(format!("  (the exact number, which nobody behind Drape is told: {})", truth.json()["total"]));
-    findings.expect(answers[0].is_u64() && answers.iter().all(|a| *a == answers[0]), "the same question gets the same answer");
+    findings.expect(
+        answers[0].is_u64() && answers.iter().all(|a| *a == answers[0]),
+        "the same question gets the same answer",
+    );
     let once = spent(stage)?;
     findings.expect(once == "ε 0.4", &format!("the same question is charged once, not {once}"));
     let mut refused = false;
@@ -352,7 +432,8 @@ async fn counts(stage: &Stage, findings: &mut Findings) -> Result<(), Failure> {
         say(format!("  {query:<18}{answer}   ({} spent)", spent(stage)?));
     }
     findings.expect(refused, "a question beyond the budget is refused");
-    let listed = stage.asker.get(&format!("{}/Patient?gender=female", stage.public_base), Some(&token)).await?;
+    let listed =
+        stage.asker.get(&format!("{}/Patient?gender=female", stage.public_base), Some(&token)).await?;
     tell("the records behind the count", Some(Persona::Analyst), &listed);
     findings.expect(listed.status == StatusCode::FORBIDDEN, "who counts is shown no record");
     Ok(())
@@ -385,7 +466,8 @@ async fn policy_edit(stage: &mut Stage, findings: &mut Findings) -> Result<(), F
     say(format!("  billing's view of the birth date: {} → {}", before.born, after.born));
     let short = |d: &str| d.chars().take(12).collect::<String>();
     say(format!("  the policies in force: {}… → {}…", short(&digest), short(&now)));
-    findings.expect(before.born != after.born && after.born == "-", "the edit hides the birth date from billing");
+    findings
+        .expect(before.born != after.born && after.born == "-", "the edit hides the birth date from billing");
     findings.expect(digest != now, "the edit changes the digest");
     Ok(())
 }
@@ -411,11 +493,15 @@ fn who_saw(stage: &Stage, findings: &mut Findings) -> Result<(), Failure> {
     }
     say(format!("  ({} entries in all; the newest of each person is shown)", found.len()));
     let doctor = stage.issuer.cast().member(Persona::Doctor).map(|m| m.name.as_str());
-    findings.expect(shown >= 3 && doctor.is_none_or(|d| people.contains(&d)), "the log names who saw the patient");
+    findings.expect(
+        shown >= 3 && doctor.is_none_or(|d| people.contains(&d)),
+        "the log names who saw the patient",
+    );
     let attacker = stage.issuer.cast().member(Persona::Attacker).map_or("", |m| m.name.as_str());
     findings.expect(
         !found.iter().filter_map(|o| o.event()).any(|e| {
-            e.subject.as_ref().is_some_and(|s| s.name.as_deref() == Some(attacker)) && e.class != drape_audit::Class::Refusal
+            e.subject.as_ref().is_some_and(|s| s.name.as_deref() == Some(attacker))
+                && e.class != drape_audit::Class::Refusal
         }),
         "the attacker saw nobody",
     );

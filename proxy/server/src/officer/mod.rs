@@ -75,7 +75,12 @@ impl Office {
         }
     }
 
-    async fn overview(&self, parts: &Arc<Parts>, head: &http::request::Parts, peer: SocketAddr) -> Response<OutBody> {
+    async fn overview(
+        &self,
+        parts: &Arc<Parts>,
+        head: &http::request::Parts,
+        peer: SocketAddr,
+    ) -> Response<OutBody> {
         let held = self.sessions.find(&head.headers, parts.clock.now_ms());
         let headers = match &held {
             Some(token) => bearer(token),
@@ -94,9 +99,14 @@ impl Office {
         };
         // Durable before anything is shown: an officer's look is an access like any other.
         for tenant in &officer.tenants {
-            if let Err(error) = parts.log.record(look(parts, tenant, &officer.caller, patient.as_deref(), peer)).await {
+            if let Err(error) =
+                parts.log.record(look(parts, tenant, &officer.caller, patient.as_deref(), peer)).await
+            {
                 tracing::error!(%error, "an officer's look cannot be entered; nothing is shown");
-                return plain(StatusCode::SERVICE_UNAVAILABLE, "the audit log cannot be written at this time\n");
+                return plain(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "the audit log cannot be written at this time\n",
+                );
             }
         }
         let integrity = self.integrity(parts).await;
@@ -108,7 +118,11 @@ impl Office {
             Some(patient) => {
                 let mut found = Vec::new();
                 for tenant in tenants {
-                    let query = Query { patient: Some((tenant, patient.clone())), limit: ENTRIES_MAX, ..Query::default() };
+                    let query = Query {
+                        patient: Some((tenant, patient.clone())),
+                        limit: ENTRIES_MAX,
+                        ..Query::default()
+                    };
                     found.extend(reader.search(&query)?);
                 }
                 found.sort_by_key(|e| std::cmp::Reverse(e.index));
@@ -177,7 +191,12 @@ impl Office {
             let key = of.log_key.clone();
             let secret = of.log_secret.clone();
             let directory = of.log.directory().to_owned();
-            drape_audit::verify(&Check { directory: &directory, key: &key, secret: Some(&secret), remembered: None })
+            drape_audit::verify(&Check {
+                directory: &directory,
+                key: &key,
+                secret: Some(&secret),
+                remembered: None,
+            })
         })
         .await;
         let integrity = match report {
@@ -185,7 +204,9 @@ impl Office {
                 *self.last.lock() = Some(report.exit());
                 describe(&report, parts.clock.now_ms())
             }
-            Err(error) => Integrity { summary: format!("The verification failed: {error}"), ..Integrity::default() },
+            Err(error) => {
+                Integrity { summary: format!("The verification failed: {error}"), ..Integrity::default() }
+            }
         };
         *held = Some((Instant::now(), integrity.clone()));
         integrity
@@ -201,7 +222,9 @@ fn describe(report: &Report, now_ms: u64) -> Integrity {
             report.events.verified, report.events.erased
         ),
         Exit::Tampered => "The log was changed after it was written. Secure a copy of it now.".to_owned(),
-        Exit::Incomplete => "Something is missing from the log, and nothing shows that it was changed.".to_owned(),
+        Exit::Incomplete => {
+            "Something is missing from the log, and nothing shows that it was changed.".to_owned()
+        }
         Exit::Unreadable => "The log cannot be read.".to_owned(),
     };
     let open = report.open_intents.len();
@@ -225,10 +248,14 @@ async fn prove(parts: &Arc<Parts>, headers: &HeaderMap, peer: SocketAddr) -> Res
     let mut fault = "The token is not accepted.".to_owned();
     for tenant in &parts.tenants {
         match admit(tenant, headers, Some(peer.ip())).await {
-            Ok(admitted) if admitted.caller.roles.contains(&parts.config.admin.officer_role) => match &mut found {
-                Some(officer) => officer.tenants.push(Arc::clone(tenant)),
-                None => found = Some(Officer { caller: admitted.caller, tenants: vec![Arc::clone(tenant)] }),
-            },
+            Ok(admitted) if admitted.caller.roles.contains(&parts.config.admin.officer_role) => {
+                match &mut found {
+                    Some(officer) => officer.tenants.push(Arc::clone(tenant)),
+                    None => {
+                        found = Some(Officer { caller: admitted.caller, tenants: vec![Arc::clone(tenant)] })
+                    }
+                }
+            }
             Ok(_) => fault = "The token is valid, but not a privacy officer's.".to_owned(),
             Err(refusal) => {
                 tenant.metrics.stranger(&tenant.name);
@@ -272,7 +299,10 @@ fn budgets(tenants: &[Arc<Tenant>]) -> Vec<BudgetRow> {
                 spent: epsilon(spent.nano),
                 total: epsilon(budget.config.total_nano),
             }),
-            Err(error) => rows.push(BudgetRow { name: format!("{} ({error})", budget.config.name), ..BudgetRow::default() }),
+            Err(error) => rows.push(BudgetRow {
+                name: format!("{} ({error})", budget.config.name),
+                ..BudgetRow::default()
+            }),
         }
     }
     rows

@@ -159,7 +159,8 @@ pub fn render(page: &Page) -> String {
 }
 
 fn integrity(main: &mut String, state: &Integrity) {
-    let (class, title) = if state.sound { ("good", "The log verifies") } else { ("bad", "The log does not verify") };
+    let (class, title) =
+        if state.sound { ("good", "The log verifies") } else { ("bad", "The log does not verify") };
     let _ = write!(
         main,
         "<section class=\"banner {class}\" role=\"status\"><h2>{title}</h2><p>{}</p>",
@@ -287,7 +288,8 @@ mod tests {
     #[test]
     fn nothing_that_a_caller_chose_can_become_markup() {
         let row = Row { who: "<script>alert(1)</script>".into(), what: "\"'&".into(), ..Row::default() };
-        let html = render(&Page { rows: vec![row], patient: Some("Patient/\"><b>".into()), ..Page::default() });
+        let html =
+            render(&Page { rows: vec![row], patient: Some("Patient/\"><b>".into()), ..Page::default() });
         assert!(!html.contains("<script>"));
         assert!(!html.contains("\"><b>"));
         assert!(html.contains("&lt;script&gt;"));

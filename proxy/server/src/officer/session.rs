@@ -42,7 +42,8 @@ impl Sessions {
         }
         held.insert(key(&id), Session { token, until_ms });
         let secure = if secure { "; Secure" } else { "" };
-        HeaderValue::from_str(&format!("{COOKIE}={id}; Path=/officer; HttpOnly; SameSite=Strict{secure}")).ok()
+        HeaderValue::from_str(&format!("{COOKIE}={id}; Path=/officer; HttpOnly; SameSite=Strict{secure}"))
+            .ok()
     }
 
     /// The token of the request's session, while it lives.
@@ -76,7 +77,8 @@ fn key(id: &str) -> [u8; 32] {
 }
 
 fn cookie(headers: &HeaderMap) -> Option<String> {
-    let mut pairs = headers.get_all(header::COOKIE).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(';'));
+    let mut pairs =
+        headers.get_all(header::COOKIE).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(';'));
     pairs.find_map(|pair| pair.trim().strip_prefix(COOKIE)?.strip_prefix('=').map(str::to_owned))
 }
 

@@ -43,7 +43,9 @@ impl Table {
                     if own && event.class != Class::Heartbeat {
                         let name = match event.class {
                             // What stands alone has no request that it could be put to.
-                            Class::Strangers | Class::Config | Class::Tombstone => format!("#{}", opened.index),
+                            Class::Strangers | Class::Config | Class::Tombstone => {
+                                format!("#{}", opened.index)
+                            }
                             _ => event.request.clone(),
                         };
                         let request = requests.entry((event.tenant.clone(), name)).or_default();
@@ -68,7 +70,9 @@ impl Table {
         for request in requests.values() {
             let Some(event) = request.entries.first() else { continue };
             if event.class == Class::Intent {
-                *purposes.entry(event.purpose.clone().unwrap_or_else(|| "(none stated)".into())).or_default() += 1;
+                *purposes
+                    .entry(event.purpose.clone().unwrap_or_else(|| "(none stated)".into()))
+                    .or_default() += 1;
             }
             if let Some(why) = request.refusal() {
                 *refusals.entry(why).or_default() += 1;
@@ -84,7 +88,8 @@ impl Table {
 impl Request<'_> {
     fn refusal(&self) -> Option<String> {
         let event = self.entries.iter().find(|e| {
-            e.class == Class::Refusal || e.class == Class::Outcome && e.outcome.is_some_and(|o| o != OutcomeCode::Success)
+            e.class == Class::Refusal
+                || e.class == Class::Outcome && e.outcome.is_some_and(|o| o != OutcomeCode::Success)
         })?;
         // `stage: what (roles, purpose)`: what is counted alike is the middle. It may name a parameter or a type,
         // never a value.
@@ -139,7 +144,11 @@ impl Request<'_> {
         Row {
             index: self.first,
             time: when(event.time_ms, zone),
-            who: event.subject.as_ref().map(|s| s.name.clone().unwrap_or_else(|| s.id.clone())).unwrap_or_default(),
+            who: event
+                .subject
+                .as_ref()
+                .map(|s| s.name.clone().unwrap_or_else(|| s.id.clone()))
+                .unwrap_or_default(),
             roles: event.subject.as_ref().map(|s| s.roles.join(", ")).unwrap_or_default(),
             purpose: event.purpose.clone().unwrap_or_default(),
             what: what(event),
@@ -164,7 +173,8 @@ fn done(treatment: &str) -> &str {
 fn what(event: &Event) -> String {
     match event.class {
         Class::Strangers => {
-            let kinds: Vec<String> = event.strangers.iter().map(|(kind, n)| format!("{n} {}", kind.word())).collect();
+            let kinds: Vec<String> =
+                event.strangers.iter().map(|(kind, n)| format!("{n} {}", kind.word())).collect();
             format!("requests without a proved caller: {}", kinds.join(", "))
         }
         Class::Officer => "looked at this page".into(),

@@ -35,11 +35,17 @@ pub async fn admit(tenant: &Tenant, headers: &HeaderMap, peer: Option<IpAddr>) -
         }
     };
     let known = tenant.issuers.find(&issuer).ok_or_else(|| {
-        Refusal::unauthenticated(&tenant.name, Some(("invalid_token", "the token is not accepted")), "unknown issuer")
+        Refusal::unauthenticated(
+            &tenant.name,
+            Some(("invalid_token", "the token is not accepted")),
+            "unknown issuer",
+        )
     })?;
     let environment = environment(tenant, now_ms, peer)?;
     let caller = drape_caller::caller(&claims, &known.names, &known.config().purposes, digest, environment)
-        .map_err(|fault| Refusal::unauthenticated(&tenant.name, Some(fault.public()), fault.to_string()))?;
+        .map_err(|fault| {
+        Refusal::unauthenticated(&tenant.name, Some(fault.public()), fault.to_string())
+    })?;
     Ok(Admitted { caller: Arc::new(caller), token })
 }
 
@@ -82,7 +88,8 @@ async fn prove(tenant: &Tenant, token: &str) -> Result<(Arc<Map<String, Value>>,
 /// Circumstances in the tenant's time zone.
 fn environment(tenant: &Tenant, now_ms: u64, peer: Option<IpAddr>) -> Result<Environment, Refusal> {
     let fault = |e: jiff::Error| Refusal::unavailable("admit", "the time cannot be told", e.to_string());
-    let instant = jiff::Timestamp::from_millisecond(i64::try_from(now_ms).unwrap_or(i64::MAX)).map_err(fault)?;
+    let instant =
+        jiff::Timestamp::from_millisecond(i64::try_from(now_ms).unwrap_or(i64::MAX)).map_err(fault)?;
     let local = instant.to_zoned(tenant.time_zone.clone());
     let hour = u8::try_from(local.hour()).unwrap_or(0);
     let minute = u16::try_from(local.minute()).unwrap_or(0);

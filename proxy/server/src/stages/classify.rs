@@ -136,7 +136,11 @@ pub async fn classify(
     (asked, Ok(classified))
 }
 
-async fn body_of(tenant: &Tenant, head: &http::request::Parts, body: Incoming) -> Result<Option<Bytes>, Refusal> {
+async fn body_of(
+    tenant: &Tenant,
+    head: &http::request::Parts,
+    body: Incoming,
+) -> Result<Option<Bytes>, Refusal> {
     if head.method != Method::POST && head.method != Method::PUT {
         // A body where none belongs is refused rather than passed over: something meant it.
         if !hyper::body::Body::is_end_stream(&body) {
@@ -158,7 +162,8 @@ async fn body_of(tenant: &Tenant, head: &http::request::Parts, body: Incoming) -
         }
         Err(error) => {
             let public = "the request's body broke off";
-            Err(Refusal::new("classify", StatusCode::BAD_REQUEST, "incomplete", public).because(error.to_string()))
+            Err(Refusal::new("classify", StatusCode::BAD_REQUEST, "incomplete", public)
+                .because(error.to_string()))
         }
     }
 }

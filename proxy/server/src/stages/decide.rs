@@ -99,7 +99,12 @@ impl Grant {
 const NARROWED_MAX: usize = 200;
 
 /// Settles whether the request may be made.
-pub fn decide(tenant: &Tenant, admitted: &Admitted, classified: Classified, asked: &Asked) -> Result<Grant, Refusal> {
+pub fn decide(
+    tenant: &Tenant,
+    admitted: &Admitted,
+    classified: Classified,
+    asked: &Asked,
+) -> Result<Grant, Refusal> {
     let caller = &admitted.caller;
     let standing = tenant
         .decider
@@ -109,11 +114,15 @@ pub fn decide(tenant: &Tenant, admitted: &Admitted, classified: Classified, aske
     let mut decided = match classified.interaction {
         Interaction::Read { resource_type, id, shape } => desk.read(&resource_type, &id, &shape.query)?,
         Interaction::Vread { resource_type, id, version } => desk.vread(&resource_type, &id, &version)?,
-        Interaction::History { resource_type, id, count } => desk.history(&resource_type, &id, count, None)?,
+        Interaction::History { resource_type, id, count } => {
+            desk.history(&resource_type, &id, count, None)?
+        }
         Interaction::Search(search) => desk.search(search, None)?,
         Interaction::Page { handle } => desk.page(&handle)?,
         Interaction::Create { resource_type } => desk.write(&resource_type, None, classified.body.clone())?,
-        Interaction::Update { resource_type, id } => desk.write(&resource_type, Some(&id), classified.body.clone())?,
+        Interaction::Update { resource_type, id } => {
+            desk.write(&resource_type, Some(&id), classified.body.clone())?
+        }
     };
     if let Way::Write(write) = &mut decided.way {
         write.if_match = classified.if_match;
@@ -206,13 +215,19 @@ impl Desk<'_> {
     }
 
     fn open(&self, pseudonym: &str) -> Result<Option<(String, String)>, Refusal> {
-        self.tenant
-            .pseudonyms
-            .lookup(pseudonym)
-            .map_err(|e| Refusal::unavailable("decide", "pseudonyms cannot be opened at this time", e.to_string()))
+        self.tenant.pseudonyms.lookup(pseudonym).map_err(|e| {
+            Refusal::unavailable("decide", "pseudonyms cannot be opened at this time", e.to_string())
+        })
     }
 
-    fn records(&self, cleared: Cleared, path_and_query: String, expect: Expect, resource_type: &str, id: Option<String>) -> Decided {
+    fn records(
+        &self,
+        cleared: Cleared,
+        path_and_query: String,
+        expect: Expect,
+        resource_type: &str,
+        id: Option<String>,
+    ) -> Decided {
         let names = id.iter().map(|id| format!("{resource_type}/{id}")).collect();
         Decided {
             way: Way::Records(Records {
@@ -235,7 +250,8 @@ impl Desk<'_> {
         let shape = if self.whole_records(&cleared) { "" } else { shape };
         let mark = if shape.is_empty() { "" } else { "?" };
         let path = format!("/{resource_type}/{id}{mark}{shape}");
-        let expect = Expect::Record { resource_type: resource_type.to_owned(), id: Some(id.clone()), version: None };
+        let expect =
+            Expect::Record { resource_type: resource_type.to_owned(), id: Some(id.clone()), version: None };
         Ok(self.records(cleared, path, expect, resource_type, Some(id)))
     }
 
@@ -251,7 +267,13 @@ impl Desk<'_> {
         Ok(self.records(cleared, path, expect, resource_type, Some(id)))
     }
 
-    fn history(&self, resource_type: &str, id: &str, count: Option<u32>, next: Option<String>) -> Result<Decided, Refusal> {
+    fn history(
+        &self,
+        resource_type: &str,
+        id: &str,
+        count: Option<u32>,
+        next: Option<String>,
+    ) -> Result<Decided, Refusal> {
         let cleared = self.clear(Need::Read, Action::History, resource_type)?;
         // A page names the record as the upstream does.
         let id = if next.is_some() { id.to_owned() } else { self.id(resource_type, id)? };
@@ -271,7 +293,13 @@ impl Desk<'_> {
         }
         // The search is read and judged again: what was permitted a page ago may not be any more.
         let path = format!("/{}", page.resource_type);
-        let parts = interaction::Parts { method: "GET", path: &path, query: Some(&page.query), headers: &[], body: None };
+        let parts = interaction::Parts {
+            method: "GET",
+            path: &path,
+            query: Some(&page.query),
+            headers: &[],
+            body: None,
+        };
         match interaction::parse(&parts) {
             Ok(Interaction::Search(search)) => self.search(search, Some(page)),
             _ => Err(Refusal::unknown("decide", "a page whose search cannot be read any more")),
@@ -279,7 +307,8 @@ impl Desk<'_> {
     }
 
     fn write(&self, resource_type: &str, id: Option<&str>, body: Option<Bytes>) -> Result<Decided, Refusal> {
-        let (need, action) = if id.is_some() { (Need::Update, Action::Update) } else { (Need::Create, Action::Create) };
+        let (need, action) =
+            if id.is_some() { (Need::Update, Action::Update) } else { (Need::Create, Action::Create) };
         let cleared = self.clear(need, action, resource_type)?;
         if self.standing.ids_by_pseudonym() {
             return Err(Refusal::forbidden("decide", "who is shown pseudonyms cannot write"));
@@ -366,7 +395,9 @@ impl Desk<'_> {
                         Criterion::Narrowed if !revealed.elsewhere => {
                             narrowed.insert(category);
                         }
-                        answer => return Err(self.refused(&criterion.name, category, answer, revealed.elsewhere)),
+                        answer => {
+                            return Err(self.refused(&criterion.name, category, answer, revealed.elsewhere));
+                        }
                     }
                 }
             }
@@ -376,13 +407,17 @@ impl Desk<'_> {
         }
         for key in &search.sort {
             for revealed in &key.reveals {
-                for category in self.tenant.catalogue.categories_at(&revealed.resource_type, revealed.path).iter() {
+                for category in
+                    self.tenant.catalogue.categories_at(&revealed.resource_type, revealed.path).iter()
+                {
                     match self.standing.search_by(category, &revealed.resource_type) {
                         Criterion::Open => {}
                         Criterion::Narrowed => {
                             narrowed.insert(category);
                         }
-                        answer => return Err(self.refused(&format!("_sort={}", key.text), category, answer, false)),
+                        answer => {
+                            return Err(self.refused(&format!("_sort={}", key.text), category, answer, false));
+                        }
                     }
                 }
             }
@@ -420,7 +455,8 @@ impl Desk<'_> {
                 Some("text") => found.insert(Category::Note),
                 // The parameter leads to fewer types than the element may.
                 _ if !criterion.hops && !criterion.targets.is_empty() => {
-                    found = criterion.targets.iter().map(|t| drape_view::Catalogue::link_category(t)).collect();
+                    found =
+                        criterion.targets.iter().map(|t| drape_view::Catalogue::link_category(t)).collect();
                 }
                 _ => {}
             }
@@ -439,7 +475,11 @@ impl Desk<'_> {
             let stated = value.rsplit('/').nth(1);
             match self.open(name)? {
                 Some((kind, id)) if stated.is_none_or(|s| s == kind) => {
-                    translated.push(if criterion.kind == Kind::Reference { format!("{kind}/{id}") } else { id });
+                    translated.push(if criterion.kind == Kind::Reference {
+                        format!("{kind}/{id}")
+                    } else {
+                        id
+                    });
                 }
                 _ => {}
             }
@@ -463,8 +503,12 @@ impl Desk<'_> {
                 return Err(Refusal::forbidden("decide", public));
             }
             for revealed in &include.reveals {
-                for category in self.tenant.catalogue.category_at(&revealed.resource_type, revealed.path).iter() {
-                    if self.standing.search_by(category, &revealed.resource_type) == Criterion::Refused && category.is_link() {
+                for category in
+                    self.tenant.catalogue.category_at(&revealed.resource_type, revealed.path).iter()
+                {
+                    if self.standing.search_by(category, &revealed.resource_type) == Criterion::Refused
+                        && category.is_link()
+                    {
                         let shown = format!("{name}={}", include.value);
                         return Err(self.refused(&shown, category, Criterion::Refused, false));
                     }
@@ -475,7 +519,12 @@ impl Desk<'_> {
     }
 
     /// Holds a search to patients whose relation to the caller is proved, where it needs that.
-    fn narrow(&self, search: &mut Search, needed: &BTreeSet<Category>, patient_only: bool) -> Result<(), Refusal> {
+    fn narrow(
+        &self,
+        search: &mut Search,
+        needed: &BTreeSet<Category>,
+        patient_only: bool,
+    ) -> Result<(), Refusal> {
         let resource_type = search.resource_type.clone();
         let parameter = patient_parameter(&resource_type);
         let named = parameter.and_then(|p| named_patients(search, p));
@@ -487,7 +536,9 @@ impl Desk<'_> {
                     let public = "the token's scopes cover only the patient in context";
                     return Err(Refusal::forbidden("decide", public));
                 }
-                (None, Some(parameter)) => search.criteria.push(patient_criterion(&resource_type, parameter, &[own.to_owned()])),
+                (None, Some(parameter)) => {
+                    search.criteria.push(patient_criterion(&resource_type, parameter, &[own.to_owned()]))
+                }
             }
         }
         if needed.is_empty() && self.standing.receives_unrelated(&self.tenant.profiler, &resource_type) {
@@ -501,7 +552,8 @@ impl Desk<'_> {
                     return Ok(());
                 }
                 let public = "you may search like this only among patients whose relation to you is proved";
-                Err(Refusal::forbidden("decide", public).because("a named patient is not related to the caller"))
+                Err(Refusal::forbidden("decide", public)
+                    .because("a named patient is not related to the caller"))
             }
             (None, Some(parameter)) if !patients.is_empty() && patients.len() <= NARROWED_MAX => {
                 let ids: Vec<String> = patients.into_iter().collect();
@@ -531,7 +583,8 @@ impl Desk<'_> {
                 .decider
                 .standing(&Arc::new(caller))
                 .map_err(|e| Refusal::unavailable("decide", "policy cannot be asked at this time", e))?;
-            let about_patients = drape_fhir::definitions::r4().resource_types().filter(|t| patient_parameter(t).is_some());
+            let about_patients =
+                drape_fhir::definitions::r4().resource_types().filter(|t| patient_parameter(t).is_some());
             for resource_type in about_patients {
                 for action in [Action::Search, Action::Read, Action::History] {
                     if standing.request(action, resource_type).allowed {
@@ -554,14 +607,22 @@ impl Desk<'_> {
         let ruling = self.standing.aggregate(&config.name, &config.organization, cost, &search.resource_type);
         if !ruling.allowed {
             let public = format!("policy does not let you search {}", search.resource_type);
-            return Err(Refusal::forbidden("decide", public).because("neither search nor aggregate is permitted"));
+            return Err(
+                Refusal::forbidden("decide", public).because("neither search nor aggregate is permitted")
+            );
         }
         if search.resource_type != "Patient" {
-            let public = "only patients are counted; ask e.g. `Patient?_has:Condition:patient:code=…&_summary=count`";
+            let public =
+                "only patients are counted; ask e.g. `Patient?_has:Condition:patient:code=…&_summary=count`";
             return Err(Refusal::new("decide", StatusCode::FORBIDDEN, "not-supported", public));
         }
         if !search.includes.is_empty() || !search.sort.is_empty() {
-            return Err(Refusal::new("decide", StatusCode::FORBIDDEN, "not-supported", "a count takes neither includes nor sorting"));
+            return Err(Refusal::new(
+                "decide",
+                StatusCode::FORBIDDEN,
+                "not-supported",
+                "a count takes neither includes nor sorting",
+            ));
         }
         let mut policies = ruling.policies;
         for criterion in &search.criteria {
@@ -570,7 +631,8 @@ impl Desk<'_> {
                     let ruling = self.standing.count_by(category);
                     if !ruling.allowed {
                         let public = format!("you may not count by `{}`", criterion.name);
-                        let reason = format!("`{}` reveals {category}, which may not be counted by", criterion.name);
+                        let reason =
+                            format!("`{}` reveals {category}, which may not be counted by", criterion.name);
                         return Err(Refusal::forbidden("decide", public).because(reason));
                     }
                     policies.extend(ruling.policies);
@@ -606,7 +668,9 @@ fn named_patients(search: &Search, parameter: &str) -> Option<Vec<String>> {
     let mut any = false;
     for criterion in &search.criteria {
         let says = !criterion.hops
-            && (criterion.code == parameter || criterion.kind == Kind::Reference && ["patient", "subject"].contains(&criterion.code.as_str()));
+            && (criterion.code == parameter
+                || criterion.kind == Kind::Reference
+                    && ["patient", "subject"].contains(&criterion.code.as_str()));
         let plain = criterion.modifier.as_deref().is_none_or(|m| m == "Patient");
         if !says || !plain {
             continue;

@@ -129,11 +129,16 @@ impl Entered {
     }
 
     /// The outcome, durable before the end of the stream.
-    pub(super) async fn complete(self, status: StatusCode, mut totals: Totals) -> Result<(), drape_audit::LogError> {
+    pub(super) async fn complete(
+        self,
+        status: StatusCode,
+        mut totals: Totals,
+    ) -> Result<(), drape_audit::LogError> {
         self.count(Ending::Answered, &totals);
         let mut closing = Closing::new(OutcomeCode::Success, Some(status.as_u16()), None);
         let window = totals.take_window();
-        (closing.patients, closing.records, closing.policies) = (window.patients, window.records, window.policies);
+        (closing.patients, closing.records, closing.policies) =
+            (window.patients, window.records, window.policies);
         totals.describe(&mut closing);
         self.slot.outcome(closing).await.map(drop)
     }
@@ -156,7 +161,8 @@ impl Entered {
     /// The outcome of a stream that was broken off after some of it left. The segments say what did.
     pub(super) async fn cut(self, reason: String, totals: Totals) {
         self.count(Ending::Cut, &totals);
-        let mut closing = Closing::new(OutcomeCode::SeriousFailure, Some(200), Some(format!("cut: {reason}")));
+        let mut closing =
+            Closing::new(OutcomeCode::SeriousFailure, Some(200), Some(format!("cut: {reason}")));
         totals.describe(&mut closing);
         if let Err(error) = self.slot.outcome(closing).await {
             tracing::error!(%error, "the outcome of a cut answer cannot be written");

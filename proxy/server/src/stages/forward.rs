@@ -39,7 +39,9 @@ pub async fn forward(tenant: &Arc<Tenant>, grant: Grant, entered: &mut Entered) 
     let desk = Arc::new(Desk { tenant: Arc::clone(tenant), view, shows_all: standing.shows_all(), token });
     match way {
         Way::Nothing { query } => Ok(Upstream::Own(desk.nothing(&query))),
-        Way::Records(records) => desk.records(records).await.map(|stream| Upstream::Records(Box::new(stream))),
+        Way::Records(records) => {
+            desk.records(records).await.map(|stream| Upstream::Records(Box::new(stream)))
+        }
         Way::Write(write) => desk.write(write, &standing).await,
         Way::Aggregate(aggregate) => desk.aggregate(aggregate).await.map(Upstream::Own),
     }
@@ -57,17 +59,24 @@ const OUTCOME_BYTES_MAX: usize = 64 << 10;
 
 impl Desk {
     async fn send(&self, request: &UpstreamRequest) -> Result<Response<Incoming>, Refusal> {
-        self.tenant.upstream.send(request, &self.token, self.tenant.limits.upstream_timeout).await.map_err(|e| {
-            let (kind, refusal) = match &e {
-                ClientError::TimedOut(_) => (
-                    "timeout",
-                    Refusal::new("forward", StatusCode::GATEWAY_TIMEOUT, "timeout", "the FHIR server behind did not answer in time"),
-                ),
-                _ => ("unreachable", Refusal::upstream("")),
-            };
-            self.tenant.metrics.upstream_error(kind);
-            refusal.because(e.to_string())
-        })
+        self.tenant.upstream.send(request, &self.token, self.tenant.limits.upstream_timeout).await.map_err(
+            |e| {
+                let (kind, refusal) = match &e {
+                    ClientError::TimedOut(_) => (
+                        "timeout",
+                        Refusal::new(
+                            "forward",
+                            StatusCode::GATEWAY_TIMEOUT,
+                            "timeout",
+                            "the FHIR server behind did not answer in time",
+                        ),
+                    ),
+                    _ => ("unreachable", Refusal::upstream("")),
+                };
+                self.tenant.metrics.upstream_error(kind);
+                refusal.because(e.to_string())
+            },
+        )
     }
 
     /// An upstream error becomes one of Drape's: the status, the issue code and `Retry-After` stay, nothing else.
@@ -87,12 +96,13 @@ impl Desk {
             }
             return Err(Refusal::unknown("forward", format!("the upstream answers {status}")));
         }
-        let retry = response.headers().get(header::RETRY_AFTER).and_then(|v| v.to_str().ok()).map(str::to_owned);
+        let retry =
+            response.headers().get(header::RETRY_AFTER).and_then(|v| v.to_str().ok()).map(str::to_owned);
         let body = read_bounded(response.into_body(), OUTCOME_BYTES_MAX).await.unwrap_or_default();
         let code = drape_fhir::outcome::issue_code(&body).unwrap_or("processing");
         let public = format!("the FHIR server behind answered {}", ours.as_u16());
-        let mut refusal =
-            Refusal::new("forward", ours, code, public).because(format!("the upstream answers {status} ({code})"));
+        let mut refusal = Refusal::new("forward", ours, code, public)
+            .because(format!("the upstream answers {status} ({code})"));
         if let Some(retry) = retry.filter(|r| r.bytes().all(|b| b.is_ascii_digit())) {
             refusal = refusal.with(header::RETRY_AFTER, &retry);
         }
@@ -149,7 +159,9 @@ impl Desk {
             tenant: tenant.name.clone(),
             today: caller.environment.today.clone(),
         });
-        let text = |name: header::HeaderName| response.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
+        let text = |name: header::HeaderName| {
+            response.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned)
+        };
         let etag = text(header::ETAG).filter(|e| e.len() < 128);
         let last_modified = response.headers().get(header::LAST_MODIFIED).cloned();
         let guard = Guard {
@@ -179,12 +191,22 @@ impl Desk {
 
     /// Create or update: everything of the new and the stored record must be shown to the caller, and every category
     /// be the caller's to change, until hidden parts can be merged back.
-    async fn write(self: &Arc<Self>, write: Write, standing: &drape_policy::Standing) -> Result<Upstream, Refusal> {
+    async fn write(
+        self: &Arc<Self>,
+        write: Write,
+        standing: &drape_policy::Standing,
+    ) -> Result<Upstream, Refusal> {
         let tenant = &self.tenant;
         let bases = [tenant.public_base.as_str(), tenant.upstream.base_url()];
         let bad = |what: String| Refusal::new("forward", StatusCode::BAD_REQUEST, "structure", what);
-        let facts = drape_shield::facts_of(&tenant.catalogue, &write.body, &write.resource_type, &bases, tenant.limits.json_depth_max)
-            .map_err(|e| bad(format!("the body cannot be read: {}", e.what)))?;
+        let facts = drape_shield::facts_of(
+            &tenant.catalogue,
+            &write.body,
+            &write.resource_type,
+            &bases,
+            tenant.limits.json_depth_max,
+        )
+        .map_err(|e| bad(format!("the body cannot be read: {}", e.what)))?;
         searches_in(&write.body)?;
         if let (Some(id), Some(main)) = (&write.id, facts.main())
             && main.id.as_ref() != Some(id)
@@ -201,7 +223,8 @@ impl Desk {
         if let Some(id) = &write.id {
             request.method = Method::PUT;
             request.path_and_query = format!("/{}/{id}", write.resource_type);
-            request.if_match = Some(self.stored_version(standing, &request.path_and_query, &write, id).await?);
+            request.if_match =
+                Some(self.stored_version(standing, &request.path_and_query, &write, id).await?);
         }
         let response = self.send(&request).await?;
         let response = self.check(response).await?;
@@ -226,7 +249,12 @@ impl Desk {
         Ok(Upstream::Records(Box::new(self.stream(response, expect, None, status, headers))))
     }
 
-    fn may_change(&self, standing: &drape_policy::Standing, facts: &Facts, resource_type: &str) -> Result<(), Refusal> {
+    fn may_change(
+        &self,
+        standing: &drape_policy::Standing,
+        facts: &Facts,
+        resource_type: &str,
+    ) -> Result<(), Refusal> {
         let profile = self.tenant.profiler.profile(facts, 0, self.view.caller());
         let ruling = standing.may_change(&profile);
         if !ruling.allowed {
@@ -235,7 +263,16 @@ impl Desk {
             return Err(Refusal::forbidden("forward", public).because(reason));
         }
         // What policies, labels or relations themselves read: whoever may write it could write himself a right.
-        let relates = ["CareTeam", "Consent", "Encounter", "EpisodeOfCare", "Group", "List", "Patient", "RelatedPerson"];
+        let relates = [
+            "CareTeam",
+            "Consent",
+            "Encounter",
+            "EpisodeOfCare",
+            "Group",
+            "List",
+            "Patient",
+            "RelatedPerson",
+        ];
         let labelled = facts.main().is_some_and(|m| !m.security.is_empty());
         if (relates.contains(&resource_type) || labelled) && !standing.may_relate(&profile).allowed {
             let public = "you may not write what access itself rests on";
@@ -253,15 +290,26 @@ impl Desk {
         id: &str,
     ) -> Result<String, Refusal> {
         let tenant = &self.tenant;
-        let get = UpstreamRequest { method: Method::GET, path_and_query: path.to_owned(), body: None, if_match: None };
+        let get = UpstreamRequest {
+            method: Method::GET,
+            path_and_query: path.to_owned(),
+            body: None,
+            if_match: None,
+        };
         let response = self.check(self.send(&get).await?).await?;
         let etag = response.headers().get(header::ETAG).and_then(|v| v.to_str().ok()).map(str::to_owned);
         let body = read_bounded(response.into_body(), tenant.limits.entry_bytes_max)
             .await
             .map_err(|e| Refusal::upstream(format!("the stored record cannot be read: {e}")))?;
         let bases = [tenant.upstream.base_url()];
-        let stored = drape_shield::facts_of(&tenant.catalogue, &body, &write.resource_type, &bases, tenant.limits.json_depth_max)
-            .map_err(|e| Refusal::upstream(e.what))?;
+        let stored = drape_shield::facts_of(
+            &tenant.catalogue,
+            &body,
+            &write.resource_type,
+            &bases,
+            tenant.limits.json_depth_max,
+        )
+        .map_err(|e| Refusal::upstream(e.what))?;
         if stored.main().and_then(|m| m.id.as_deref()) != Some(id) {
             return Err(Refusal::upstream("the stored record is not the one that was asked for"));
         }
@@ -270,7 +318,9 @@ impl Desk {
             return Err(Refusal::unknown("forward", "the stored record is withheld from the caller"));
         }
         self.may_change(standing, &stored, &write.resource_type)?;
-        let version = etag.ok_or_else(|| Refusal::upstream("the stored record comes without an ETag; a lost update could not be told"))?;
+        let version = etag.ok_or_else(|| {
+            Refusal::upstream("the stored record comes without an ETag; a lost update could not be told")
+        })?;
         if let Some(wanted) = &write.if_match
             && wanted.trim() != version
         {
@@ -283,14 +333,10 @@ impl Desk {
     /// A noisy count: charged and durable before the answer exists. Once begun it is not given up when the client
     /// goes away, so that a charge is not wasted for that alone.
     async fn aggregate(&self, aggregate: Aggregate) -> Result<Own, Refusal> {
-        let work = Counting {
-            tenant: Arc::clone(&self.tenant),
-            token: self.token.clone(),
-            aggregate,
-        };
-        tokio::spawn(work.run())
-            .await
-            .map_err(|e| Refusal::unavailable("forward", "the count failed", format!("the task failed: {e}")))?
+        let work = Counting { tenant: Arc::clone(&self.tenant), token: self.token.clone(), aggregate };
+        tokio::spawn(work.run()).await.map_err(|e| {
+            Refusal::unavailable("forward", "the count failed", format!("the task failed: {e}"))
+        })?
     }
 }
 
@@ -356,7 +402,8 @@ impl Counting {
     async fn reserve(&self, budget: &Budget, id: [u8; 32], cost: u64) -> Result<Reserve, Refusal> {
         let ledger = Arc::clone(&budget.ledger);
         let (name, caller) = (budget.config.name.clone(), self.aggregate.caller_name.clone());
-        let caps = Caps { total_nano: budget.config.total_nano, per_caller_nano: budget.config.per_caller_nano };
+        let caps =
+            Caps { total_nano: budget.config.total_nano, per_caller_nano: budget.config.per_caller_nano };
         tokio::task::spawn_blocking(move || ledger.reserve(&name, &caller, id, cost, caps))
             .await
             .map_err(|e| e.to_string())
@@ -379,7 +426,12 @@ impl Counting {
         };
         let fault = |what: String| Refusal::upstream(format!("the count failed: {what}"));
         let timeout = self.tenant.limits.upstream_timeout;
-        let response = self.tenant.upstream.send(&request, &self.token, timeout).await.map_err(|e| fault(e.to_string()))?;
+        let response = self
+            .tenant
+            .upstream
+            .send(&request, &self.token, timeout)
+            .await
+            .map_err(|e| fault(e.to_string()))?;
         if response.status() != StatusCode::OK || !is_fhir_json(&response) {
             return Err(fault(format!("the upstream answers {}", response.status())));
         }
@@ -425,7 +477,10 @@ impl Counting {
         };
         mirror("drape-epsilon", epsilon(release.epsilon_nano));
         mirror("drape-mechanism", Release::MECHANISM.into());
-        mirror("drape-interval-95", format!("{}..{}", release.noisy.saturating_sub(half), release.noisy.saturating_add(half)));
+        mirror(
+            "drape-interval-95",
+            format!("{}..{}", release.noisy.saturating_sub(half), release.noisy.saturating_add(half)),
+        );
         mirror("drape-budget", budget.config.name.clone());
         own
     }
@@ -460,7 +515,9 @@ fn searches_in(body: &[u8]) -> Result<(), Refusal> {
     fn walk(value: &Value) -> bool {
         match value {
             Value::Object(map) => map.iter().any(|(key, v)| {
-                key == "reference" && v.as_str().is_some_and(|t| matches!(Reference::parse(t, &[]), Reference::Query(_))) || walk(v)
+                key == "reference"
+                    && v.as_str().is_some_and(|t| matches!(Reference::parse(t, &[]), Reference::Query(_)))
+                    || walk(v)
             }),
             Value::Array(items) => items.iter().any(walk),
             _ => false,

@@ -109,12 +109,16 @@ impl Answer {
             Self::Shielded(shielded) => shielded.into_parts(),
             Self::Own(own) => (own.status, own.headers, OutBody::whole(own.body)),
             Self::Refused(refusal) => {
-                let body = drape_fhir::outcome::Outcome::error(refusal.code, &refusal.public, Some(request_id));
+                let body =
+                    drape_fhir::outcome::Outcome::error(refusal.code, &refusal.public, Some(request_id));
                 (refusal.status, refusal.headers.into_iter().collect(), OutBody::whole(body.to_json()))
             }
         };
         if !hyper::body::Body::is_end_stream(&body) && !headers.contains_key(header::CONTENT_TYPE) {
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/fhir+json; charset=utf-8"));
+            headers.insert(
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("application/fhir+json; charset=utf-8"),
+            );
         }
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

@@ -175,9 +175,11 @@ impl Fault {
                 refusal
             }
             Self::Shield(fault) => match fault.kind {
-                FaultKind::Internal => {
-                    Refusal::unavailable("protect", "the answer cannot be protected at this time", fault.to_string())
-                }
+                FaultKind::Internal => Refusal::unavailable(
+                    "protect",
+                    "the answer cannot be protected at this time",
+                    fault.to_string(),
+                ),
                 FaultKind::Limit => {
                     let mut refusal = Refusal::upstream(fault.to_string());
                     refusal.code = "too-costly";
@@ -202,7 +204,8 @@ impl Pump {
             match self.next_chunk().await? {
                 Some(chunk) => self.pending = chunk,
                 None => {
-                    let shield = self.shield.take().ok_or_else(|| Fault::Own("the shield ended twice".into()))?;
+                    let shield =
+                        self.shield.take().ok_or_else(|| Fault::Own("the shield ended twice".into()))?;
                     let summary = shield.finish(&mut self.out).map_err(Fault::Shield)?;
                     self.note(summary).await?;
                     self.held.clear();
@@ -353,9 +356,10 @@ impl Pump {
         let mut entered = entered;
         loop {
             if (self.out.len() >= WINDOW_BYTES || send.capacity() > 0 && self.out.len() > WHOLE_BYTES_MAX)
-                && let Err(reason) = self.flush(&mut entered, &send).await {
-                    return entered.cut(reason, self.totals).await;
-                }
+                && let Err(reason) = self.flush(&mut entered, &send).await
+            {
+                return entered.cut(reason, self.totals).await;
+            }
             match self.turn().await {
                 Ok(Turn::More) => {}
                 Ok(Turn::Done) => break,

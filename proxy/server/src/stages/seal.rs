@@ -102,7 +102,8 @@ impl Totals {
             })
             .collect();
         if !self.withheld.is_empty() {
-            let withheld: Vec<String> = self.withheld.iter().map(|(r, n)| format!("{} {}", n, r.name())).collect();
+            let withheld: Vec<String> =
+                self.withheld.iter().map(|(r, n)| format!("{} {}", n, r.name())).collect();
             let note = format!("withheld: {}", withheld.join(", "));
             closing.reason = Some(match closing.reason.take() {
                 Some(reason) if reason.contains("withheld:") => reason,

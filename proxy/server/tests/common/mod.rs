@@ -119,7 +119,8 @@ impl House {
             None => {
                 let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
                 let url = format!("http://{}", listener.local_addr().unwrap());
-                let relation = |is: &str| Relation { patient: "p1".into(), is: vec![is.into()], birth_date: None };
+                let relation =
+                    |is: &str| Relation { patient: "p1".into(), is: vec![is.into()], birth_date: None };
                 let cast = Cast {
                     members: vec![
                         member(Persona::Doctor, vec![relation("treating")]),
@@ -133,8 +134,13 @@ impl House {
                     figures: Figures::default(),
                 };
                 let zone = jiff::tz::TimeZone::get(ZONE).unwrap();
-                let issuer = Arc::new(Issuer::new(&url, &["urn:test"], cast, zone, Ambient::system()).unwrap());
-                tokio::spawn(drape_demo::serve::issuer(listener, Arc::clone(&issuer), std::future::pending()));
+                let issuer =
+                    Arc::new(Issuer::new(&url, &["urn:test"], cast, zone, Ambient::system()).unwrap());
+                tokio::spawn(drape_demo::serve::issuer(
+                    listener,
+                    Arc::clone(&issuer),
+                    std::future::pending(),
+                ));
                 issuer
             }
         };
@@ -188,7 +194,9 @@ budgets:
     }
 
     pub(crate) fn log_is_sound(folder: &Path) {
-        let signer = drape_audit::NoteSigner::from_seed_file("drape.example.org/test", &folder.join("signing.key")).unwrap();
+        let signer =
+            drape_audit::NoteSigner::from_seed_file("drape.example.org/test", &folder.join("signing.key"))
+                .unwrap();
         let check = drape_audit::verify::Check {
             directory: &folder.join("log"),
             key: signer.verifier(),
@@ -224,8 +232,15 @@ impl Reply {
 }
 
 /// Asks by HTTP/1.1 and reads the whole answer.
-pub(crate) async fn ask(method: Method, url: &str, token: Option<&str>, headers: &[(&str, &str)], body: &str) -> Reply {
-    let client = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new()).build_http();
+pub(crate) async fn ask(
+    method: Method,
+    url: &str,
+    token: Option<&str>,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Reply {
+    let client =
+        hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new()).build_http();
     let mut request = http::Request::builder().method(method).uri(url);
     if let Some(token) = token {
         request = request.header("authorization", format!("Bearer {token}"));
@@ -234,10 +249,14 @@ pub(crate) async fn ask(method: Method, url: &str, token: Option<&str>, headers:
         request = request.header(*name, *value);
     }
     let request = request.body(Full::new(Bytes::from(body.to_owned()))).unwrap();
-    let answer = tokio::time::timeout(Duration::from_secs(30), client.request(request)).await.expect("an answer in time");
+    let answer = tokio::time::timeout(Duration::from_secs(30), client.request(request))
+        .await
+        .expect("an answer in time");
     let (head, mut incoming) = answer.unwrap().into_parts();
     let mut whole = Vec::new();
-    while let Some(frame) = tokio::time::timeout(Duration::from_secs(30), incoming.frame()).await.expect("a body in time") {
+    while let Some(frame) =
+        tokio::time::timeout(Duration::from_secs(30), incoming.frame()).await.expect("a body in time")
+    {
         whole.extend_from_slice(frame.unwrap().data_ref().unwrap_or(&Bytes::new()));
     }
     Reply { status: head.status, headers: head.headers, text: String::from_utf8(whole).unwrap() }

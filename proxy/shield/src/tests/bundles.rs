@@ -43,7 +43,9 @@ fn the_all_seeing_caller_gets_every_byte_but_for_base_and_links() {
     let text = bundle();
     let (out, summary) = run(searchset(true), &[text.as_bytes()], &all).unwrap();
     let links = r#"[{"relation":"self","url":"http://up/fhir/Observation"},{"relation":"last","url":"http://up/fhir?p=9"}]"#;
-    let expected = text.replace(links, r#"[{"relation":"self","url":"https://pub/Observation"}]"#).replace("http://up/fhir", "https://pub");
+    let expected = text
+        .replace(links, r#"[{"relation":"self","url":"https://pub/Observation"}]"#)
+        .replace("http://up/fhir", "https://pub");
     assert_eq!(String::from_utf8(out).unwrap(), expected);
     assert_eq!(summary.records.len(), 3);
 }
@@ -54,9 +56,16 @@ fn withheld_entries_leave_no_trace_and_the_rest_is_valid_whichever_they_are() {
         let mask = mask << 1;
         let text = bundle();
         let (out, summary) = run(searchset(false), &[text.as_bytes()], &without(mask)).unwrap();
-        let value: Value = serde_json::from_slice(&out).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&out)));
-        let ids: Vec<&str> = value["entry"].as_array().into_iter().flatten().map(|e| e["resource"]["id"].as_str().unwrap()).collect();
-        let expected: Vec<&str> = ["1", "2", "3"].into_iter().filter(|n| mask >> n.parse::<u8>().unwrap() & 1 == 0).collect();
+        let value: Value =
+            serde_json::from_slice(&out).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&out)));
+        let ids: Vec<&str> = value["entry"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|e| e["resource"]["id"].as_str().unwrap())
+            .collect();
+        let expected: Vec<&str> =
+            ["1", "2", "3"].into_iter().filter(|n| mask >> n.parse::<u8>().unwrap() & 1 == 0).collect();
         assert_eq!(ids, expected);
         assert_eq!(value.get("entry").is_some(), !expected.is_empty(), "an empty array is not valid FHIR");
         assert_eq!(summary.withheld.values().sum::<u64>(), u64::from(mask.count_ones()));
@@ -79,7 +88,10 @@ fn every_split_of_the_stream_gives_the_same_answer() {
     let single: Vec<&[u8]> = bytes.chunks(1).collect();
     assert_eq!(run(searchset(false), &single, &without(4)).unwrap().0, expected);
     let whole: Vec<&[u8]> = bytes.chunks(7).collect();
-    assert_eq!(run(searchset(true), &whole, &all).unwrap().0, run(searchset(true), &[bytes], &all).unwrap().0);
+    assert_eq!(
+        run(searchset(true), &whole, &all).unwrap().0,
+        run(searchset(true), &[bytes], &all).unwrap().0
+    );
 }
 
 #[test]
@@ -100,7 +112,10 @@ fn a_bundle_that_is_not_what_it_should_be_is_refused_before_any_entry() {
         ("\"fullUrl\" : \"http://up/fhir/Observation/2\"", "\"fullUrl\":\"http://up/fhir/Observation/9\""),
         ("\"entry\":[", "\"entry\":[[],"),
         ("\"entry\":[", "\"entry\":[7,"),
-        ("\"resourceType\":\"Observation\",\"id\":\"2\"", "\"resourceType\":\"Observation\",\"id\":\"2\",\"id\":\"3\""),
+        (
+            "\"resourceType\":\"Observation\",\"id\":\"2\"",
+            "\"resourceType\":\"Observation\",\"id\":\"2\",\"id\":\"3\"",
+        ),
     ] {
         let text = bundle().replacen(from, to, 1);
         assert_ne!(text, bundle());
@@ -132,7 +147,22 @@ fn a_history_keeps_its_requests_without_what_is_hidden() {
         {"fullUrl":"http://up/fhir/Patient/1","resource":{"resourceType":"Patient","id":"1","active":true},"request":{"method":"PUT","url":"Patient/1/_history/2"},"response":{"status":"200 OK","etag":"W/\"2\"","lastModified":"2026-01-01T00:00:00Z"}},
         {"fullUrl":"http://up/fhir/Patient/1","request":{"method":"DELETE","url":"Patient/1"},"response":{"status":"204"}}]}"#;
     let setup = setup(Expect::Bundle(BundleKind::History), false);
-    let rule = |f: &Facts| f.records.iter().map(|_| plan(|c| if c.is_link() { Treatment::Pseudonymize } else if c == Category::RecordedDate { Treatment::Redact } else { Treatment::Show })).collect();
+    let rule = |f: &Facts| {
+        f.records
+            .iter()
+            .map(|_| {
+                plan(|c| {
+                    if c.is_link() {
+                        Treatment::Pseudonymize
+                    } else if c == Category::RecordedDate {
+                        Treatment::Redact
+                    } else {
+                        Treatment::Show
+                    }
+                })
+            })
+            .collect()
+    };
     let (out, summary) = run(setup, &[text.as_bytes()], &rule).unwrap();
     let out: Value = serde_json::from_slice(&out).unwrap();
     let entries = out["entry"].as_array().unwrap();
@@ -146,8 +176,15 @@ fn a_history_keeps_its_requests_without_what_is_hidden() {
 
 #[test]
 fn lv_24_a_total_says_a_number_or_nothing() {
-    for (total, stays) in [("3", true), ("\"Ann Lee\"", false), ("{\"of\":\"Ann Lee\"}", false), ("[3]", false), ("null", false)] {
-        let text = bundle().replace("\"total\":3", &format!("\"total\":{total},\"_total\":{{\"id\":\"Ann Lee\"}}"));
+    for (total, stays) in [
+        ("3", true),
+        ("\"Ann Lee\"", false),
+        ("{\"of\":\"Ann Lee\"}", false),
+        ("[3]", false),
+        ("null", false),
+    ] {
+        let text =
+            bundle().replace("\"total\":3", &format!("\"total\":{total},\"_total\":{{\"id\":\"Ann Lee\"}}"));
         let mut setup = searchset(false);
         setup.uniform = true;
         let (out, _) = run(setup, &[text.as_bytes()], &without(0)).unwrap();
@@ -170,7 +207,14 @@ fn every_member_of_a_bundle_has_its_addresses_rewritten_for_the_all_seeing() {
 
 #[test]
 fn an_entry_that_lives_on_another_server_reaches_only_those_who_see_everything() {
-    for elsewhere in ["http://other/fhir/Observation/2", "http://up/fhirX/Observation/2", "Observation?_id=2", "hush", "http://up/fhir", "#2"] {
+    for elsewhere in [
+        "http://other/fhir/Observation/2",
+        "http://up/fhirX/Observation/2",
+        "Observation?_id=2",
+        "hush",
+        "http://up/fhir",
+        "#2",
+    ] {
         let text = bundle().replace("\"http://up/fhir/Observation/2\"", &format!("\"{elsewhere}\""));
         let (out, summary) = run(searchset(false), &[text.as_bytes()], &without(0)).unwrap();
         let out: Value = serde_json::from_slice(&out).unwrap();
@@ -182,7 +226,10 @@ fn an_entry_that_lives_on_another_server_reaches_only_those_who_see_everything()
     for ours in ["urn:uuid:2", "Observation/2", "http://up/fhir/Observation?_id=2", "http://up/fhir?_id=2"] {
         let text = bundle().replace("\"http://up/fhir/Observation/2\"", &format!("\"{ours}\""));
         let (out, _) = run(searchset(false), &[text.as_bytes()], &without(0)).unwrap();
-        assert_eq!(serde_json::from_slice::<Value>(&out).unwrap()["entry"][1]["fullUrl"], "https://pub/Observation/2");
+        assert_eq!(
+            serde_json::from_slice::<Value>(&out).unwrap()["entry"][1]["fullUrl"],
+            "https://pub/Observation/2"
+        );
     }
 }
 
@@ -200,10 +247,16 @@ fn nothing_stands_in_an_entry_but_what_is_made_for_it() {
         "\"search\":{\"mode\":\"match\",\"score\":0.5}",
         r#""request":{"method":"hush","url":"hush","ifNoneExist":"hush"},"response":{"status":"200 hush","etag":"hush","location":"hush"}"#,
     );
-    let (out, _) = run(setup(Expect::Bundle(BundleKind::History), false), &[history.as_bytes()], &without(0)).unwrap();
+    let (out, _) =
+        run(setup(Expect::Bundle(BundleKind::History), false), &[history.as_bytes()], &without(0)).unwrap();
     let out = String::from_utf8(out).unwrap();
     assert!(!out.contains("hush") && out.contains(r#""response":{"status":"200"}"#), "{out}");
-    let (out, _) = run(setup(Expect::Bundle(BundleKind::History), false), &[history.replace("200 hush", "hush").as_bytes()], &without(0)).unwrap();
+    let (out, _) = run(
+        setup(Expect::Bundle(BundleKind::History), false),
+        &[history.replace("200 hush", "hush").as_bytes()],
+        &without(0),
+    )
+    .unwrap();
     assert!(!String::from_utf8(out).unwrap().contains("hush"));
 }
 

@@ -6,10 +6,14 @@ use super::*;
 fn researcher() -> Verdict {
     plan(|c| match c {
         Category::RecordId | Category::PatientLink | Category::RecordLink => Treatment::Pseudonymize,
-        Category::BirthDate | Category::EventDate | Category::RecordedDate => Treatment::Generalize(Coarsening::Year),
+        Category::BirthDate | Category::EventDate | Category::RecordedDate => {
+            Treatment::Generalize(Coarsening::Year)
+        }
         Category::Address => Treatment::Generalize(Coarsening::Zip3),
         Category::Death => Treatment::Generalize(Coarsening::Flag),
-        Category::PersonName | Category::Identifier | Category::Contact | Category::Staff => Treatment::Redact,
+        Category::PersonName | Category::Identifier | Category::Contact | Category::Staff => {
+            Treatment::Redact
+        }
         _ => Treatment::Show,
     })
 }
@@ -36,7 +40,8 @@ fn lv_06_a_hidden_item_of_a_list_takes_its_sibling_along_and_moves_no_other() {
     assert_eq!((&name["suffix"], name.get("_suffix")), (&json!(["S"]), None));
     assert!(!out.to_string().contains("hush"));
     // The same from the other side: the sibling stands first.
-    let turned = json!({"resourceType": "Patient", "name": [{"_given": [null, listed("x")], "given": [7, "B"]}]});
+    let turned =
+        json!({"resourceType": "Patient", "name": [{"_given": [null, listed("x")], "given": [7, "B"]}]});
     let out = shield(&turned, &hiding(&[Category::Genomic])).unwrap();
     assert_eq!(out["name"][0], json!({"given": ["B"], "_given": [listed("x")]}));
 }
@@ -45,7 +50,8 @@ fn lv_06_a_hidden_item_of_a_list_takes_its_sibling_along_and_moves_no_other() {
 fn lv_06_what_stands_beside_one_value_is_not_taken_for_a_list_nor_the_other_way_round() {
     let beside = json!({"extension": [{"url": "http://hl7.org/fhir/StructureDefinition/patient-religion", "valueString": "x"}]});
     for (value, sibling) in [(json!("1980"), json!([beside])), (json!(["1980"]), beside.clone())] {
-        let record = json!({"resourceType": "Patient", "gender": "male", "birthDate": value, "_birthDate": sibling});
+        let record =
+            json!({"resourceType": "Patient", "gender": "male", "birthDate": value, "_birthDate": sibling});
         let out = shield(&record, &hiding(&[Category::Genomic])).unwrap();
         assert_eq!((out.get("birthDate"), out.get("_birthDate")), (Some(&value), None));
     }
@@ -70,7 +76,10 @@ fn a_mandatory_value_that_only_its_sibling_explains_is_explained_once() {
 #[test]
 fn both_choices_of_one_element_never_become_the_same_member_twice() {
     let record = json!({"resourceType": "Patient", "gender": "male", "deceasedBoolean": false, "deceasedDateTime": "2020-05-06"});
-    let flag = plan(|c| if c == Category::Death { Treatment::Generalize(Coarsening::Flag) } else { Treatment::Show });
+    let flag =
+        plan(
+            |c| if c == Category::Death { Treatment::Generalize(Coarsening::Flag) } else { Treatment::Show },
+        );
     assert!(shield(&record, &flag).is_none(), "it says both that somebody died and that not");
     let record = json!({"resourceType": "Observation", "status": "final", "code": {"coding": [{"code": "x"}]},
         "valueInteger": 7, "valueBoolean": true, "component": [{"code": {"coding": [{"code": "y"}]}, "valueInteger": 1, "valueTime": "10:00:00"}]});
@@ -86,7 +95,10 @@ fn a_value_of_another_type_than_the_definitions_give_it_does_not_pass() {
         "photo": [{"size": "hush", "title": "x"}], "language": true, "contact": "hush"});
     let out = shield(&record, &hiding(&[Category::Genomic])).unwrap();
     assert!(!out.to_string().contains("hush") && !out.to_string().contains("1980"), "{out}");
-    assert_eq!((&out["active"], &out["gender"], &out["telecom"][0]), (&json!(true), &json!("male"), &json!({"value": "555"})));
+    assert_eq!(
+        (&out["active"], &out["gender"], &out["telecom"][0]),
+        (&json!(true), &json!("male"), &json!({"value": "555"}))
+    );
     let odd = json!({"resourceType": "Patient", "gender": "male", "active": "hush"});
     assert!(shield(&odd, &hiding(&[Category::Genomic])).is_none(), "`active` is a modifier");
 }
@@ -111,7 +123,10 @@ fn lv_05_an_extension_whose_value_is_hidden_goes_with_its_url() {
         {"url": RACE, "extension": [{"url": "http://vendor/x", "valueString": "hush"}]},
         {"url": RACE, "extension": [{"url": "text", "valueString": "White"}]}]});
     let out = shield(&record, &hiding(&[Category::Staff])).unwrap();
-    assert_eq!(out["extension"], json!([{"url": RACE, "extension": [{"url": "text", "valueString": "White"}]}]));
+    assert_eq!(
+        out["extension"],
+        json!([{"url": RACE, "extension": [{"url": "text", "valueString": "White"}]}])
+    );
 }
 
 #[test]
@@ -127,7 +142,10 @@ fn lv_07_nothing_passes_in_meta_that_would_not_pass_elsewhere() {
     assert_eq!(out["meta"]["tag"], json!([{"code": "t", "display": "d"}]));
     assert_eq!(out["meta"]["security"][0], json!({"system": "s", "code": "R"}));
     assert_eq!(out["meta"]["security"][1]["code"], "REDACTED");
-    assert_eq!((&out["meta"]["profile"], &out["meta"]["lastUpdated"]), (&json!(["http://p"]), &json!("2026-01-02T03:04:05Z")));
+    assert_eq!(
+        (&out["meta"]["profile"], &out["meta"]["lastUpdated"]),
+        (&json!(["http://p"]), &json!("2026-01-02T03:04:05Z"))
+    );
     let out = shield(&record, &hiding(&[Category::Label, Category::RecordedDate])).unwrap();
     assert_eq!(out["meta"].as_object().unwrap().keys().collect::<Vec<_>>(), ["id", "security"]);
     assert_eq!(out["meta"]["security"].as_array().unwrap().len(), 1);
@@ -155,7 +173,8 @@ fn lv_51_ids_of_elements_are_hidden_where_ids_of_records_are() {
 #[test]
 fn ages_and_birth_dates_over_89_leave_wherever_they_stand() {
     let year = |record: Value| shield(&record, &researcher()).unwrap_or_default();
-    let born = |date: &str| year(json!({"resourceType": "Patient", "id": "p", "gender": "male", "birthDate": date}));
+    let born =
+        |date: &str| year(json!({"resourceType": "Patient", "id": "p", "gender": "male", "birthDate": date}));
     assert_eq!(born("1936-11-01").get("birthDate"), None, "90 today");
     assert_eq!(born("1936-11-02")["birthDate"], "1936", "89 until tomorrow");
     assert_eq!(born("1936").get("birthDate"), None, "perhaps 90");
@@ -168,7 +187,10 @@ fn ages_and_birth_dates_over_89_leave_wherever_they_stand() {
     };
     assert_eq!(history(json!({"bornDate": "1920-01-01"})).get("bornDate"), None);
     assert_eq!(history(json!({"bornDate": "1950-01-01"}))["bornDate"], "1950");
-    assert_eq!(history(json!({"bornPeriod": {"start": "1920-01-01", "end": "1950-01-01"}}))["bornPeriod"], json!({"end": "1950"}));
+    assert_eq!(
+        history(json!({"bornPeriod": {"start": "1920-01-01", "end": "1950-01-01"}}))["bornPeriod"],
+        json!({"end": "1950"})
+    );
     let age = |value: Value| json!({"ageAge": {"value": value, "system": "http://unitsofmeasure.org", "code": "a", "unit": "hush"}});
     assert_eq!(history(age(json!(34.7)))["ageAge"]["value"], 34, "a fraction tells the month of birth");
     assert_eq!(history(age(json!(89.9)))["ageAge"]["value"], 89);
@@ -177,7 +199,11 @@ fn ages_and_birth_dates_over_89_leave_wherever_they_stand() {
         assert_eq!(history(age(odd)).get("ageAge"), None);
     }
     assert_eq!(history(json!({"deceasedBoolean": true}))["deceasedBoolean"], true);
-    for odd in [json!({"deceasedString": "hush"}), json!({"deceasedDate": "2001-02-03"}), json!({"deceasedAge": {"value": 40, "code": "a"}})] {
+    for odd in [
+        json!({"deceasedString": "hush"}),
+        json!({"deceasedDate": "2001-02-03"}),
+        json!({"deceasedAge": {"value": 40, "code": "a"}}),
+    ] {
         let out = history(odd).to_string();
         assert!(!out.contains("deceased") && !out.contains("hush"), "{out}");
     }
@@ -185,7 +211,10 @@ fn ages_and_birth_dates_over_89_leave_wherever_they_stand() {
 
 #[test]
 fn whether_somebody_died_stays_where_the_year_of_death_would() {
-    let verdict = plan(|c| if c == Category::Death { Treatment::Generalize(Coarsening::Year) } else { Treatment::Show });
+    let verdict =
+        plan(
+            |c| if c == Category::Death { Treatment::Generalize(Coarsening::Year) } else { Treatment::Show },
+        );
     let patient = |key: &str, value: Value| {
         let record = json!({"resourceType": "Patient", "gender": "male", key: value});
         shield(&record, &verdict).unwrap()[key].clone()
@@ -198,7 +227,10 @@ fn whether_somebody_died_stays_where_the_year_of_death_would() {
 fn an_old_address_does_not_pass_for_a_current_one() {
     let record = |how: &str| json!({"resourceType": "Patient", "gender": "male", "address": [{"use": how, "city": "Town"}]});
     assert_eq!(shield(&record("old"), &hiding(&[Category::Region])).unwrap().get("address"), None);
-    assert_eq!(shield(&record("home"), &hiding(&[Category::Region])).unwrap()["address"], json!([{"city": "Town"}]));
+    assert_eq!(
+        shield(&record("home"), &hiding(&[Category::Region])).unwrap()["address"],
+        json!([{"city": "Town"}])
+    );
     assert_eq!(shield(&record("old"), &hiding(&[Category::Genomic])).unwrap()["address"][0]["use"], "old");
 }
 
@@ -234,16 +266,33 @@ fn a_code_is_found_wherever_it_hides() {
     for (place, more) in [
         ("beside a primitive", json!({"_recordedDate": hidden})),
         ("in an extension", json!({"extension": hidden["extension"]})),
-        ("in a concept's extension", json!({"code": {"coding": [{"system": "s", "code": "c"}], "extension": hidden["extension"]}})),
-        ("in a coding's extension", json!({"code": {"coding": [{"system": "s", "code": "c", "extension": hidden["extension"]}]}})),
-        ("beside a concept's text", json!({"code": {"coding": [{"system": "s", "code": "c"}], "_text": hidden}})),
-        ("as the third coding", json!({"code": {"coding": [{"system": "s", "code": "c"}, {"code": "d"}, coding]}})),
-        ("in a contained record", json!({"contained": [{"resourceType": "Observation", "id": "o", "valueCodeableConcept": {"coding": [coding]}}]})),
+        (
+            "in a concept's extension",
+            json!({"code": {"coding": [{"system": "s", "code": "c"}], "extension": hidden["extension"]}}),
+        ),
+        (
+            "in a coding's extension",
+            json!({"code": {"coding": [{"system": "s", "code": "c", "extension": hidden["extension"]}]}}),
+        ),
+        (
+            "beside a concept's text",
+            json!({"code": {"coding": [{"system": "s", "code": "c"}], "_text": hidden}}),
+        ),
+        (
+            "as the third coding",
+            json!({"code": {"coding": [{"system": "s", "code": "c"}, {"code": "d"}, coding]}}),
+        ),
+        (
+            "in a contained record",
+            json!({"contained": [{"resourceType": "Observation", "id": "o", "valueCodeableConcept": {"coding": [coding]}}]}),
+        ),
         ("in a single concept where a list belongs", json!({"category": {"coding": [coding]}})),
     ] {
-        let mut record = json!({"resourceType": "Condition", "id": "c", "subject": {"reference": "Patient/p"}});
+        let mut record =
+            json!({"resourceType": "Condition", "id": "c", "subject": {"reference": "Patient/p"}});
         record.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let found = facts(&record).records.iter().flat_map(|r| r.concepts.iter().flatten()).any(|c| c.code == "B20");
+        let found =
+            facts(&record).records.iter().flat_map(|r| r.concepts.iter().flatten()).any(|c| c.code == "B20");
         assert!(found, "{place}");
     }
 }
@@ -253,10 +302,20 @@ fn several_subjects_where_one_belongs_leave_the_patient_unknown() {
     let record = |subject: Value| json!({"resourceType": "Condition", "id": "c", "subject": subject});
     let one = json!({"reference": "Patient/p"});
     assert!(facts(&record(one.clone())).records[0].patients_complete);
-    for odd in [json!([one, {"reference": "Patient/q"}]), json!([one]), json!(null), json!("Patient/p"), json!({"reference": ["Patient/p"]}),
-        json!({"reference": "http://up/fhirX/Patient/p"}), json!({"reference": "http://other/Patient/p"}), json!({"reference": "urn:uuid:1"}),
-        json!({"reference": "Patient?identifier=p"}), json!({"reference": "Patient/p/../q"}), json!({"reference": "Group/p"}), json!({"display": "p"})]
-    {
+    for odd in [
+        json!([one, {"reference": "Patient/q"}]),
+        json!([one]),
+        json!(null),
+        json!("Patient/p"),
+        json!({"reference": ["Patient/p"]}),
+        json!({"reference": "http://up/fhirX/Patient/p"}),
+        json!({"reference": "http://other/Patient/p"}),
+        json!({"reference": "urn:uuid:1"}),
+        json!({"reference": "Patient?identifier=p"}),
+        json!({"reference": "Patient/p/../q"}),
+        json!({"reference": "Group/p"}),
+        json!({"display": "p"}),
+    ] {
         assert!(!facts(&record(odd.clone())).records[0].patients_complete, "{odd}");
     }
     let ids = facts(&json!({"resourceType": "Patient", "id": ["p", "q"]}));
@@ -265,7 +324,8 @@ fn several_subjects_where_one_belongs_leave_the_patient_unknown() {
 
 #[test]
 fn contained_records_beyond_counting_are_refused() {
-    let many: Vec<Value> = (0..4_097).map(|n| json!({"resourceType": "Patient", "id": n.to_string()})).collect();
+    let many: Vec<Value> =
+        (0..4_097).map(|n| json!({"resourceType": "Patient", "id": n.to_string()})).collect();
     let text = serde_json::to_vec(&json!({"resourceType": "Observation", "contained": many})).unwrap();
     let fault = facts_of(&catalogue(), &text, "Observation", &[], 64).unwrap_err();
     assert_eq!(fault.kind, FaultKind::Limit);

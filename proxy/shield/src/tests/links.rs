@@ -57,20 +57,32 @@ fn only_addresses_under_the_very_base_are_rewritten() {
     ] {
         let record = observation(&json!({"subject": {"reference": from}}));
         assert_eq!(shield(&record, &verdict).unwrap()["subject"]["reference"], to);
-        let out = run(setup(any_record("Observation"), true), &[&serde_json::to_vec(&record).unwrap()], &|_| vec![hiding(&[])]);
+        let out =
+            run(setup(any_record("Observation"), true), &[&serde_json::to_vec(&record).unwrap()], &|_| {
+                vec![hiding(&[])]
+            });
         assert_eq!(serde_json::from_slice::<Value>(&out.unwrap().0).unwrap()["subject"]["reference"], to);
     }
     // The base is found however it is spelt in JSON.
-    let spelt = br#"{"resourceType":"Observation","subject":{"reference":"http:\/\/up\/fh\u0069r\/Patient\/1"}}"#;
+    let spelt =
+        br#"{"resourceType":"Observation","subject":{"reference":"http:\/\/up\/fh\u0069r\/Patient\/1"}}"#;
     let (out, _) = run(setup(any_record("Observation"), true), &[spelt], &|_| vec![hiding(&[])]).unwrap();
     assert_eq!(out, br#"{"resourceType":"Observation","subject":{"reference":"https://pub/Patient/1"}}"#);
 }
 
 #[test]
 fn an_address_outside_a_reference_gives_no_hidden_link_away() {
-    let record = |uri: &str| json!({"resourceType": "Procedure", "id": "p", "status": "completed", "subject": {"reference": "Patient/1"},
-        "code": {"coding": [{"system": "http://up/fhir/CodeSystem/local", "code": "c"}]}, "instantiatesUri": [uri]});
-    for hidden in ["http://up/fhir/Patient/hush", "Patient/hush", "http://up/fhir/Observation/hush/_history/1", "Patient?name=hush", "#hush"] {
+    let record = |uri: &str| {
+        json!({"resourceType": "Procedure", "id": "p", "status": "completed", "subject": {"reference": "Patient/1"},
+        "code": {"coding": [{"system": "http://up/fhir/CodeSystem/local", "code": "c"}]}, "instantiatesUri": [uri]})
+    };
+    for hidden in [
+        "http://up/fhir/Patient/hush",
+        "Patient/hush",
+        "http://up/fhir/Observation/hush/_history/1",
+        "Patient?name=hush",
+        "#hush",
+    ] {
         let out = shield(&record(hidden), &pseudonymous()).unwrap();
         assert!(!out.to_string().contains("hush"), "{out}");
     }
@@ -80,7 +92,10 @@ fn an_address_outside_a_reference_gives_no_hidden_link_away() {
     ] {
         assert_eq!(shield(&record(from), &pseudonymous()).unwrap()["instantiatesUri"], json!([to]));
     }
-    assert_eq!(shield(&record("Patient/1"), &hiding(&[Category::Genomic])).unwrap()["instantiatesUri"], json!(["Patient/1"]));
+    assert_eq!(
+        shield(&record("Patient/1"), &hiding(&[Category::Genomic])).unwrap()["instantiatesUri"],
+        json!(["Patient/1"])
+    );
 }
 
 #[test]
@@ -90,7 +105,10 @@ fn lv_51_a_record_keeps_its_pseudonym_when_something_in_it_has_the_same_id() {
         "specimen": {"reference": "#o"}, "derivedFrom": [{"reference": "Observation/o"}]}));
     let out = shield(&record, &pseudonymous()).unwrap();
     assert_eq!(out["id"], keys_pseudonym("Observation", "o"));
-    assert_eq!(out["derivedFrom"][0]["reference"], format!("Observation/{}", keys_pseudonym("Observation", "o")));
+    assert_eq!(
+        out["derivedFrom"][0]["reference"],
+        format!("Observation/{}", keys_pseudonym("Observation", "o"))
+    );
     let inner = out["contained"][0]["id"].as_str().unwrap();
     assert_eq!(out["specimen"]["reference"], format!("#{inner}"));
     assert_ne!(out["id"], inner);
@@ -102,7 +120,9 @@ fn lv_04_what_is_contained_goes_when_nothing_leads_to_it_any_more_however_long_t
         .map(|n| json!({"resourceType": "Organization", "id": format!("c{n}"), "name": "hush", "partOf": {"reference": format!("#c{}", n + 1)}}))
         .chain([json!({"resourceType": "Organization", "id": "c40", "name": "hush"})])
         .collect();
-    let record = observation(&json!({"contained": chain, "subject": {"reference": "#c0"}, "performer": [{"reference": "#c0"}]}));
+    let record = observation(
+        &json!({"contained": chain, "subject": {"reference": "#c0"}, "performer": [{"reference": "#c0"}]}),
+    );
     let out = shield(&record, &hiding(&[Category::Genomic])).unwrap();
     assert_eq!(out["contained"].as_array().unwrap().len(), 41);
     let out = shield(&record, &hiding(&[Category::Staff])).unwrap();
@@ -168,15 +188,19 @@ fn records_nested_otherwise_than_contained_reach_only_those_who_see_everything()
         assert_eq!(shield(&odd, &hiding(&[])).unwrap(), odd);
     }
     // Where the definitions know no record, a reduced view shows nothing.
-    let odd = observation(&json!({"resource": patient, "valueQuantity": {"resource": patient}, "contained": [[patient]]}));
+    let odd = observation(
+        &json!({"resource": patient, "valueQuantity": {"resource": patient}, "contained": [[patient]]}),
+    );
     let out = shield(&odd, &hiding(&[Category::Identifier])).unwrap_or_default();
     assert!(!out.to_string().contains("hush"));
 }
 
 #[test]
 fn the_meta_of_what_is_contained_is_judged_too_and_carries_no_labels_of_ours() {
-    let record = observation(&json!({"specimen": {"reference": "#s"}, "contained": [{"resourceType": "Specimen", "id": "s",
-        "meta": {"profile": ["http://p"], "source": "http://hush"}, "accessionIdentifier": {"value": "hush"}}]}));
+    let record = observation(
+        &json!({"specimen": {"reference": "#s"}, "contained": [{"resourceType": "Specimen", "id": "s",
+        "meta": {"profile": ["http://p"], "source": "http://hush"}, "accessionIdentifier": {"value": "hush"}}]}),
+    );
     let out = shield(&record, &hiding(&[Category::DeviceNetwork, Category::Identifier])).unwrap();
     assert_eq!(out["contained"][0]["meta"], json!({"profile": ["http://p"]}));
     assert_eq!(out["meta"]["security"][0]["code"], "REDACTED", "what was done inside is said outside");

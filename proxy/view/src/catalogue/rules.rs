@@ -39,14 +39,20 @@ impl Rules {
             .map_err(|e| vec![Fault::new("categories.yaml", format!("cannot be read: {e}"))])?;
         let mut faults = Vec::new();
         if file.version != 1 {
-            faults.push(Fault::new("categories.yaml version", format!("`{}` is not known", file.version)).help("write 1"));
+            faults.push(
+                Fault::new("categories.yaml version", format!("`{}` is not known", file.version))
+                    .help("write 1"),
+            );
         }
         let mut read = |section: &str, rules: BTreeMap<String, String>, known: &dyn Fn(&str) -> bool| {
             let mut found = HashMap::new();
             for (key, name) in rules {
                 let path = format!("categories.yaml {section}.{key}");
                 if !known(&key) {
-                    faults.push(Fault::new(&path, "names nothing in FHIR R4").help("check the spelling; names are case-sensitive"));
+                    faults.push(
+                        Fault::new(&path, "names nothing in FHIR R4")
+                            .help("check the spelling; names are case-sensitive"),
+                    );
                 }
                 match Category::parse(&name) {
                     Some(category) => drop(found.insert(key, category)),
@@ -109,10 +115,13 @@ impl Rules {
     /// The category of an element of a resource.
     pub(super) fn element(&self, element: &Element, data_type: &str, resource: &str) -> Option<Category> {
         let path = element.path.trim_end_matches("[x]");
-        let exact = || self.elements.get(&format!("{path}:{data_type}")).or_else(|| self.elements.get(path)).copied();
+        let exact =
+            || self.elements.get(&format!("{path}:{data_type}")).or_else(|| self.elements.get(path)).copied();
         // Every resource has these, whatever it is.
         let common = || match element.name {
-            "meta" | "text" if path.matches('.').count() == 1 && matches!(data_type, "Meta" | "Narrative") => {
+            "meta" | "text"
+                if path.matches('.').count() == 1 && matches!(data_type, "Meta" | "Narrative") =>
+            {
                 self.types.get(data_type).copied()
             }
             "implicitRules" | "language" if path.matches('.').count() == 1 => Some(Category::Structure),
@@ -122,7 +131,10 @@ impl Rules {
             .or_else(common)
             .or_else(|| self.whole.get(resource).copied())
             .or_else(|| self.names.get(element.name).copied())
-            .or_else(|| (element.required_binding && data_type == "code" || data_type == "boolean").then_some(Category::Structure))
+            .or_else(|| {
+                (element.required_binding && data_type == "code" || data_type == "boolean")
+                    .then_some(Category::Structure)
+            })
             .or_else(|| self.types.get(data_type).copied())
             .or_else(|| self.resources.get(resource).copied())
     }

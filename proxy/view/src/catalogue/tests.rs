@@ -120,7 +120,12 @@ fn well_known_elements_belong_where_an_officer_would_put_them() {
         let found = at(path).unwrap_or_else(|| panic!("{path} is not known"));
         assert_eq!(found.category, Assigned::Fixed(Category::parse(category).unwrap()), "{path}");
     }
-    for path in ["Observation.subject", "Observation.subject.reference", "Observation.subject.display", "Patient.identifier.assigner"] {
+    for path in [
+        "Observation.subject",
+        "Observation.subject.reference",
+        "Observation.subject.display",
+        "Patient.identifier.assigner",
+    ] {
         assert_eq!(at(path).unwrap().category, Assigned::Reference, "{path}");
     }
     assert_eq!(at("Patient.extension").unwrap().category, Assigned::Extension(None));
@@ -168,7 +173,11 @@ fn faulty_rules_are_all_named() {
         .replace("genomic: [MolecularSequence]", "genomic: []");
     let faults = Catalogue::parse(&yaml, r4()).unwrap_err();
     let all = faults.iter().map(Fault::to_string).collect::<Vec<_>>().join("\n");
-    for part in ["`person-nam` is no category", "elements.Patient.sex: names nothing", "`MolecularSequence` must stand"] {
+    for part in [
+        "`person-nam` is no category",
+        "elements.Patient.sex: names nothing",
+        "`MolecularSequence` must stand",
+    ] {
         assert!(all.contains(part), "{part} not in {all}");
     }
     assert!(Catalogue::parse("version: 1\nextra: 1", r4()).is_err());

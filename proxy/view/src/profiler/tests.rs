@@ -41,7 +41,8 @@ fn caller() -> Caller {
 }
 
 fn profiler() -> Profiler {
-    let overrides = "version: 1\npatients: {p2: {labels: [VIP], releases: [SUD]}, p1: {releases: [SUD, HIV]}}";
+    let overrides =
+        "version: 1\npatients: {p2: {labels: [VIP], releases: [SUD]}, p1: {releases: [SUD, HIV]}}";
     Profiler::new(
         Arc::new(Labels::parse(crate::shipped::LABELS).unwrap()),
         Arc::new(Overrides::parse(overrides).unwrap()),
@@ -67,10 +68,16 @@ fn words(set: &BTreeSet<String>) -> String {
 #[test]
 fn several_patients_are_merged_to_what_holds_of_all_of_them() {
     let one = profiler().profile(&about(&["p1"], true), 0, &caller());
-    assert_eq!((one.patient.known, words(&one.patient.relations), one.patient.age_years), (true, "treating,ward".into(), Some(13)));
+    assert_eq!(
+        (one.patient.known, words(&one.patient.relations), one.patient.age_years),
+        (true, "treating,ward".into(), Some(13))
+    );
     assert_eq!(one.age_days, Some(30));
     let two = profiler().profile(&about(&["p1", "p2"], true), 0, &caller()).patient;
-    assert_eq!((words(&two.relations), two.age_years, words(&two.labels), words(&two.consent_releases)), ("treating".into(), Some(13), "VIP".into(), "SUD".into()));
+    assert_eq!(
+        (words(&two.relations), two.age_years, words(&two.labels), words(&two.consent_releases)),
+        ("treating".into(), Some(13), "VIP".into(), "SUD".into())
+    );
     let unknown_age = profiler().profile(&about(&["p1", "p3"], true), 0, &caller()).patient;
     assert_eq!(unknown_age.age_years, None);
     let stranger = profiler().profile(&about(&["p1", "p9"], true), 0, &caller()).patient;
@@ -80,7 +87,12 @@ fn several_patients_are_merged_to_what_holds_of_all_of_them() {
 #[test]
 fn a_patient_not_found_makes_none_of_them_known_but_their_labels_still_count() {
     let subject = profiler().profile(&about(&["p2"], false), 0, &caller()).patient;
-    assert!(!subject.known && !subject.is_caller && subject.relations.is_empty() && subject.consent_releases.is_empty());
+    assert!(
+        !subject.known
+            && !subject.is_caller
+            && subject.relations.is_empty()
+            && subject.consent_releases.is_empty()
+    );
     assert_eq!(words(&subject.labels), "VIP");
     assert!(!profiler().profile(&about(&[], true), 0, &caller()).patient.known);
 }
@@ -107,11 +119,17 @@ fn contained_records_share_patients_and_labels_with_their_container() {
     let mut facts = about(&["p1"], true);
     facts.records.push(RecordFacts {
         resource_type: "Medication".into(),
-        concepts: vec![vec![crate::facts::Coding { system: "http://hl7.org/fhir/sid/icd-10-cm".into(), code: "B20".into() }]],
+        concepts: vec![vec![crate::facts::Coding {
+            system: "http://hl7.org/fhir/sid/icd-10-cm".into(),
+            code: "B20".into(),
+        }]],
         ..RecordFacts::default()
     });
     let contained = profiler().profile(&facts, 1, &caller());
-    assert_eq!((contained.resource_type.as_str(), words(&contained.labels), contained.patient.known), ("Medication", "HIV".into(), true));
+    assert_eq!(
+        (contained.resource_type.as_str(), words(&contained.labels), contained.patient.known),
+        ("Medication", "HIV".into(), true)
+    );
     let container = profiler().profile(&facts, 0, &caller());
     assert_eq!(words(&container.labels), "HIV");
 }
@@ -123,7 +141,8 @@ fn dates_are_counted_by_the_calendar_and_partial_ones_from_their_latest_day() {
     assert_eq!(days("2023-02-28", "2023-03-01"), 1);
     assert_eq!(days("2000-01-01", "2026-01-01"), 9_497);
     assert_eq!(days("1900-02-28", "1900-03-01"), 1);
-    let age = |born: &str, today: &str| Date::parse_latest(born).unwrap().years_until(Date::parse(today).unwrap());
+    let age =
+        |born: &str, today: &str| Date::parse_latest(born).unwrap().years_until(Date::parse(today).unwrap());
     assert_eq!(age("2012-02-29", "2026-02-28"), 13);
     assert_eq!(age("2012-06-01", "2026-06-01"), 14);
     assert_eq!(age("2012", "2026-06-01"), 13);
