@@ -1,5 +1,7 @@
 //! Records of every R4 type, filled with canaries, before every person of the hospital and under plans of every kind: no
 //! canary of what is hidden comes out, every canary of what is shown does, and what comes out is a record of that type.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+#![allow(clippy::print_stdout, reason = "how much was looked at belongs to the result")]
 
 mod canaries;
 mod shielding;

@@ -3,7 +3,8 @@
 //!
 //! The bodies are no part of the repository: they are read from a folder of sample data where there is one
 //! (`DRAPE_SHARED`, or `shared` beside the repository), and the test says so where there is none.
-
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+#![allow(clippy::print_stdout, reason = "how much was looked at belongs to the result")]
 #![allow(clippy::print_stderr)]
 
 mod shielding;

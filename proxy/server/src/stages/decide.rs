@@ -416,7 +416,12 @@ impl Desk<'_> {
                             narrowed.insert(category);
                         }
                         answer => {
-                            return Err(self.refused(&format!("_sort={}", key.text), category, answer, false));
+                            return Err(self.refused(
+                                &format!("_sort={}", key.text),
+                                category,
+                                answer,
+                                false,
+                            ));
                         }
                     }
                 }
