@@ -87,7 +87,7 @@ section{background:var(--card);border:1px solid var(--line);border-radius:10px;p
 .banner{border-left:6px solid}.banner.good{border-left-color:var(--good);background:var(--goodbg)}.banner.bad{border-left-color:var(--bad);background:var(--badbg)}
 .pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(290px,1fr));gap:1rem}.scroll{overflow-x:auto}
 table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.35rem .6rem .35rem 0;border-bottom:1px solid var(--line);vertical-align:top}th{font-weight:600;color:var(--dim);font-size:.85rem}
-td{overflow-wrap:anywhere}td.t{white-space:nowrap}td.w,th.w{min-width:9rem}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}tr.no td{color:var(--bad)}code{font-size:.85em;overflow-wrap:anywhere}
+td{overflow-wrap:break-word}td.t{white-space:nowrap}td.w{overflow-wrap:anywhere}td.w,th.w{min-width:9rem}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}tr.no td{color:var(--bad)}code{font-size:.85em;overflow-wrap:anywhere}
 .bar{display:block;width:100%;height:10px;border-radius:4px;background:var(--line)}.bar rect{fill:var(--bar)}
 label{display:block;margin-bottom:.3rem}input,textarea{font:inherit;padding:.4rem .5rem;border:1px solid var(--line);border-radius:6px;background:var(--ground);color:var(--ink);width:100%;max-width:42rem}
 button{font:inherit;padding:.4rem .9rem;border:0;border-radius:6px;background:var(--button);color:#fff;cursor:pointer}form.row{display:flex;flex-wrap:wrap;gap:.5rem;align-items:center;margin-bottom:.8rem}form.row label{width:100%;margin:0}form.row input{flex:1}textarea{display:block;margin-bottom:.6rem}:focus-visible{outline:2px solid var(--bar);outline-offset:2px}

@@ -436,8 +436,13 @@ impl Desk<'_> {
         } else {
             format!("you may not search by `{name}`")
         };
-        let reason = format!("`{name}` reveals {category}, which is {answer:?} as a criterion");
-        Refusal::forbidden("decide", public).because(reason)
+        let why = match answer {
+            Criterion::Refused => "which policy does not let the caller search by",
+            Criterion::Narrowed => "which the caller is shown of some records only",
+            Criterion::ByPseudonym => "which the caller knows by pseudonym only",
+            Criterion::Open => "which is open",
+        };
+        Refusal::forbidden("decide", public).because(format!("`{name}` reveals {category}, {why}"))
     }
 
     /// What a criterion reads. Codes, dates, numbers and links are compared by themselves; strings are searched
