@@ -6,17 +6,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{Request, Response, header};
 use hyper::body::Incoming;
-use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
+use tower::ServiceBuilder;
+use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 
 use crate::body::OutBody;
 use crate::config::{Limits, Listen, ServerTls};
@@ -180,10 +182,14 @@ async fn connection<S, H, F>(
         .max_local_error_reset_streams(1_024)
         .keep_alive_interval(Some(Duration::from_secs(30)))
         .keep_alive_timeout(Duration::from_secs(20));
-    let service = service_fn(move |request| {
-        let answer = handler(request, peer);
-        async move { Ok::<_, Infallible>(answer.await) }
-    });
+    let service = ServiceBuilder::new()
+        // Tokens and session names never print, whoever formats a request.
+        .layer(SetSensitiveRequestHeadersLayer::new([header::AUTHORIZATION, header::COOKIE]))
+        .service_fn(move |request| {
+            let answer = handler(request, peer);
+            async move { Ok::<_, Infallible>(answer.await) }
+        });
+    let service = TowerToHyperService::new(service);
     let serving = watcher.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned());
     if let Err(error) = serving.await {
         tracing::debug!(%error, "connection ended with an error");
