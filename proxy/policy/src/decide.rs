@@ -414,6 +414,12 @@ impl Standing {
         }
     }
 
+    /// Whether any policy that applies to this caller reads the time or the network: what it says may then change from
+    /// one minute to the next.
+    pub fn changes_with_time(&self) -> bool {
+        self.footing.moment
+    }
+
     /// Whether every record of any kind is judged alike.
     pub fn uniform(&self) -> bool {
         let reads = |action: &str| {

@@ -193,3 +193,88 @@ async fn the_officer_page_wants_an_officer_and_enters_who_looked() {
     let page = ask(Method::GET, &url, None, &[("cookie", &cookie)], "").await;
     assert!(page.text.contains("Sign in"));
 }
+
+/// A server that sends the first half of a page, waits until it is told, and sends the rest.
+async fn halting() -> (String, std::sync::Arc<tokio::sync::Notify>) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let go = std::sync::Arc::new(tokio::sync::Notify::new());
+    let wait = std::sync::Arc::clone(&go);
+    let entry = |i: usize| {
+        let note = "x".repeat(5_000);
+        format!(
+            r#"{{"resource":{{"resourceType":"Observation","id":"o{i}","status":"final","code":{{"text":"c"}},"note":[{{"text":"{note}"}}]}}}}"#
+        )
+    };
+    let half = |range: std::ops::Range<usize>| range.map(entry).collect::<Vec<_>>().join(",");
+    let (first, second) = (half(0..60), half(60..120));
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 4_096];
+            let read = stream.read(&mut request).await.unwrap();
+            if !String::from_utf8_lossy(&request[..read]).starts_with("GET /fhir/Observation") {
+                continue;
+            }
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: application/fhir+json\r\nconnection: close\r\n\r\n";
+            let start = format!(r#"{head}{{"resourceType":"Bundle","type":"searchset","entry":[{first}"#);
+            stream.write_all(start.as_bytes()).await.unwrap();
+            wait.notified().await;
+            stream.write_all(format!(",{second}]}}").as_bytes()).await.unwrap();
+        }
+    });
+    (format!("http://{address}/fhir"), go)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_outlives_the_hour_is_judged_anew_and_one_that_outlives_its_token_is_cut() {
+    use http_body_util::BodyExt as _;
+    let policy = r#"
+        @id("ask") permit(principal in Role::"clinician", action in Action::"access", resource);
+        @id("by") permit(principal in Role::"clinician", action == Action::"searchBy", resource);
+        @id("day") permit(principal in Role::"clinician", action in [Action::"receive", Action::"show"], resource)
+        when { context.env.hour < 12 };"#;
+    // Half past eleven in the tenant's time zone, some day; the second time the token ends before noon.
+    let before_noon = "2026-11-25T11:30:00-05:00[America/New_York]".parse::<jiff::Zoned>().unwrap();
+    for (life_s, cut) in [(7_200, false), (600, true)] {
+        let (upstream, go) = halting().await;
+        let now_ms = u64::try_from(before_noon.timestamp().as_millisecond()).unwrap();
+        let (clock, hand) = drape_server::clock::Clock::fixed(now_ms);
+        let house = House::with(Wishes {
+            upstream: Some(upstream),
+            policy: Some(policy),
+            clock: Some(clock),
+            ..Wishes::default()
+        })
+        .await;
+        let life = std::time::Duration::from_secs(life_s);
+        let token = house.issuer.token_at(Persona::Doctor, before_noon.timestamp(), life).unwrap();
+        let client =
+            hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new()).build_http();
+        let request = http::Request::get(format!("{}/Observation", house.base))
+            .header("authorization", format!("Bearer {token}"))
+            .body(http_body_util::Full::<bytes::Bytes>::default())
+            .unwrap();
+        let answer = client.request(request).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let mut body = answer.into_body();
+        let mut whole = body.frame().await.unwrap().unwrap().data_ref().unwrap().to_vec();
+        hand.fetch_add(3_600_000, std::sync::atomic::Ordering::SeqCst);
+        go.notify_one();
+        let mut broken = false;
+        while let Some(frame) =
+            tokio::time::timeout(std::time::Duration::from_secs(30), body.frame()).await.expect("in time")
+        {
+            match frame {
+                Ok(frame) => whole.extend_from_slice(frame.data_ref().unwrap_or(&bytes::Bytes::new())),
+                Err(_) => broken = true,
+            }
+        }
+        assert_eq!(broken, cut);
+        let text = String::from_utf8(whole).unwrap();
+        assert!(text.contains("\"o0\"") && !text.contains("\"o119\""));
+        let parsed = serde_json::from_str::<serde_json::Value>(&text);
+        assert_eq!(parsed.is_err(), cut, "a cut answer never looks whole");
+    }
+}

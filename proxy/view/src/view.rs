@@ -57,6 +57,12 @@ impl View {
         Self { judge, caller, profiler, patient_only }
     }
 
+    /// The same view of the same caller, judged by what holds now.
+    #[must_use]
+    pub fn renewed(&self, judge: Arc<dyn Judge>, caller: Arc<Caller>) -> Self {
+        Self { judge, caller, profiler: Arc::clone(&self.profiler), patient_only: self.patient_only }
+    }
+
     /// Who looks.
     pub fn caller(&self) -> &Arc<Caller> {
         &self.caller

@@ -86,7 +86,11 @@ async fn prove(tenant: &Tenant, token: &str) -> Result<(Arc<Map<String, Value>>,
 }
 
 /// Circumstances in the tenant's time zone.
-fn environment(tenant: &Tenant, now_ms: u64, peer: Option<IpAddr>) -> Result<Environment, Refusal> {
+pub(super) fn environment(
+    tenant: &Tenant,
+    now_ms: u64,
+    peer: Option<IpAddr>,
+) -> Result<Environment, Refusal> {
     let fault = |e: jiff::Error| Refusal::unavailable("admit", "the time cannot be told", e.to_string());
     let instant =
         jiff::Timestamp::from_millisecond(i64::try_from(now_ms).unwrap_or(i64::MAX)).map_err(fault)?;

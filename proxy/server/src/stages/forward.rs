@@ -36,7 +36,13 @@ pub enum Upstream {
 pub async fn forward(tenant: &Arc<Tenant>, grant: Grant, entered: &mut Entered) -> Result<Upstream, Refusal> {
     entered.at("forward");
     let Grant { way, view, standing, token, .. } = grant;
-    let desk = Arc::new(Desk { tenant: Arc::clone(tenant), view, shows_all: standing.shows_all(), token });
+    let desk = Arc::new(Desk {
+        tenant: Arc::clone(tenant),
+        view,
+        shows_all: standing.shows_all(),
+        changes_with_time: standing.changes_with_time(),
+        token,
+    });
     match way {
         Way::Nothing { query } => Ok(Upstream::Own(desk.nothing(&query))),
         Way::Records(records) => {
@@ -52,6 +58,7 @@ pub(super) struct Desk {
     tenant: Arc<Tenant>,
     view: drape_view::View,
     shows_all: bool,
+    changes_with_time: bool,
     token: zeroize::Zeroizing<String>,
 }
 
@@ -167,7 +174,8 @@ impl Desk {
         let guard = Guard {
             view: self.view.clone(),
             single,
-            until_ms: caller.proof.expires_at.saturating_mul(1_000).saturating_add(60_000),
+            token_until_ms: caller.proof.expires_at.saturating_mul(1_000).saturating_add(60_000),
+            view_until_ms: Guard::view_until(self.changes_with_time, tenant.clock.now_ms()),
             etag_suffix: etag_suffix(tenant, caller),
             etag,
             last_modified,

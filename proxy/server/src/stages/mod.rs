@@ -13,8 +13,11 @@ pub mod forward;
 pub mod protect;
 pub mod seal;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use drape_view::View;
+use drape_policy::RecordJudge;
+use drape_view::{Caller, View};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 pub use decide::Grant;
@@ -22,6 +25,7 @@ pub use enter::Entered;
 pub use protect::Shielded;
 
 use crate::body::OutBody;
+use crate::parts::Tenant;
 use crate::refusal::Refusal;
 use seal::Totals;
 
@@ -61,8 +65,10 @@ pub struct Guard {
     pub view: View,
     /// Whether the answer is one record rather than a Bundle.
     pub single: bool,
-    /// When the plan must be made anew, in milliseconds since the epoch.
-    pub until_ms: u64,
+    /// When the token has run out for good, in milliseconds since the epoch.
+    pub token_until_ms: u64,
+    /// When the view must be made anew, because policies read the hour.
+    pub view_until_ms: u64,
     /// Makes the ETag of a treated view, which is not the upstream's.
     pub etag_suffix: String,
     /// The upstream's ETag and Last-Modified, for single records.
@@ -72,9 +78,31 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Whether the hour, the token or a relation on which the view rests has run out.
-    pub fn expired(&self, now_ms: u64) -> bool {
-        now_ms >= self.until_ms
+    /// Policies are offered minutes, so a view that reads the time holds until the next one begins.
+    pub(crate) fn view_until(changes_with_time: bool, now_ms: u64) -> u64 {
+        const MINUTE_MS: u64 = 60_000;
+        if changes_with_time { (now_ms / MINUTE_MS + 1) * MINUTE_MS } else { u64::MAX }
+    }
+
+    /// Sees to it that the view holds now: where the hour has changed, the rest of the answer is judged anew. An error
+    /// when the token on which it rests has run out.
+    pub(crate) fn hold(&mut self, tenant: &Tenant) -> Result<(), String> {
+        let now_ms = tenant.clock.now_ms();
+        if now_ms >= self.token_until_ms {
+            return Err("the token ran out while the answer was streaming".into());
+        }
+        if now_ms < self.view_until_ms {
+            return Ok(());
+        }
+        let before = self.view.caller();
+        let mut caller = Caller::clone(before);
+        let network = before.environment.network;
+        caller.environment = admit::environment(tenant, now_ms, network).map_err(|refusal| refusal.reason)?;
+        let caller = Arc::new(caller);
+        let standing = Arc::new(tenant.decider.standing(&caller)?);
+        self.view_until_ms = Self::view_until(standing.changes_with_time(), now_ms);
+        self.view = self.view.renewed(Arc::new(RecordJudge::new(standing)), caller);
+        Ok(())
     }
 
     /// Adds the headers that depend on what was done to the record: an ETag of a treated view gets a suffix of its

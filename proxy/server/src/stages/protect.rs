@@ -248,9 +248,7 @@ impl Pump {
     }
 
     async fn judge(&mut self, facts: &Facts) -> Result<Rulings, Fault> {
-        if self.guard.expired(self.tenant.clock.now_ms()) {
-            return Err(Fault::Own("the plan's time ran out while the answer was streaming".into()));
-        }
+        self.guard.hold(&self.tenant).map_err(Fault::Own)?;
         let verdicts = self.guard.view.rule(facts);
         for verdict in &verdicts {
             if let Verdict::Keep(plan) = verdict {

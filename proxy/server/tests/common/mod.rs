@@ -88,6 +88,10 @@ pub(crate) struct Wishes<'a> {
     pub scheme: Option<&'a str>,
     /// The audience and issuer of another house, whose tokens are accepted too.
     pub issuer: Option<Arc<Issuer>>,
+    /// Instead of the shipped set: Cedar.
+    pub policy: Option<&'a str>,
+    /// Instead of the system's clock.
+    pub clock: Option<Clock>,
     /// Written into the folder before the start.
     pub files: Vec<(&'a str, String)>,
 }
@@ -102,6 +106,11 @@ impl House {
         for (name, text) in &wishes.files {
             std::fs::write(folder.path().join(name), text).unwrap();
         }
+        if let Some(policy) = wishes.policy {
+            std::fs::create_dir(folder.path().join("policies")).unwrap();
+            std::fs::write(folder.path().join("policies/a.cedar"), policy).unwrap();
+        }
+        let clock = wishes.clock.clone().unwrap_or_else(Clock::system);
         let upstream = match wishes.upstream {
             Some(upstream) => upstream,
             None => {
@@ -166,7 +175,7 @@ tenants:
           HRESCH: [researcher]
           PUBHLTH: [analyst]
           HOPERAT: [privacy-officer, records-officer]
-    policies: {{ set: hospital }}
+    policies: {{ {policies} }}
 budgets:
   - {{ name: ph, tenant: main, organization: public-health, ledger_file: budget.redb, epsilon_total: "0.9", epsilon_per_query: "0.4" }}
 {more}
@@ -176,11 +185,12 @@ budgets:
             upstream_more =
                 if wishes.upstream_more.is_empty() { "auth: { kind: none }" } else { wishes.upstream_more },
             iss = issuer.url(),
+            policies = if wishes.policy.is_some() { "directory: policies" } else { "set: hospital" },
             more = wishes.more,
         );
         let config = Config::parse(&config, folder.path()).unwrap_or_else(|e| panic!("{e}"));
-        drape_server::parts::init(&config, &Clock::system()).unwrap();
-        let running = start(config, Clock::system()).await.unwrap();
+        drape_server::parts::init(&config, &clock).unwrap();
+        let running = start(config, clock).await.unwrap();
         let admin = format!("http://{}", running.admin_address);
         Self { issuer, base, admin, running, folder }
     }
