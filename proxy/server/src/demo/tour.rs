@@ -429,7 +429,7 @@ async fn counts(stage: &Stage, findings: &mut Findings) -> Result<(), Failure> {
             status => format!("{}  {}", status.as_u16(), reply.says()),
         };
         refused |= reply.status == StatusCode::FORBIDDEN;
-        say(format!("  {query:<18}{answer}   ({} spent)", spent(stage)?));
+        say(format!("  {query:<24}{answer}   ({} spent)", spent(stage)?));
     }
     findings.expect(refused, "a question beyond the budget is refused");
     let listed =
