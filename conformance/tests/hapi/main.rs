@@ -9,6 +9,7 @@ mod audit;
 mod clients;
 mod counts;
 mod crash;
+mod demo;
 mod exact;
 mod leaks;
 mod views;
@@ -25,7 +26,7 @@ use world::World;
 type Step = (&'static str, fn(&World) -> Outcome);
 
 /// In this order: what writes comes late, what spends the budget after it, and the log is searched last.
-const STEPS: [Step; 26] = [
+const STEPS: [Step; 27] = [
     ("views-of-a-patient", views::of_a_patient),
     ("views-of-an-observation", views::of_an_observation),
     ("views-of-sensitive-records", views::of_sensitive_records),
@@ -50,6 +51,7 @@ const STEPS: [Step; 26] = [
     ("counts-cost-once", counts::once),
     ("counts-end", counts::exhausted),
     ("kill-9", crash::kill),
+    ("demo-before-hapi", demo::tour),
     ("who-saw-this-patient", audit::search),
     ("events-are-audit-events", audit::events),
 ];
