@@ -49,8 +49,14 @@ pub async fn exchange(parts: Arc<Parts>, request: Request<Incoming>, peer: Socke
                     "request_timeout_ms",
                 ))
             });
-            // A streaming answer is a request under way until its last byte.
-            answer.into_response(&id).map(|body| body.with((place, timed.in_flight())))
+            // Records are under way until their last byte. Drape's own words are not: who never takes a refusal must not
+            // hold a place by it.
+            match &answer {
+                Answer::Shielded(_) => {
+                    answer.into_response(&id).map(|body| body.with((place, timed.in_flight())))
+                }
+                Answer::Own(_) | Answer::Refused(_) => answer.into_response(&id),
+            }
         }
     };
     cors::annotate(&tenant.cors, &head.headers, response.headers_mut());
@@ -76,6 +82,7 @@ async fn line(
         Ok((grant, mut entered)) => match forward(tenant, grant, &mut entered).await {
             Ok(Upstream::Records(stream)) => protect(tenant, *stream, entered).await,
             Ok(Upstream::Own(own)) => seal(entered, Outcome::own(own)).await,
+            Ok(Upstream::Written(own, totals)) => seal(entered, Outcome::written(own, totals)).await,
             Err(refusal) => seal(entered, Outcome::refused(refusal, Default::default())).await,
         },
     }

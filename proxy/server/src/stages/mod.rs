@@ -61,6 +61,8 @@ pub struct Guard {
     pub view: View,
     /// Whether the answer is one record rather than a Bundle.
     pub single: bool,
+    /// Whether the request names a record that is unknown to the caller where nothing of it may be shown.
+    pub names_one: bool,
     /// When the plan must be made anew, in milliseconds since the epoch.
     pub until_ms: u64,
     /// Makes the ETag of a treated view, which is not the upstream's.
