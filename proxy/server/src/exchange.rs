@@ -17,7 +17,7 @@ use crate::stages::enter::{Judged, enter};
 use crate::stages::forward::{Upstream, forward};
 use crate::stages::protect::protect;
 use crate::stages::seal::{Outcome, seal};
-use crate::stages::{Answer, Own};
+use crate::stages::{Answer, Entered, Grant, Own};
 use crate::{cors, discovery};
 
 /// Answers one request.
@@ -79,12 +79,24 @@ async fn line(
     // Durable before anything goes upstream; a refusal is written down just as well.
     match enter(tenant, judged).await {
         Err(refusal) => Answer::Refused(refusal),
-        Ok((grant, mut entered)) => match forward(tenant, grant, &mut entered).await {
-            Ok(Upstream::Records(stream)) => protect(tenant, *stream, entered).await,
-            Ok(Upstream::Own(own)) => seal(entered, Outcome::own(own)).await,
-            Ok(Upstream::Written(own, totals)) => seal(entered, Outcome::written(own, totals)).await,
-            Err(refusal) => seal(entered, Outcome::refused(refusal, Default::default())).await,
-        },
+        Ok((grant, entered)) if grant.writes() => {
+            // Once begun, a write is ended and its outcome entered, though its client goes away meanwhile.
+            let tenant = Arc::clone(tenant);
+            tokio::spawn(async move { rest(&tenant, grant, entered).await }).await.unwrap_or_else(|e| {
+                Answer::Refused(Refusal::unavailable("forward", "the write failed", e.to_string()))
+            })
+        }
+        Ok((grant, entered)) => rest(tenant, grant, entered).await,
+    }
+}
+
+/// forward → protect → seal.
+async fn rest(tenant: &Arc<Tenant>, grant: Grant, mut entered: Entered) -> Answer {
+    match forward(tenant, grant, &mut entered).await {
+        Ok(Upstream::Records(stream)) => protect(tenant, *stream, entered).await,
+        Ok(Upstream::Own(own)) => seal(entered, Outcome::own(own)).await,
+        Ok(Upstream::Written(own, totals)) => seal(entered, Outcome::written(own, totals)).await,
+        Err(refusal) => seal(entered, Outcome::refused(refusal, Default::default())).await,
     }
 }
 

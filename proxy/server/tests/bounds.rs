@@ -261,3 +261,106 @@ async fn a_sign_in_that_never_ends_is_ended() {
     tokio::time::timeout(Duration::from_secs(10), read).await.expect("an answer in time").unwrap();
     assert_eq!(&answer, b"HTTP/1.1 408");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_never_ends_is_refused_and_entered() {
+    let house = House::with(Wishes { more: "limits: { header_timeout_ms: 200 }", ..Wishes::default() }).await;
+    let mut stream = tokio::net::TcpStream::connect(house.running.address).await.unwrap();
+    let head = format!(
+        "POST /fhir/Observation HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {}\r\ncontent-type: application/fhir+json\r\ncontent-length: 100\r\n\r\n{{",
+        house.token(Persona::Doctor)
+    );
+    tokio::io::AsyncWriteExt::write_all(&mut stream, head.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    let read = tokio::io::AsyncReadExt::read_exact(&mut stream, &mut answer);
+    tokio::time::timeout(Duration::from_secs(10), read).await.expect("an answer in time").unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 408");
+    let url = format!("{}/officer", house.admin);
+    let page = ask(Method::GET, &url, Some(&house.token(Persona::Officer)), &[], "").await;
+    assert!(page.text.contains("did not come in time"), "{}", page.text);
+}
+
+/// A FHIR server of one record that waits with its answer to a read until it is told to go on.
+async fn slow_server(
+    asked: Arc<tokio::sync::Notify>,
+    go: Arc<tokio::sync::Notify>,
+    written: Arc<tokio::sync::Notify>,
+) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}/fhir", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (asked, go, written) = (asked.clone(), go.clone(), written.clone());
+            let service = hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
+                let (asked, go, written) = (asked.clone(), go.clone(), written.clone());
+                async move {
+                    if request.uri().path() != "/fhir/Observation/o" {
+                        return http::Response::builder().status(404).body(Full::<bytes::Bytes>::default());
+                    }
+                    if request.method() == Method::GET {
+                        asked.notify_one();
+                        go.notified().await;
+                    } else {
+                        written.notify_one();
+                    }
+                    let mut body: Value = serde_json::from_str(&observation("p1")).unwrap();
+                    body["id"] = json!("o");
+                    http::Response::builder()
+                        .header("content-type", "application/fhir+json")
+                        .header("etag", "W/\"1\"")
+                        .body(Full::from(body.to_string()))
+                }
+            });
+            let io = hyper_util::rt::TokioIo::new(stream);
+            tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(io, service));
+        }
+    });
+    base
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_was_begun_is_ended_and_entered_though_its_client_goes_away() {
+    let notify = || Arc::new(tokio::sync::Notify::new());
+    let (asked, go, written) = (notify(), notify(), notify());
+    let upstream = slow_server(asked.clone(), go.clone(), written.clone()).await;
+    let house = House::with(Wishes { upstream: Some(upstream), ..Wishes::default() }).await;
+    let mut body: Value = serde_json::from_str(&observation("p1")).unwrap();
+    body["id"] = json!("o");
+    let body = body.to_string();
+    let mut stream = tokio::net::TcpStream::connect(house.running.address).await.unwrap();
+    let request = format!(
+        "PUT /fhir/Observation/o HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {}\r\ncontent-type: application/fhir+json\r\ncontent-length: {}\r\n\r\n{body}",
+        house.token(Persona::Doctor),
+        body.len()
+    );
+    tokio::io::AsyncWriteExt::write_all(&mut stream, request.as_bytes()).await.unwrap();
+    let wait = |what: Arc<tokio::sync::Notify>, name: &'static str| async move {
+        tokio::time::timeout(Duration::from_secs(10), what.notified()).await.expect(name);
+    };
+    wait(asked, "the stored record is read").await;
+    drop(stream);
+    // The proxy has seen that the client is gone once its connection is no longer counted.
+    let gone = async {
+        while ask(Method::GET, &format!("{}/metrics", house.admin), None, &[], "")
+            .await
+            .text
+            .contains("drape_requests_in_flight 1")
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), gone).await.expect("the client's going is seen");
+    go.notify_one();
+    wait(written, "the write goes on").await;
+    let url = format!("{}/officer?patient=Patient%2Fp1", house.admin);
+    let found = async {
+        loop {
+            let page = ask(Method::GET, &url, Some(&house.token(Persona::Officer)), &[], "").await;
+            if page.text.contains("update Observation") {
+                return page.text;
+            }
+        }
+    };
+    let page = tokio::time::timeout(Duration::from_secs(10), found).await.expect("the outcome is entered");
+    assert!(!page.contains("abandoned"), "{page}");
+}

@@ -7,7 +7,7 @@ use drape_fhir::interaction::{self, Interaction};
 use http::{Method, StatusCode, header};
 use hyper::body::Incoming;
 
-use crate::client::{ClientError, read_bounded};
+use crate::client::{ClientError, read_steadily};
 use crate::parts::Tenant;
 use crate::refusal::Refusal;
 
@@ -161,12 +161,16 @@ async fn body_of(
     } else {
         (tenant.limits.request_body_bytes_max, "request_body_bytes_max")
     };
-    match read_bounded(body, limit).await {
+    match read_steadily(body, limit, tenant.limits.header_timeout).await {
         Ok(bytes) => Ok(Some(bytes)),
         Err(ClientError::TooLarge(limit)) => {
             let public = format!("the body is larger than {limit} bytes");
             Err(Refusal::new("classify", StatusCode::PAYLOAD_TOO_LARGE, "too-long", public)
                 .because(format!("limit `{name}` reached")))
+        }
+        Err(ClientError::TimedOut(_)) => {
+            let public = "the request's body did not come in time";
+            Err(Refusal::new("classify", StatusCode::REQUEST_TIMEOUT, "timeout", public))
         }
         Err(error) => {
             let public = "the request's body broke off";

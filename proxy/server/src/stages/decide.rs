@@ -93,6 +93,11 @@ impl Grant {
         &self.policies
     }
 
+    /// Whether it changes the upstream.
+    pub fn writes(&self) -> bool {
+        matches!(self.way, Way::Write(_))
+    }
+
     /// The records that the request itself names, as the upstream calls them.
     pub fn names(&self) -> &[String] {
         &self.names
