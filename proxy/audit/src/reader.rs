@@ -53,6 +53,8 @@ pub enum ReadError {
 pub struct Query {
     /// The tenant and the patient's logical id: found by blind index, without decrypting anything else.
     pub patient: Option<(String, String)>,
+    /// Only of this tenant; heartbeats are nobody's.
+    pub tenant: Option<String>,
     /// Only of this subject (`sub`).
     pub subject: Option<String>,
     /// Only of this request.
@@ -175,7 +177,8 @@ fn fits(query: &Query, opened: &Opened) -> bool {
         return false;
     }
     let Some(event) = opened.event() else {
-        // Without an event nobody can say whose it was; it is shown only where nobody in particular is asked for.
+        // Without an event nobody can say whose it was; it is shown only where nobody in particular is asked for, and to
+        // every tenant, since what cannot be opened concerns them all.
         return query.patient.is_none() && query.subject.is_none() && query.request.is_none();
     };
     let subject = event.subject.as_ref().map(|subject| subject.id.as_str());
@@ -184,6 +187,7 @@ fn fits(query: &Query, opened: &Opened) -> bool {
         .patient
         .as_ref()
         .is_none_or(|(tenant, patient)| event.tenant == *tenant && event.patients.contains(patient))
+        && query.tenant.as_deref().is_none_or(|wanted| event.tenant == wanted)
         && query.subject.as_deref().is_none_or(|wanted| subject == Some(wanted))
         && query.request.as_deref().is_none_or(|wanted| event.request == wanted)
 }

@@ -60,14 +60,22 @@ async fn who_saw_this_patient_is_answered_with_why_and_under_which_policy() {
     let of_request = Query { request: Some("req-4".into()), limit: 100, ..Query::default() };
     assert_eq!(log.reader().search(&of_request).unwrap().len(), 2);
     assert_eq!(log.reader().search(&Query { limit: 1, ..patient("p-1") }).unwrap().len(), 1);
+    // What others did last does not use up the limit.
+    let of_north = Query { tenant: Some("north".into()), limit: 1, ..Query::default() };
+    assert_eq!(log.reader().search(&of_north).unwrap().len(), 1);
+    let of_south = Query { tenant: Some("south".into()), limit: 1, ..Query::default() };
+    assert!(log.reader().search(&of_south).unwrap().is_empty());
+    log.record(Event::new(Class::Config, 1_772_714_096_789, "req-south", "south")).await.unwrap();
+    assert_eq!(log.reader().search(&of_north).unwrap()[0].index, 20);
+    assert_eq!(log.reader().search(&of_south).unwrap()[0].index, 21);
     log.close();
 
     let report = check(folder.path());
     assert_eq!(report.exit(), Exit::Ok, "{report}");
-    assert_eq!(report.events.verified, 21);
+    assert_eq!(report.events.verified, 22);
     assert!(report.open_intents.is_empty() && report.tail == 0);
     let sealed = check_without_secret(folder.path());
-    assert_eq!((sealed.exit(), sealed.events.sealed), (Exit::Ok, 21));
+    assert_eq!((sealed.exit(), sealed.events.sealed), (Exit::Ok, 22));
 }
 
 #[tokio::test]

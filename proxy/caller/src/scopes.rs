@@ -28,7 +28,8 @@ pub enum ScopeRuling {
 }
 
 /// Reads the `scope` claim. What is not a resource scope (`openid`, `launch/patient`, …) is passed over; a resource
-/// scope that is malformed (`dus` out of order, an unknown letter) grants nothing.
+/// scope that is malformed (`dus` out of order, an unknown letter) stays as one that grants nothing, so that a token
+/// which carries no other is not taken for one without scopes.
 pub fn parse(text: &str) -> Vec<Scope> {
     text.split(' ').filter(|s| !s.is_empty()).filter_map(one).collect()
 }
@@ -41,6 +42,19 @@ fn one(text: &str) -> Option<Scope> {
         "system" => ScopeLevel::System,
         _ => return None,
     };
+    Some(resource(level, rest).unwrap_or(Scope {
+        level,
+        resource_type: None,
+        create: false,
+        read: false,
+        update: false,
+        delete: false,
+        search: false,
+        granular: false,
+    }))
+}
+
+fn resource(level: ScopeLevel, rest: &str) -> Option<Scope> {
     let (rest, granular) = match rest.split_once('?') {
         Some((rest, _)) => (rest, true),
         None => (rest, false),
@@ -144,13 +158,18 @@ mod tests {
             "user/Patient",
             "user/.rs",
             "user/patient.rs",
-            "group/Patient.rs",
-            "openid",
-            "launch/patient",
-            "fhirUser",
             "user/Pati*.rs",
             "user/Patient.rsx",
         ] {
+            // It stays as one that grants nothing: who was to be bounded by it is not unbounded.
+            let scopes = parse(text);
+            assert_eq!(scopes.len(), 1, "{text}");
+            assert!(
+                scopes.iter().all(|s| !(s.create || s.read || s.update || s.delete || s.search)),
+                "{text}"
+            );
+        }
+        for text in ["group/Patient.rs", "openid", "launch/patient", "fhirUser", ""] {
             assert!(parse(text).is_empty(), "{text}");
         }
     }

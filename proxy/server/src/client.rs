@@ -133,7 +133,20 @@ impl Client {
 }
 
 /// Reads a body whole, up to `bytes_max`.
-pub async fn read_bounded<B>(mut body: B, bytes_max: usize) -> Result<Bytes, ClientError>
+pub async fn read_bounded<B>(body: B, bytes_max: usize) -> Result<Bytes, ClientError>
+where
+    B: hyper::body::Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
+    read_steadily(body, bytes_max, Duration::MAX).await
+}
+
+/// The same, where no two pieces may be further apart than `pause_max`.
+pub async fn read_steadily<B>(
+    mut body: B,
+    bytes_max: usize,
+    pause_max: Duration,
+) -> Result<Bytes, ClientError>
 where
     B: hyper::body::Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
@@ -142,7 +155,11 @@ where
         return Err(ClientError::TooLarge(bytes_max));
     }
     let mut whole = Vec::new();
-    while let Some(frame) = body.frame().await {
+    loop {
+        let frame = tokio::time::timeout(pause_max, body.frame())
+            .await
+            .map_err(|_| ClientError::TimedOut(pause_max))?;
+        let Some(frame) = frame else { break };
         let frame = frame.map_err(|e| ClientError::Broken(e.to_string()))?;
         if let Ok(data) = frame.into_data() {
             if whole.len() + data.len() > bytes_max {

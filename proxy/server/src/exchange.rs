@@ -17,7 +17,7 @@ use crate::stages::enter::{Judged, enter};
 use crate::stages::forward::{Upstream, forward};
 use crate::stages::protect::protect;
 use crate::stages::seal::{Outcome, seal};
-use crate::stages::{Answer, Own};
+use crate::stages::{Answer, Entered, Grant, Own};
 use crate::{cors, discovery};
 
 /// Answers one request.
@@ -49,8 +49,14 @@ pub async fn exchange(parts: Arc<Parts>, request: Request<Incoming>, peer: Socke
                     "request_timeout_ms",
                 ))
             });
-            // A streaming answer is a request under way until its last byte.
-            answer.into_response(&id).map(|body| body.with((place, timed.in_flight())))
+            // Records are under way until their last byte. Drape's own words are not: who never takes a refusal must not
+            // hold a place by it.
+            match &answer {
+                Answer::Shielded(_) => {
+                    answer.into_response(&id).map(|body| body.with((place, timed.in_flight())))
+                }
+                Answer::Own(_) | Answer::Refused(_) => answer.into_response(&id),
+            }
         }
     };
     cors::annotate(&tenant.cors, &head.headers, response.headers_mut());
@@ -73,11 +79,24 @@ async fn line(
     // Durable before anything goes upstream; a refusal is written down just as well.
     match enter(tenant, judged).await {
         Err(refusal) => Answer::Refused(refusal),
-        Ok((grant, mut entered)) => match forward(tenant, grant, &mut entered).await {
-            Ok(Upstream::Records(stream)) => protect(tenant, *stream, entered).await,
-            Ok(Upstream::Own(own)) => seal(entered, Outcome::own(own)).await,
-            Err(refusal) => seal(entered, Outcome::refused(refusal, Default::default())).await,
-        },
+        Ok((grant, entered)) if grant.writes() => {
+            // Once begun, a write is ended and its outcome entered, though its client goes away meanwhile.
+            let tenant = Arc::clone(tenant);
+            tokio::spawn(async move { rest(&tenant, grant, entered).await }).await.unwrap_or_else(|e| {
+                Answer::Refused(Refusal::unavailable("forward", "the write failed", e.to_string()))
+            })
+        }
+        Ok((grant, entered)) => rest(tenant, grant, entered).await,
+    }
+}
+
+/// forward → protect → seal.
+async fn rest(tenant: &Arc<Tenant>, grant: Grant, mut entered: Entered) -> Answer {
+    match forward(tenant, grant, &mut entered).await {
+        Ok(Upstream::Records(stream)) => protect(tenant, *stream, entered).await,
+        Ok(Upstream::Own(own)) => seal(entered, Outcome::own(own)).await,
+        Ok(Upstream::Written(own, totals)) => seal(entered, Outcome::written(own, totals)).await,
+        Err(refusal) => seal(entered, Outcome::refused(refusal, Default::default())).await,
     }
 }
 

@@ -7,7 +7,7 @@ use arc_swap::ArcSwapOption;
 use drape_caller::{Algorithm, ClaimNames, KeySet, Peek, TokenFault};
 use http::Uri;
 use serde_json::{Map, Value};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::client::{Client, ClientError};
 use crate::clock::Clock;
@@ -168,7 +168,13 @@ impl Issuer {
             held.as_ref().is_none_or(|h| h.keys.find(peek.key_id.as_deref(), peek.algorithm).is_none())
         };
         let old = held.as_ref().is_none_or(|h| now_ms.saturating_sub(h.fetched_ms) > FRESH_MS);
-        if old || lacks(&held) {
+        if !lacks(&held) {
+            // A key that is at hand is good for a day: whoever finds it old has it renewed, or knows that somebody does.
+            if old && let Ok(turn) = self.turn.try_lock() {
+                let _ = self.renew_in(turn, held.as_ref().map(|h| h.fetched_ms)).await;
+                held = self.keys.load_full();
+            }
+        } else {
             let outcome = self.renew(held.as_ref().map(|h| h.fetched_ms)).await;
             held = self.keys.load_full();
             if held.is_none() {
@@ -185,7 +191,10 @@ impl Issuer {
 
     /// Fetches the keys unless somebody did since `seen_ms`, or it was tried a moment ago.
     async fn renew(&self, seen_ms: Option<u64>) -> Result<(), String> {
-        let mut turn = self.turn.lock().await;
+        self.renew_in(self.turn.lock().await, seen_ms).await
+    }
+
+    async fn renew_in(&self, mut turn: MutexGuard<'_, Turn>, seen_ms: Option<u64>) -> Result<(), String> {
         if self.keys.load().as_ref().is_some_and(|h| Some(h.fetched_ms) != seen_ms) && seen_ms.is_some() {
             return Ok(());
         }
@@ -194,7 +203,10 @@ impl Issuer {
             return Err("the issuer's keys were asked for a moment ago".into());
         }
         turn.asked_ms = Some(now);
-        let keys = self.fetch().await?;
+        let fetched = self.fetch().await;
+        // An issuer that hangs is asked again a pause after it was given up, not by each who waited for the last attempt.
+        turn.asked_ms = Some(self.clock.now_ms());
+        let keys = fetched?;
         if keys.is_empty() {
             return Err("the issuer publishes no usable key".into());
         }
@@ -243,5 +255,98 @@ impl Issuer {
             return Err(format!("`{member}` is plain HTTP while the issuer is not"));
         }
         Ok(address.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use drape_demo::{Ambient, Cast, Figures, Member, Persona};
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    fn member() -> Member {
+        Member {
+            persona: Persona::Doctor,
+            subject: "doctor".into(),
+            name: "doctor".into(),
+            title: None,
+            organization: None,
+            departments: Vec::new(),
+            fhir_user: None,
+            patient: None,
+            works_in_shifts: false,
+            relations: Vec::new(),
+        }
+    }
+
+    /// An issuer that gives its keys, or takes connections and says nothing.
+    async fn moody(listener: tokio::net::TcpListener, keys: String, silent: Arc<AtomicBool>) {
+        let mut held = Vec::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = [0; 4_096];
+            let _ = stream.read(&mut request).await;
+            if !silent.load(Ordering::SeqCst) {
+                let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length";
+                let _ = stream.write_all(format!("{head}: {}\r\n\r\n{keys}", keys.len()).as_bytes()).await;
+                continue;
+            }
+            held.push(stream);
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_issuer_that_hangs_holds_up_nobody_whose_key_is_known() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let cast = Cast { members: vec![member()], figures: Figures::default() };
+        let issuer =
+            drape_demo::Issuer::new(&url, &["urn:test"], cast, jiff::tz::TimeZone::UTC, Ambient::system())
+                .unwrap();
+        let silent = Arc::new(AtomicBool::new(false));
+        tokio::spawn(moody(listener, issuer.jwks().unwrap().to_string(), Arc::clone(&silent)));
+        let (clock, hand) = Clock::fixed(Clock::system().now_ms());
+        let text = format!(
+            r#"
+listen: {{ address: "127.0.0.1:0", plaintext: true }}
+admin: {{ address: "127.0.0.1:0", plaintext: true }}
+keys: {{ root_file: root.key, directory: keys }}
+audit: {{ directory: log, origin: drape.example.org/audit, signing_key_file: log.key }}
+tenants:
+  - name: main
+    public_base_url: http://localhost:8080/fhir
+    time_zone: UTC
+    upstream: {{ base_url: "{url}/fhir", plaintext: true, auth: {{ kind: none }} }}
+    issuers: [{{ issuer: "{url}", plaintext: true, audiences: ["urn:test"], algorithms: [ES256], jwks_url: "{url}/jwks", purposes: {{ TREAT: [clinician] }} }}]
+    policies: {{ set: hospital }}
+"#
+        );
+        let config =
+            config::Config::parse(&text, std::path::Path::new("/")).unwrap_or_else(|e| panic!("{e}"));
+        let config = config.tenants[0].issuers[0].clone();
+        let issuers = Arc::new(Issuers::new(&[config], Duration::from_secs(5), &clock).unwrap());
+        let token = issuer.token(Persona::Doctor, Duration::from_secs(20_000)).unwrap();
+        assert!(issuers.verify(&token, 16 << 10).await.is_ok());
+        silent.store(true, Ordering::SeqCst);
+        hand.fetch_add(2 * FRESH_MS, Ordering::SeqCst);
+        let verify = || {
+            let (issuers, token) = (Arc::clone(&issuers), token.clone());
+            tokio::spawn(async move { issuers.verify(&token, 16 << 10).await.is_ok() })
+        };
+        // One of them asks the issuer, in vain; the others do not wait for that.
+        let mut all: Vec<_> = (0..4).map(|_| verify()).collect();
+        let others = async {
+            for _ in 0..3 {
+                let (proved, _, rest) = futures_util::future::select_all(std::mem::take(&mut all)).await;
+                assert!(proved.unwrap());
+                all = rest;
+            }
+        };
+        tokio::time::timeout(FETCH_TIMEOUT / 2, others).await.expect("three of four are proved at once");
+        // Nor does it when the first has given up: the next attempt is a pause away.
+        hand.fetch_add(PAUSE_MS, Ordering::SeqCst);
+        assert!(all.remove(0).await.unwrap());
+        let late = tokio::time::timeout(FETCH_TIMEOUT / 2, verify()).await;
+        assert!(late.expect("proved at once").unwrap());
     }
 }

@@ -1,5 +1,6 @@
 //! What judges every record of one granted request.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::caller::Caller;
@@ -14,6 +15,7 @@ pub struct View {
     caller: Arc<Caller>,
     profiler: Arc<Profiler>,
     patient_only: bool,
+    only: Option<Arc<BTreeMap<String, bool>>>,
 }
 
 impl std::fmt::Debug for View {
@@ -54,13 +56,21 @@ impl View {
         profiler: Arc<Profiler>,
         patient_only: bool,
     ) -> Self {
-        Self { judge, caller, profiler, patient_only }
+        Self { judge, caller, profiler, patient_only, only: None }
+    }
+
+    /// Lets nothing pass but records of these types, each with whether only those about the patient in context: scopes
+    /// and policies speak of what is included by its own type, not by that of what it is included with.
+    #[must_use]
+    pub fn only(mut self, types: BTreeMap<String, bool>) -> Self {
+        self.only = Some(Arc::new(types));
+        self
     }
 
     /// The same view of the same caller, judged by what holds now.
     #[must_use]
     pub fn renewed(&self, judge: Arc<dyn Judge>, caller: Arc<Caller>) -> Self {
-        Self { judge, caller, profiler: Arc::clone(&self.profiler), patient_only: self.patient_only }
+        Self { judge, caller, ..self.clone() }
     }
 
     /// Who looks.
@@ -90,8 +100,15 @@ impl View {
 
     fn one(&self, facts: &Facts, shared: &Shared, index: usize, record: &RecordFacts) -> Verdict {
         let profile = self.profiler.profile_in(shared, facts, index, &self.caller);
-        if self.patient_only {
-            let main = facts.main();
+        let main = facts.main();
+        let patient_only = match &self.only {
+            None => self.patient_only,
+            Some(types) => match main.and_then(|m| types.get(&m.resource_type)) {
+                None => return Verdict::Withhold(Reason::OutOfScope),
+                Some(patient_only) => *patient_only,
+            },
+        };
+        if patient_only {
             let context = self.caller.patient.as_deref();
             let covered = profile.patient.known
                 && main.is_some_and(|m| m.patients.iter().all(|p| Some(p.as_str()) == context))

@@ -131,7 +131,13 @@ fn search(
     let zone = jiff::tz::TimeZone::get(zone)?;
     let secret = EventSecret::new(log_secret(config, &root_key(config)?)?);
     let reader = Reader::new(&config.audit.directory, secret);
-    let query = Query { patient: id.map(|id| (tenant.clone(), id)), subject, limit, ..Query::default() };
+    let query = Query {
+        patient: id.map(|id| (tenant.clone(), id)),
+        tenant: Some(tenant.clone()),
+        subject,
+        limit,
+        ..Query::default()
+    };
     let found = reader.search(&query)?;
     let mut shown = 0;
     for opened in &found {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use drape_audit::verify::{Check, Exit};
-use drape_audit::{Class, Event, Query, Report, Subject};
+use drape_audit::{Class, Decision, Event, OutcomeCode, Query, Report, Subject};
 use drape_view::Caller;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use hyper::body::Incoming;
@@ -156,8 +156,11 @@ impl Office {
         body: Incoming,
         peer: SocketAddr,
     ) -> Response<OutBody> {
-        let Ok(body) = read_bounded(body, FORM_BYTES_MAX).await else {
-            return plain(StatusCode::PAYLOAD_TOO_LARGE, "the form is too large\n");
+        let limit = parts.config.limits.header_timeout;
+        let body = match tokio::time::timeout(limit, read_bounded(body, FORM_BYTES_MAX)).await {
+            Ok(Ok(body)) => body,
+            Ok(Err(_)) => return plain(StatusCode::PAYLOAD_TOO_LARGE, "the form is too large\n"),
+            Err(_) => return plain(StatusCode::REQUEST_TIMEOUT, "the form did not come in time\n"),
         };
         let Some(token) = form_token(&body) else {
             return html(StatusCode::BAD_REQUEST, &page::sign_in(Some("No token was sent.")));
@@ -246,6 +249,7 @@ fn describe(report: &Report, now_ms: u64) -> Integrity {
 async fn prove(parts: &Arc<Parts>, headers: &HeaderMap, peer: SocketAddr) -> Result<Officer, String> {
     let mut found: Option<Officer> = None;
     let mut fault = "The token is not accepted.".to_owned();
+    let mut others = Vec::new();
     for tenant in &parts.tenants {
         match admit(tenant, headers, Some(peer.ip())).await {
             Ok(admitted) if admitted.caller.roles.contains(&parts.config.admin.officer_role) => {
@@ -256,12 +260,28 @@ async fn prove(parts: &Arc<Parts>, headers: &HeaderMap, peer: SocketAddr) -> Res
                     }
                 }
             }
-            Ok(_) => fault = "The token is valid, but not a privacy officer's.".to_owned(),
+            Ok(admitted) => {
+                fault = "The token is valid, but not a privacy officer's.".to_owned();
+                others.push((tenant, admitted.caller));
+            }
             Err(refusal) => {
                 tenant.metrics.stranger(&tenant.name);
                 if parts.tenants.len() == 1 {
                     fault = format!("The token is not accepted: {}.", refusal.public);
                 }
+            }
+        }
+    }
+    if found.is_none() {
+        for (tenant, caller) in others {
+            let mut event = look(parts, tenant, &caller, None, peer);
+            event.class = Class::Refusal;
+            event.decision = Decision::Deny;
+            event.status = Some(StatusCode::UNAUTHORIZED.as_u16());
+            event.outcome = Some(OutcomeCode::MinorFailure);
+            event.reason = Some("officer: not a privacy officer".to_owned());
+            if let Err(error) = parts.log.record(event).await {
+                tracing::error!(%error, "a refused look cannot be entered");
             }
         }
     }

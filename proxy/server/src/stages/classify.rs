@@ -7,7 +7,7 @@ use drape_fhir::interaction::{self, Interaction};
 use http::{Method, StatusCode, header};
 use hyper::body::Incoming;
 
-use crate::client::{ClientError, read_bounded};
+use crate::client::{ClientError, read_steadily};
 use crate::parts::Tenant;
 use crate::refusal::Refusal;
 
@@ -153,12 +153,24 @@ async fn body_of(
         let public = "compressed request bodies are not read";
         return Err(Refusal::new("classify", StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-supported", public));
     }
-    match read_bounded(body, tenant.limits.request_body_bytes_max).await {
+    // A form stands for an address, goes on as one and is entered in the log, and so is no longer than one may be.
+    let media = head.headers.get(header::CONTENT_TYPE).map(http::HeaderValue::as_bytes).unwrap_or_default();
+    let is_form = !media.to_ascii_lowercase().windows(4).any(|w| w == b"json");
+    let (limit, name) = if is_form && tenant.limits.header_bytes_max < tenant.limits.request_body_bytes_max {
+        (tenant.limits.header_bytes_max, "header_bytes_max")
+    } else {
+        (tenant.limits.request_body_bytes_max, "request_body_bytes_max")
+    };
+    match read_steadily(body, limit, tenant.limits.header_timeout).await {
         Ok(bytes) => Ok(Some(bytes)),
         Err(ClientError::TooLarge(limit)) => {
             let public = format!("the body is larger than {limit} bytes");
             Err(Refusal::new("classify", StatusCode::PAYLOAD_TOO_LARGE, "too-long", public)
-                .because("limit `request_body_bytes_max` reached"))
+                .because(format!("limit `{name}` reached")))
+        }
+        Err(ClientError::TimedOut(_)) => {
+            let public = "the request's body did not come in time";
+            Err(Refusal::new("classify", StatusCode::REQUEST_TIMEOUT, "timeout", public))
         }
         Err(error) => {
             let public = "the request's body broke off";

@@ -1,7 +1,7 @@
 //! Whether such a request may be made at all, settled on what is known before anything is fetched; no I/O but a
 //! look into the embedded pseudonym map.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,6 +14,8 @@ use drape_shield::{BundleKind, Expect};
 use drape_view::view::is_open;
 use drape_view::{Caller, Category, CategorySet, View};
 use http::{Method, StatusCode};
+
+mod reach;
 
 use super::admit::Admitted;
 use super::classify::{Asked, Classified};
@@ -61,6 +63,8 @@ pub(super) struct Records {
     pub(super) resource_type: String,
     /// The record whose history is read.
     pub(super) id: Option<String>,
+    /// Whether it is the first page.
+    pub(super) first: bool,
     /// The caller's own query; each page is judged by it afresh.
     pub(super) query: String,
     /// The caller's own address of the answer, below the public base.
@@ -89,11 +93,18 @@ impl Grant {
         &self.policies
     }
 
+    /// Whether it changes the upstream.
+    pub fn writes(&self) -> bool {
+        matches!(self.way, Way::Write(_))
+    }
+
     /// The records that the request itself names, as the upstream calls them.
     pub fn names(&self) -> &[String] {
         &self.names
     }
 }
+
+const EXACT_COUNT: &str = "an exact count is given only to callers whose view does not depend on the record";
 
 /// More patients than this are not put into one search.
 const NARROWED_MAX: usize = 200;
@@ -129,7 +140,10 @@ pub fn decide(
         write.minimal = classified.prefer_minimal;
     }
     let judge = Arc::new(RecordJudge::new(Arc::clone(&desk.standing)));
-    let view = View::new(judge, Arc::clone(caller), Arc::clone(&tenant.profiler), decided.patient_only);
+    let mut view = View::new(judge, Arc::clone(caller), Arc::clone(&tenant.profiler), decided.patient_only);
+    if let Some(reach) = decided.reach {
+        view = view.only(reach);
+    }
     Ok(Grant {
         way: decided.way,
         view,
@@ -150,6 +164,8 @@ struct Desk<'a> {
 struct Decided {
     way: Way,
     patient_only: bool,
+    /// Of a search: the types that may come, each with whether only about the patient in context.
+    reach: Option<BTreeMap<String, bool>>,
     policies: Vec<String>,
     names: Vec<String>,
 }
@@ -235,10 +251,12 @@ impl Desk<'_> {
                 expect,
                 resource_type: resource_type.to_owned(),
                 id,
+                first: true,
                 query: String::new(),
                 own_link: self.own.clone(),
             }),
             patient_only: cleared.patient_only,
+            reach: None,
             policies: cleared.policies,
             names,
         }
@@ -275,11 +293,20 @@ impl Desk<'_> {
         next: Option<String>,
     ) -> Result<Decided, Refusal> {
         let cleared = self.clear(Need::Read, Action::History, resource_type)?;
+        if count == Some(0) && self.whole_records(&cleared) {
+            return Err(Refusal::forbidden("decide", EXACT_COUNT));
+        }
         // A page names the record as the upstream does.
         let id = if next.is_some() { id.to_owned() } else { self.id(resource_type, id)? };
         let query = count.map(|c| format!("?_count={c}")).unwrap_or_default();
+        let first = next.is_none();
         let path = next.unwrap_or_else(|| format!("/{resource_type}/{id}/_history{query}"));
-        Ok(self.records(cleared, path, Expect::Bundle(BundleKind::History), resource_type, Some(id)))
+        let expect = Expect::Bundle(BundleKind::History);
+        let mut decided = self.records(cleared, path, expect, resource_type, Some(id));
+        if let Way::Records(records) = &mut decided.way {
+            records.first = first;
+        }
+        Ok(decided)
     }
 
     fn page(&self, handle: &str) -> Result<Decided, Refusal> {
@@ -325,6 +352,7 @@ impl Desk<'_> {
                 minimal: false,
             }),
             patient_only: cleared.patient_only,
+            reach: None,
             policies: cleared.policies,
             names: id.map(|id| format!("{resource_type}/{id}")).into_iter().collect(),
         })
@@ -347,8 +375,7 @@ impl Desk<'_> {
         let query = search.to_query();
         let standing = &self.standing;
         if counts && (cleared.patient_only || !standing.uniform()) {
-            let public = "an exact count is given only to callers whose view does not depend on the record";
-            return Err(Refusal::forbidden("decide", public));
+            return Err(Refusal::forbidden("decide", EXACT_COUNT));
         }
         let needed = match self.criteria(&mut search)? {
             Some(needed) => needed,
@@ -357,12 +384,14 @@ impl Desk<'_> {
                 return Ok(Decided {
                     way: Way::Nothing { query },
                     patient_only: cleared.patient_only,
+                    reach: None,
                     policies: cleared.policies,
                     names: Vec::new(),
                 });
             }
         };
-        self.includes(&search)?;
+        self.hops(&search)?;
+        let reach = self.reach(&search, &cleared)?;
         self.narrow(&mut search, &needed, cleared.patient_only)?;
         let path = match &page {
             Some(page) => page.upstream.clone(),
@@ -377,6 +406,7 @@ impl Desk<'_> {
         if let Way::Records(records) = &mut decided.way {
             records.query = page.map_or(query, |p| p.query);
         }
+        decided.reach = Some(reach);
         Ok(decided)
     }
 
@@ -498,36 +528,6 @@ impl Desk<'_> {
         Ok(!translated.is_empty())
     }
 
-    /// What is included is judged like anything else; its type must be one that the caller may read at all.
-    fn includes(&self, search: &Search) -> Result<(), Refusal> {
-        for include in &search.includes {
-            let readable = |t: &&String| {
-                (is_open(t) || self.standing.shows_all())
-                    && self.standing.request(Action::Read, t).allowed
-                    && self.scope(Need::Read, t).is_ok()
-            };
-            let name = if include.reverse { "_revinclude" } else { "_include" };
-            // A reverse include brings one type; a forward one may lead to several, each judged as it comes.
-            if !include.brings.iter().any(|t| readable(&t)) {
-                let public = format!("you may not read what `{name}={}` would bring", include.value);
-                return Err(Refusal::forbidden("decide", public));
-            }
-            for revealed in &include.reveals {
-                for category in
-                    self.tenant.catalogue.category_at(&revealed.resource_type, revealed.path).iter()
-                {
-                    if self.standing.search_by(category, &revealed.resource_type) == Criterion::Refused
-                        && category.is_link()
-                    {
-                        let shown = format!("{name}={}", include.value);
-                        return Err(self.refused(&shown, category, Criterion::Refused, false));
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Holds a search to patients whose relation to the caller is proved, where it needs that.
     fn narrow(
         &self,
@@ -611,7 +611,11 @@ impl Desk<'_> {
         let Some(budget) = &self.tenant.budget else {
             return Err(Refusal::forbidden("decide", "no budget is kept for counts"));
         };
-        self.scope(Need::Search, &search.resource_type)?;
+        if self.scope(Need::Search, &search.resource_type)? {
+            let public = "the token's scopes cover only the patient in context";
+            return Err(Refusal::forbidden("decide", public));
+        }
+        self.hops(&search)?;
         let cost = budget.config.per_query_nano;
         let config = &budget.config;
         let ruling = self.standing.aggregate(&config.name, &config.organization, cost, &search.resource_type);
@@ -655,6 +659,7 @@ impl Desk<'_> {
         Ok(Decided {
             way: Way::Aggregate(Aggregate { search, caller_name }),
             patient_only: false,
+            reach: None,
             policies,
             names: Vec::new(),
         })

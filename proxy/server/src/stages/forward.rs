@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::decide::{Aggregate, Grant, Records, Way, Write};
 use super::enter::Entered;
 use super::protect::Stream;
+use super::seal::Totals;
 use super::{Guard, Own};
 use crate::client::{ClientError, read_bounded};
 use crate::page::{Page, relative};
@@ -30,6 +31,8 @@ pub enum Upstream {
     Records(Box<Stream>),
     /// Drape's own words.
     Own(Own),
+    /// Drape's own words about a record that was written, and its name and patients for the log.
+    Written(Own, Totals),
 }
 
 /// Sends the granted request. Without an entry it cannot be called, so nothing goes upstream that is not in the log.
@@ -176,6 +179,9 @@ impl Desk {
             single,
             token_until_ms: caller.proof.expires_at.saturating_mul(1_000).saturating_add(60_000),
             view_until_ms: Guard::view_until(self.changes_with_time, tenant.clock.now_ms()),
+            // Later pages of a history are reached only by who was shown something of it.
+            names_one: single
+                || records.as_ref().is_some_and(|r| r.id.is_some() && r.first) && !self.view.uniform(),
             etag_suffix: etag_suffix(tenant, caller),
             etag,
             last_modified,
@@ -251,7 +257,17 @@ impl Desk {
             if let Some(etag) = response.headers().get(header::ETAG) {
                 headers.insert(header::ETAG, etag.clone());
             }
-            return Ok(Upstream::Own(Own { status, headers, body: Bytes::new() }));
+            // The server names a new record in `Location`, with its version.
+            let named = headers.get(header::LOCATION).and_then(|v| v.to_str().ok());
+            let named = named.and_then(|l| l.strip_prefix(&tenant.public_base)?.strip_prefix('/'));
+            let record = match (named, &write.id) {
+                (Some(named), _) => named.replace("/_history/", "/"),
+                (None, Some(id)) => format!("{}/{id}", write.resource_type),
+                (None, None) => write.resource_type.clone(),
+            };
+            let mut totals = Totals::default();
+            totals.written(record, facts.main().map(|m| m.patients.as_slice()).unwrap_or_default());
+            return Ok(Upstream::Written(Own { status, headers, body: Bytes::new() }, totals));
         }
         let expect = Expect::Record { resource_type: write.resource_type, id: write.id, version: None };
         Ok(Upstream::Records(Box::new(self.stream(response, expect, None, status, headers))))
@@ -265,7 +281,13 @@ impl Desk {
     ) -> Result<(), Refusal> {
         let profile = self.tenant.profiler.profile(facts, 0, self.view.caller());
         let ruling = standing.may_change(&profile);
-        if !ruling.allowed {
+        // What is contained has a patient and a plan of its own, and scopes may be for one patient only.
+        let shown = self
+            .view
+            .rule(facts)
+            .iter()
+            .all(|v| matches!(v, drape_view::Verdict::Keep(plan) if plan.shows_all()));
+        if !ruling.allowed || !shown {
             let public = "you may write only records that you are shown whole and may change";
             let reason = format!("policy does not permit the change (erred: {})", ruling.erred);
             return Err(Refusal::forbidden("forward", public).because(reason));
@@ -523,9 +545,8 @@ fn searches_in(body: &[u8]) -> Result<(), Refusal> {
     fn walk(value: &Value) -> bool {
         match value {
             Value::Object(map) => map.iter().any(|(key, v)| {
-                key == "reference"
-                    && v.as_str().is_some_and(|t| matches!(Reference::parse(t, &[]), Reference::Query(_)))
-                    || walk(v)
+                // Some servers take whatever stands before the type for a base, so its form does not matter.
+                key == "reference" && v.as_str().is_some_and(|t| t.contains('?')) || walk(v)
             }),
             Value::Array(items) => items.iter().any(walk),
             _ => false,

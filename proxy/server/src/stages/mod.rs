@@ -69,6 +69,8 @@ pub struct Guard {
     pub token_until_ms: u64,
     /// When the view must be made anew, because policies read the hour.
     pub view_until_ms: u64,
+    /// Whether the request names a record that is unknown to the caller where nothing of it may be shown.
+    pub names_one: bool,
     /// Makes the ETag of a treated view, which is not the upstream's.
     pub etag_suffix: String,
     /// The upstream's ETag and Last-Modified, for single records.

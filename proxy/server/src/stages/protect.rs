@@ -112,6 +112,13 @@ pub async fn protect(tenant: &Arc<Tenant>, stream: Stream, mut entered: Entered)
             Err(fault) => return seal(entered, Outcome::refused(fault.refusal(), pump.totals)).await,
         }
     }
+    // What was done to one record stands in the headers; it was all done before its first byte came out.
+    if pump.guard.single
+        && let Some(summary) = pump.shield.as_mut().map(|s| s.drain())
+        && let Err(fault) = pump.note(summary).await
+    {
+        return seal(entered, Outcome::refused(fault.refusal(), pump.totals)).await;
+    }
     // A long answer: the headers go out now, and from here on a fault can only cut the body off.
     pump.guard.finish_headers(&mut headers, &pump.totals);
     let (send, receive) = mpsc::channel(1);
@@ -341,9 +348,9 @@ impl Pump {
         Ok(true)
     }
 
-    /// A single record that was withheld answers as one that is not there.
+    /// A record that was withheld answers as one that is not there, and so does its history.
     fn nothing_to_show(&self) -> Option<Refusal> {
-        (self.guard.single && self.totals.records.is_empty()).then(|| {
+        (self.guard.names_one && self.totals.records.is_empty()).then(|| {
             let why: Vec<&str> = self.totals.withheld.keys().map(|r| r.name()).collect();
             Refusal::unknown("protect", format!("withheld: {}", why.join(", ")))
         })

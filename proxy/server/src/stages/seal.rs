@@ -78,6 +78,12 @@ impl Totals {
         self.treated.iter().filter(|((_, t), _)| *t != "show").map(|((c, t), n)| (*c, *t, *n))
     }
 
+    /// Takes in a record that was written and is not sent back.
+    pub(super) fn written(&mut self, record: String, patients: &[String]) {
+        self.window.records.push(record);
+        self.window.patients.extend_from_slice(patients);
+    }
+
     /// Takes in which policies determined what of a record is seen.
     pub(super) fn determined(&mut self, policies: &[String]) {
         for policy in policies {
@@ -130,6 +136,11 @@ impl Outcome {
     /// With Drape's own words.
     pub fn own(own: Own) -> Self {
         Self { answer: Answer::Own(own), totals: Totals::default() }
+    }
+
+    /// With Drape's own words about a record that was written.
+    pub fn written(own: Own, totals: Totals) -> Self {
+        Self { answer: Answer::Own(own), totals }
     }
 
     /// With a no.

@@ -1,0 +1,69 @@
+//! Which types a search may read and bring, by the scopes and policies of each.
+
+use std::collections::BTreeMap;
+
+use drape_caller::Need;
+use drape_fhir::query::Search;
+use drape_policy::{Action, Criterion};
+use drape_view::view::is_open;
+
+use super::{Cleared, Desk};
+use crate::refusal::Refusal;
+
+impl Desk<'_> {
+    /// A criterion that goes through other records reads their types as well, of whomever they are.
+    pub(super) fn hops(&self, search: &Search) -> Result<(), Refusal> {
+        for criterion in search.criteria.iter().filter(|c| c.hops) {
+            for revealed in criterion.reveals.iter().filter(|r| r.elsewhere) {
+                if self.scope(Need::Search, &revealed.resource_type)? {
+                    let public =
+                        format!("`{}` reads records of others than the patient in context", criterion.name);
+                    return Err(Refusal::forbidden("decide", public));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The types that may come, each with whether only about the patient in context. What is included is judged like
+    /// anything else; its type must be one that the caller may read at all.
+    pub(super) fn reach(
+        &self,
+        search: &Search,
+        cleared: &Cleared,
+    ) -> Result<BTreeMap<String, bool>, Refusal> {
+        // The server's own words come with any search; who reads them is settled by their type.
+        let mut reach = BTreeMap::from([("OperationOutcome".to_owned(), cleared.patient_only)]);
+        for include in &search.includes {
+            let readable = |t: &String| {
+                let open = is_open(t) || self.standing.shows_all();
+                (open && self.standing.request(Action::Read, t).allowed)
+                    .then(|| self.scope(Need::Read, t).ok())
+                    .flatten()
+            };
+            let readable: Vec<(String, bool)> =
+                include.brings.iter().filter_map(|t| Some((t.clone(), readable(t)?))).collect();
+            let name = if include.reverse { "_revinclude" } else { "_include" };
+            // A reverse include brings one type; a forward one may lead to several, each judged as it comes.
+            if readable.is_empty() {
+                let public = format!("you may not read what `{name}={}` would bring", include.value);
+                return Err(Refusal::forbidden("decide", public));
+            }
+            for revealed in &include.reveals {
+                for category in
+                    self.tenant.catalogue.category_at(&revealed.resource_type, revealed.path).iter()
+                {
+                    if self.standing.search_by(category, &revealed.resource_type) == Criterion::Refused
+                        && category.is_link()
+                    {
+                        let shown = format!("{name}={}", include.value);
+                        return Err(self.refused(&shown, category, Criterion::Refused, false));
+                    }
+                }
+            }
+            reach.extend(readable);
+        }
+        reach.insert(search.resource_type.clone(), cleared.patient_only);
+        Ok(reach)
+    }
+}
