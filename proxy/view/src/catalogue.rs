@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::OnceLock;
 
 use drape_fhir::definitions::{Definitions, Element, TypeKind, r4};
+use drape_fhir::names::Names;
 
 use crate::category::{Category, CategorySet};
 use crate::fault::Fault;
@@ -14,7 +15,7 @@ use rules::Rules;
 /// The catalogue, compiled.
 #[derive(Debug)]
 pub struct Catalogue {
-    nodes: Vec<HashMap<String, Edge>>,
+    nodes: Vec<Names<Edge>>,
     roots: HashMap<&'static str, NodeId>,
     extensions: HashMap<String, Category>,
     extension_nodes: [NodeId; Category::COUNT],
@@ -110,7 +111,7 @@ const NODES_MAX: usize = 60_000;
 struct Builder<'a> {
     definitions: &'static Definitions,
     rules: &'a Rules,
-    nodes: Vec<HashMap<String, Edge>>,
+    nodes: Vec<Names<Edge>>,
     made: HashMap<(&'static str, Context), NodeId>,
     faults: Vec<Fault>,
 }
@@ -132,7 +133,7 @@ impl Catalogue {
             Ok(catalogue) => catalogue,
             // A test holds the shipped file to its rules; an empty catalogue knows no element and shows nothing.
             Err(_) => Self {
-                nodes: vec![HashMap::new()],
+                nodes: vec![Names::default()],
                 roots: HashMap::new(),
                 extensions: HashMap::new(),
                 extension_nodes: [NodeId(0); Category::COUNT],
@@ -184,6 +185,11 @@ impl Catalogue {
 
     /// One member of an object; a `_` sibling is asked for without its underscore.
     pub fn edge(&self, node: NodeId, key: &str) -> Option<&Edge> {
+        self.named_edge(node, key.as_bytes()).map(|(_, edge)| edge)
+    }
+
+    /// The same by the key's bytes, unescaped, with the catalogue's own copy of the name.
+    pub fn named_edge(&self, node: NodeId, key: &[u8]) -> Option<(&str, &Edge)> {
         self.nodes.get(node.0 as usize)?.get(key)
     }
 
@@ -204,13 +210,12 @@ impl Catalogue {
 
     /// The members of an object that must stand there.
     pub fn mandatory(&self, node: NodeId) -> impl Iterator<Item = (&str, &Edge)> {
-        let members = self.nodes.get(node.0 as usize).into_iter().flatten();
-        members.filter(|(_, edge)| edge.mandatory).map(|(name, edge)| (name.as_str(), edge))
+        self.members(node).filter(|(_, edge)| edge.mandatory)
     }
 
     /// Every member of an object.
     pub fn members(&self, node: NodeId) -> impl Iterator<Item = (&str, &Edge)> {
-        self.nodes.get(node.0 as usize).into_iter().flatten().map(|(name, edge)| (name.as_str(), edge))
+        self.nodes.get(node.0 as usize).into_iter().flat_map(Names::iter)
     }
 
     /// The category of a reference to a record of that type.
@@ -323,21 +328,21 @@ impl Builder<'_> {
             return *id;
         }
         let id = NodeId(u32::try_from(self.nodes.len()).unwrap_or(u32::MAX));
-        self.nodes.push(HashMap::new());
+        self.nodes.push(Names::default());
         self.made.insert((path, context), id);
         if self.nodes.len() > NODES_MAX {
             return id;
         }
         let elements: Vec<Element> = self.definitions.elements(path).to_vec();
-        let mut members = HashMap::new();
+        let mut members = Vec::new();
         for element in &elements {
             for (name, data_type) in element.json_names() {
                 if let Some(edge) = self.edge(element, data_type, context) {
-                    members.insert(name, edge);
+                    members.push((name.into(), edge));
                 }
             }
         }
-        self.nodes[id.0 as usize] = members;
+        self.nodes[id.0 as usize] = Names::new(members);
         id
     }
 
