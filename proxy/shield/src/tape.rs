@@ -144,9 +144,30 @@ impl Tape {
         json::unescape(&text[self.toks[i].start as usize..self.toks[i].end as usize])
     }
 
+    /// The same as bytes, which the tokenizer has found to be UTF-8: to compare and to look up, not to keep.
+    pub(crate) fn name<'t>(&self, text: &'t [u8], i: usize) -> std::borrow::Cow<'t, [u8]> {
+        let tok = &self.toks[i];
+        if tok.escaped {
+            return std::borrow::Cow::Owned(self.text(text, i).into_owned().into_bytes());
+        }
+        // Between the quotes.
+        std::borrow::Cow::Borrowed(text.get(tok.start as usize + 1..tok.end as usize - 1).unwrap_or_default())
+    }
+
+    /// Whether the string or key at `i` says `what`.
+    pub(crate) fn says(&self, text: &[u8], i: usize, what: &str) -> bool {
+        let tok = &self.toks[i];
+        if tok.escaped {
+            return self.text(text, i) == what;
+        }
+        // Two quotes around it; most others differ in length, and their bytes need no look.
+        (tok.end - tok.start) as usize == what.len() + 2
+            && text.get(tok.start as usize + 1..tok.end as usize - 1) == Some(what.as_bytes())
+    }
+
     /// The value of the member called `name` of the object at `i`.
     pub(crate) fn member(&self, text: &[u8], i: usize, name: &str) -> Option<usize> {
-        self.members(i).find(|(key, _)| self.text(text, *key) == name).map(|(_, value)| value)
+        self.members(i).find(|(key, _)| self.says(text, *key, name)).map(|(_, value)| value)
     }
 
     /// The text of a string member.
