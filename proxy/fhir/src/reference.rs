@@ -48,6 +48,12 @@ impl<'a> Reference<'a> {
             .filter(|b| !b.is_empty())
             .find_map(|base| text.strip_prefix(base)?.strip_prefix('/'))
             .unwrap_or(text);
+        // An address: no type has a colon in it, and no search of ours either.
+        if memchr::memchr3(b':', b'/', b'?', relative.as_bytes())
+            .is_some_and(|at| relative.as_bytes()[at] == b':')
+        {
+            return Self::Foreign(text);
+        }
         if let Some((kind, _)) = relative.split_once('?')
             && !kind.contains(':')
         {

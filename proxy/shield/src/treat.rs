@@ -46,8 +46,7 @@ pub(crate) fn primitive(
                 None => out.extend_from_slice(r.tape.raw(r.text, i)),
             }
             // `structure` members alone (a bare `use`, a rank) keep no object alive whose content is gone.
-            let own =
-                r.path.len() == 1 || r.path[0] == "meta" || r.catalogue().is_definition(&r.resource_type);
+            let own = r.path.len() == 1 || r.path[0] == "meta" || r.is_definition;
             return Ok(Wrote::Yes { substance: category != Category::Structure || own });
         }
         Treatment::Generalize(how) => {
@@ -72,7 +71,7 @@ pub(crate) fn primitive(
             return Ok(YES);
         }
         Treatment::Encrypt => {
-            let sealed = seal(r, i)?;
+            let sealed = seal(r, i, plan)?;
             r.count(category, treatment);
             return Ok(Wrote::Sibling(sealed));
         }
@@ -138,7 +137,7 @@ fn generalize(
             Some(format!("\"{:04}\"", date.year()).into_bytes())
         }
         Coarsening::Zip3 => {
-            if r.path.last().is_none_or(|name| name != "postalCode") {
+            if r.path.last().is_none_or(|name| *name != "postalCode") {
                 return None;
             }
             zip3(&text).map(|z| format!("\"{z}\"").into_bytes())
@@ -187,7 +186,7 @@ pub(crate) fn complex(
     let treatment = plan.treatment(category);
     match treatment {
         Treatment::Encrypt => {
-            let sealed = seal(r, i)?;
+            let sealed = seal(r, i, plan)?;
             r.count(category, treatment);
             out.extend(sealed);
             Ok(Some(YES))
@@ -235,12 +234,12 @@ pub(crate) fn complex(
 }
 
 /// The element sealed with the patient's key: `{"extension":[masked, ciphertext]}`.
-fn seal(r: &mut Rewriter<'_>, i: usize) -> Result<Vec<u8>, Fault> {
+fn seal(r: &mut Rewriter<'_>, i: usize, plan: &Plan) -> Result<Vec<u8>, Fault> {
     let path = format!("{}.{}", r.resource_type, r.path.join("."));
-    let place =
-        Place { tenant: &r.setup.tenant, resource_type: &r.resource_type, binding: &r.binding, path: &path };
-    let sealed = envelope::seal(r.seal_key()?, &place, r.tape.raw(r.text, i))
-        .map_err(|e| Fault::internal(e.to_string()))?;
+    let (setup, resource_type) = (r.setup, r.resource_type);
+    let (key, raw) = (r.seal_key()?, r.tape.raw(r.text, i));
+    let place = Place { tenant: &setup.tenant, resource_type, binding: r.binding(plan), path: &path };
+    let sealed = envelope::seal(key, &place, raw).map_err(|e| Fault::internal(e.to_string()))?;
     let mut out = b"{\"extension\":[".to_vec();
     absent_extension(true, &mut out);
     out.extend_from_slice(
