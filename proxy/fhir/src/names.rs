@@ -40,6 +40,16 @@ impl<T> Names<T> {
         self.entries.iter().map(|(name, value)| (&**name, value))
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// Where `name` stands, or the slot where it would.
     fn find(&self, name: &[u8]) -> Result<usize, usize> {
         let mask = self.slots.len() - 1;

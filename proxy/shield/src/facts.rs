@@ -19,7 +19,8 @@ pub(crate) fn read(
     i: usize,
     bases: &[&str],
 ) -> Result<Facts, Fault> {
-    let mut reader = Reader { catalogue, tape, text, bases, records: Vec::new(), dates: Vec::new() };
+    let mut reader =
+        Reader { catalogue, tape, text, bases, records: Vec::with_capacity(1), dates: Vec::with_capacity(1) };
     reader.resource(i, false)?;
     Ok(Facts { records: reader.records })
 }

@@ -143,12 +143,12 @@ impl Shield {
             if single { self.record(&facts, &answer, out)? } else { self.entry(&facts, &answer, out)? };
         if let Err(reason) = written {
             *self.summary.withheld.entry(reason).or_default() += 1;
-        } else if let Some(main) = Arc::unwrap_or_clone(facts).records.into_iter().next() {
+        } else if let Some(main) = facts.main() {
             self.summary.records.push(RecordSeen {
-                resource_type: main.resource_type,
-                id: main.id,
-                version: main.version,
-                patients: main.patients,
+                resource_type: main.resource_type.clone(),
+                id: main.id.clone(),
+                version: main.version.clone(),
+                patients: main.patients.clone(),
             });
         }
         let (_, end) = self.tape.end(0);
@@ -521,7 +521,7 @@ impl Shield {
             && self.tape.member(&self.held, 0, "fullUrl").is_some()
         {
             out.extend_from_slice(b"\"fullUrl\":");
-            write_string(&format!("{}/{}/{id}", self.setup.public_base, main.resource_type), out);
+            write_string(&[self.setup.public_base.as_str(), "/", &main.resource_type, "/", id].concat(), out);
             out.push(b',');
         }
         out.extend_from_slice(b"\"resource\":");

@@ -150,7 +150,7 @@ fn named(r: &mut Rewriter<'_>, i: usize, edge: &Edge, plan: &Plan) -> Named {
             shown
         }
         (Some(Reference::Local { resource_type, id, .. }), _) if treatment == Treatment::Pseudonymize => {
-            Some(format!("{resource_type}/{}", r.mint(resource_type, id)))
+            Some([resource_type, "/", &r.mint(resource_type, id)].concat())
         }
         (Some(target), Some(literal)) if treatment == Treatment::Show && is_plain(target) => {
             Some(match literal.strip_prefix(r.setup.upstream_base.as_str()) {

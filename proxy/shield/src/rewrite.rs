@@ -6,6 +6,7 @@ mod object;
 pub(crate) use object::Of;
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 
 use drape_fhir::json::{Kind as J, write_string};
@@ -154,8 +155,8 @@ impl<'a> Rewriter<'a> {
             ambiguous,
             dropped,
             links: Vec::new(),
-            names: Vec::new(),
-            path: Vec::new(),
+            names: Vec::with_capacity(32),
+            path: Vec::with_capacity(8),
             binding: None,
             resource_type: "",
             is_definition: false,
@@ -253,7 +254,7 @@ impl<'a> Rewriter<'a> {
             std::mem::replace(&mut self.current, place),
             std::mem::take(&mut self.done),
             std::mem::replace(&mut self.resource_type, &record.resource_type),
-            std::mem::take(&mut self.path),
+            std::mem::replace(&mut self.path, Vec::with_capacity(8)),
             self.binding.take(),
             self.is_definition,
             self.names.len(),
@@ -384,7 +385,7 @@ impl<'a> Rewriter<'a> {
 pub(crate) fn copy(setup: &Setup, tape: &Tape, text: &[u8], i: usize, out: &mut Vec<u8>) {
     let (close, end) = tape.end(i);
     let mut from = tape.get(i).start as usize;
-    for place in i..=close {
+    for place in addresses(setup, tape, text, (i, close), from..end) {
         let token = tape.get(place);
         if token.kind != J::String {
             continue;
@@ -396,6 +397,30 @@ pub(crate) fn copy(setup: &Setup, tape: &Tape, text: &[u8], i: usize, out: &mut 
         from = token.end as usize;
     }
     out.extend_from_slice(&text[from..end]);
+}
+
+/// The places of the tokens that can begin with the upstream's base: those where it stands as it is, which the fast
+/// search finds (a base holds no quotation mark, so no hit hides the next string's start), and those where an escape
+/// can hide it.
+fn addresses(
+    setup: &Setup,
+    tape: &Tape,
+    text: &[u8],
+    (first, last): (usize, usize),
+    range: Range<usize>,
+) -> Vec<usize> {
+    if setup.upstream_base.is_empty() {
+        return Vec::new();
+    }
+    let from = range.start;
+    let hits = memchr::memmem::find_iter(&text[range], &setup.upstream_base);
+    // The hit is behind the string's opening quote.
+    let mut places: Vec<usize> =
+        hits.filter_map(|at| tape.starting_at((from + at).checked_sub(1)?)).collect();
+    places.extend(tape.escaped(first, last));
+    places.sort_unstable();
+    places.dedup();
+    places
 }
 
 /// An absolute address on the upstream as the public one.

@@ -23,6 +23,8 @@ pub(crate) const TEXT_BYTES_MAX: usize = u32::MAX as usize - 1;
 pub(crate) struct Tape {
     toks: Vec<Tok>,
     open: Vec<u32>,
+    /// The places of the strings and keys with an escape in them.
+    escaped: Vec<u32>,
 }
 
 pub(crate) fn json_fault(error: &json::JsonError) -> Fault {
@@ -66,6 +68,7 @@ impl Tape {
                     self.toks[start as usize].close = place;
                 }
             }
+            _ if token.escaped => self.escaped.push(place),
             _ => {}
         }
         self.toks.push(Tok {
@@ -80,6 +83,7 @@ impl Tape {
     pub(crate) fn clear(&mut self) {
         self.toks.clear();
         self.open.clear();
+        self.escaped.clear();
     }
 
     pub(crate) fn get(&self, i: usize) -> Tok {
@@ -98,7 +102,18 @@ impl Tape {
 
     /// How many bytes the tape itself takes.
     pub(crate) fn bytes(&self) -> usize {
-        self.toks.len() * size_of::<Tok>()
+        self.toks.len() * size_of::<Tok>() + self.escaped.len() * size_of::<u32>()
+    }
+
+    /// The place of the token whose first byte is at `start`.
+    pub(crate) fn starting_at(&self, start: usize) -> Option<usize> {
+        self.toks.binary_search_by_key(&start, |tok| tok.start as usize).ok()
+    }
+
+    /// The strings and keys with an escape in them, from one place to another.
+    pub(crate) fn escaped(&self, from: usize, to: usize) -> impl Iterator<Item = usize> + use<'_> {
+        let first = self.escaped.partition_point(|place| (*place as usize) < from);
+        self.escaped[first..].iter().map(|place| *place as usize).take_while(move |place| *place <= to)
     }
 
     /// The place of the last token of the container at `i`, if it is one of that kind; else there is nothing in it.

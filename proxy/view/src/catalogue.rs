@@ -2,7 +2,7 @@
 
 mod rules;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use drape_fhir::definitions::{Definitions, Element, TypeKind, r4};
@@ -16,11 +16,11 @@ use rules::Rules;
 #[derive(Debug)]
 pub struct Catalogue {
     nodes: Vec<Names<Edge>>,
-    roots: HashMap<&'static str, NodeId>,
-    extensions: HashMap<String, Category>,
+    roots: Names<NodeId>,
+    extensions: Names<Category>,
     extension_nodes: [NodeId; Category::COUNT],
     primitive: NodeId,
-    definitions: HashSet<String>,
+    definitions: Names<()>,
 }
 
 /// A place in the graph: the members that an object there may have.
@@ -134,11 +134,11 @@ impl Catalogue {
             // A test holds the shipped file to its rules; an empty catalogue knows no element and shows nothing.
             Err(_) => Self {
                 nodes: vec![Names::default()],
-                roots: HashMap::new(),
-                extensions: HashMap::new(),
+                roots: Names::default(),
+                extensions: Names::default(),
                 extension_nodes: [NodeId(0); Category::COUNT],
                 primitive: NodeId(0),
-                definitions: HashSet::new(),
+                definitions: Names::default(),
             },
         })
     }
@@ -154,10 +154,8 @@ impl Catalogue {
             faults: Vec::new(),
         };
         let primitive = builder.node("Element", Context::Within(Category::Structure));
-        let mut roots = HashMap::new();
-        for name in definitions.resource_types() {
-            roots.insert(name, builder.node(name, Context::Resource(name)));
-        }
+        let roots = definitions.resource_types();
+        let roots = Names::new(roots.map(|name| (name.into(), builder.node(name, Context::Resource(name)))));
         let extension_nodes = Category::ALL.map(|c| builder.node("Extension", Context::Within(c)));
         if builder.nodes.len() > NODES_MAX {
             builder.faults.push(Fault::new("categories.yaml", "the rules make too many contexts"));
@@ -169,18 +167,20 @@ impl Catalogue {
             return Err(faults);
         }
         let structure = rules.whole.into_iter().filter(|(_, category)| *category == Category::Structure);
-        let definitions = structure.map(|(name, _)| name).collect();
-        Ok(Self { nodes, roots, extensions: rules.extensions, extension_nodes, primitive, definitions })
+        let definitions = Names::new(structure.map(|(name, _)| (name.into(), ())));
+        let extensions =
+            Names::new(rules.extensions.into_iter().map(|(url, category)| (url.into(), category)));
+        Ok(Self { nodes, roots, extensions, extension_nodes, primitive, definitions })
     }
 
     /// Whether a type is a definition (ValueSet, Questionnaire): there `structure` is the content, not only its shape.
     pub fn is_definition(&self, resource_type: &str) -> bool {
-        self.definitions.contains(resource_type)
+        self.definitions.get(resource_type.as_bytes()).is_some()
     }
 
     /// The members of a resource.
     pub fn root(&self, resource_type: &str) -> Option<NodeId> {
-        self.roots.get(resource_type).copied()
+        self.roots.get(resource_type.as_bytes()).map(|(_, node)| *node)
     }
 
     /// One member of an object; a `_` sibling is asked for without its underscore.
@@ -200,7 +200,7 @@ impl Catalogue {
 
     /// The category of an extension by its URL, where it is listed.
     pub fn extension(&self, url: &str) -> Option<Category> {
-        self.extensions.get(url).copied()
+        self.extensions.get(url.as_bytes()).map(|(_, category)| *category)
     }
 
     /// The members of an extension that belongs to `category`.
