@@ -426,7 +426,13 @@ fn addresses(
 /// An absolute address on the upstream as the public one.
 fn public(setup: &Setup, raw: &[u8], escaped: bool) -> Option<String> {
     let base = &setup.upstream_base;
-    if base.is_empty() || !escaped && !raw.get(1..).is_some_and(|r| r.starts_with(base.as_bytes())) {
+    let begins = match raw.get(1..) {
+        // Nearly every text with an escape somewhere begins with another letter.
+        Some(inner) if escaped => inner.first() == Some(&b'\\') || inner.first() == base.as_bytes().first(),
+        Some(inner) => inner.starts_with(base.as_bytes()),
+        None => false,
+    };
+    if base.is_empty() || !begins {
         return None;
     }
     let text = drape_fhir::json::unescape(raw);

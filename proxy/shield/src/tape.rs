@@ -156,6 +156,13 @@ impl Tape {
 
     /// The text of the string or key at `i`.
     pub(crate) fn text<'t>(&self, text: &'t [u8], i: usize) -> std::borrow::Cow<'t, str> {
+        let tok = &self.toks[i];
+        if !tok.escaped
+            && let Some(inner) = text.get(tok.start as usize + 1..tok.end as usize - 1)
+            && let Ok(plain) = std::str::from_utf8(inner)
+        {
+            return std::borrow::Cow::Borrowed(plain);
+        }
         json::unescape(&text[self.toks[i].start as usize..self.toks[i].end as usize])
     }
 
