@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
+use crate::names::Names;
+
 const TABLE: &str = include_str!("../data/elements.tsv");
 
 /// The R4 (4.0.1) definitions.
 #[derive(Debug)]
 pub struct Definitions {
-    types: HashMap<&'static str, TypeInfo>,
+    types: Names<TypeInfo>,
     /// Children of a type (`Patient`) or of a nested element (`Patient.contact`).
     children: HashMap<&'static str, Vec<Element>>,
     names: Vec<&'static str>,
@@ -29,6 +31,7 @@ pub enum TypeKind {
 
 #[derive(Clone, Copy, Debug)]
 struct TypeInfo {
+    name: &'static str,
     kind: TypeKind,
 }
 
@@ -91,7 +94,7 @@ pub fn r4() -> &'static Definitions {
 
 impl Definitions {
     fn read(table: &'static str) -> Self {
-        let mut types = HashMap::new();
+        let mut types = Vec::new();
         let mut children: HashMap<&'static str, Vec<Element>> = HashMap::new();
         for line in table.lines().skip(1) {
             let mut columns = line.split('\t');
@@ -105,7 +108,7 @@ impl Definitions {
                     "(primitive)" => TypeKind::Primitive,
                     _ => TypeKind::Abstract,
                 };
-                types.insert(path, TypeInfo { kind });
+                types.push((path.into(), TypeInfo { name: path, kind }));
                 continue;
             };
             let (name, choice) = match name.strip_suffix("[x]") {
@@ -126,14 +129,15 @@ impl Definitions {
                 summary: flags.contains('s'),
             });
         }
-        let mut names: Vec<&'static str> = types.keys().copied().collect();
+        let types = Names::new(types);
+        let mut names: Vec<&'static str> = types.iter().map(|(_, info)| info.name).collect();
         names.sort_unstable();
         Self { types, children, names }
     }
 
     /// The kind of a type, if R4 knows it.
     pub fn kind(&self, name: &str) -> Option<TypeKind> {
-        self.types.get(name).map(|t| t.kind)
+        self.types.get(name.as_bytes()).map(|(_, info)| info.kind)
     }
 
     /// Whether `name` is a resource type that can be sent.
@@ -143,8 +147,8 @@ impl Definitions {
 
     /// The definitions' own copy of a resource type's name, if it is one.
     pub fn resource_type(&self, name: &str) -> Option<&'static str> {
-        let (known, info) = self.types.get_key_value(name)?;
-        (info.kind == TypeKind::Resource).then_some(*known)
+        let (_, info) = self.types.get(name.as_bytes())?;
+        (info.kind == TypeKind::Resource).then_some(info.name)
     }
 
     /// Every resource type, sorted.
@@ -189,7 +193,7 @@ mod tests {
         assert_eq!(defs.kind("date"), Some(TypeKind::Primitive));
         assert_eq!((defs.resource_type("Patient"), defs.resource_type("HumanName")), (Some("Patient"), None));
         let rows: usize = defs.children.values().map(Vec::len).sum();
-        assert_eq!(rows + defs.types.len(), TABLE.lines().count() - 1);
+        assert_eq!(rows + defs.types.iter().count(), TABLE.lines().count() - 1);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 pub mod definitions;
 pub mod interaction;
 pub mod json;
+pub mod names;
 pub mod outcome;
 pub mod query;
 pub mod reference;

@@ -48,19 +48,22 @@ impl<'a> Reference<'a> {
             .filter(|b| !b.is_empty())
             .find_map(|base| text.strip_prefix(base)?.strip_prefix('/'))
             .unwrap_or(text);
-        if let Some((kind, _)) = relative.split_once('?')
-            && !kind.contains(':')
-        {
+        let bytes = relative.as_bytes();
+        let Some(cut) = memchr::memchr3(b':', b'/', b'?', bytes) else { return Self::Foreign(text) };
+        // An address: neither a type nor a search on one has a colon before them.
+        if bytes[cut] == b':' {
+            return Self::Foreign(text);
+        }
+        if memchr::memchr(b'?', bytes).is_some_and(|end| memchr::memchr(b':', &bytes[..end]).is_none()) {
             return Self::Query(text);
         }
-        let mut parts = relative.split('/');
-        let (Some(resource_type), Some(id)) = (parts.next(), parts.next()) else {
-            return Self::Foreign(text);
-        };
-        let version = match (parts.next(), parts.next(), parts.next()) {
-            (None, None, None) => None,
-            (Some("_history"), Some(version), None) if is_id(version) => Some(version),
-            _ => return Self::Foreign(text),
+        let (resource_type, rest) = (&relative[..cut], &relative[cut + 1..]);
+        let (id, version) = match memchr::memchr(b'/', rest.as_bytes()) {
+            None => (rest, None),
+            Some(end) => match rest[end..].strip_prefix("/_history/") {
+                Some(version) if is_id(version) => (&rest[..end], Some(version)),
+                _ => return Self::Foreign(text),
+            },
         };
         if is_id(id) && crate::definitions::r4().is_resource(resource_type) {
             Self::Local { resource_type, id, version }
@@ -83,7 +86,9 @@ mod tests {
         assert_eq!(parse("http://up/fhir/Patient/1/_history/2"), local("Patient", "1", Some("2")));
         assert_eq!(parse("#p"), Reference::Contained("p"));
         assert_eq!(parse("urn:uuid:1"), Reference::Urn("urn:uuid:1"));
-        assert!(matches!(parse("Patient?identifier=1"), Reference::Query(_)));
+        for query in ["Patient?identifier=1", "a/b?c:d", "?", "http://up/fhir/Patient?a=http://x/y"] {
+            assert!(matches!(parse(query), Reference::Query(_)), "{query}");
+        }
         for foreign in [
             "http://other/fhir/Patient/1",
             "Patient",
@@ -92,6 +97,14 @@ mod tests {
             "Patient/a b",
             "",
             "http://up/fhirPatient/1",
+            "http://other/fhir/Patient?a=b",
+            "Patient:1/2",
+            "Patient/1:2?a",
+            "Patient/1/_history/",
+            "Patient/1/_history/2/3",
+            "Patient/1/_history",
+            "/Patient/1",
+            "Patient/",
         ] {
             assert!(matches!(parse(foreign), Reference::Foreign(_)), "{foreign}");
         }

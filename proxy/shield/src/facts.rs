@@ -19,7 +19,8 @@ pub(crate) fn read(
     i: usize,
     bases: &[&str],
 ) -> Result<Facts, Fault> {
-    let mut reader = Reader { catalogue, tape, text, bases, records: Vec::new(), dates: Vec::new() };
+    let mut reader =
+        Reader { catalogue, tape, text, bases, records: Vec::with_capacity(1), dates: Vec::with_capacity(1) };
     reader.resource(i, false)?;
     Ok(Facts { records: reader.records })
 }
@@ -73,26 +74,28 @@ impl Reader<'_> {
 
     fn object(&mut self, i: usize, node: NodeId, place: usize) -> Result<(), Fault> {
         for (key, value) in self.tape.members(i) {
-            let name = self.tape.text(self.text, key);
-            if let Some(base) = name.strip_prefix('_') {
+            let name = self.tape.name(self.text, key);
+            if let [b'_', base @ ..] = &*name {
                 self.beside(value, node, base, place)?;
                 continue;
             }
-            let Some(mut edge) = self.catalogue.edge(node, &name).copied() else { continue };
+            let Some((_, edge)) = self.catalogue.named_edge(node, &name) else { continue };
             if self.tape.get(value).kind == J::ArrayStart && !edge.list && edge.fact.is_some() {
                 // Several where there can be one: nothing says which is meant, so none is taken for the fact.
-                edge.fact = None;
+                let edge = Edge { fact: None, ..*edge };
                 self.records[place].patients_complete = false;
                 self.records[place].uncoded = true;
+                self.each(value, |reader, item| reader.value(item, &edge, place))?;
+                continue;
             }
-            self.each(value, |reader, item| reader.value(item, &edge, place))?;
+            self.each(value, |reader, item| reader.value(item, edge, place))?;
         }
         Ok(())
     }
 
     /// Beside a primitive stand only an id and extensions, but those can be coded.
-    fn beside(&mut self, i: usize, node: NodeId, base: &str, place: usize) -> Result<(), Fault> {
-        if self.catalogue.edge(node, base).is_none_or(|edge| edge.kind != Kind::Primitive) {
+    fn beside(&mut self, i: usize, node: NodeId, base: &[u8], place: usize) -> Result<(), Fault> {
+        if self.catalogue.named_edge(node, base).is_none_or(|(_, edge)| edge.kind != Kind::Primitive) {
             return Ok(());
         }
         let node = self.catalogue.primitive_node();
@@ -144,7 +147,8 @@ impl Reader<'_> {
     }
 
     fn concept(&mut self, i: usize, node: NodeId, place: usize) -> Result<(), Fault> {
-        let mut codings = Vec::new();
+        // Nearly every concept has one coding.
+        let mut codings = Vec::with_capacity(1);
         let list = self.tape.member(self.text, i, "coding");
         if let Some(list) = list.filter(|list| self.tape.get(*list).kind == J::ArrayStart) {
             codings.extend(self.tape.items(list).filter_map(|item| self.coding(item)));
@@ -152,17 +156,17 @@ impl Reader<'_> {
         self.note_concept(codings, place);
         // Its extensions and those of its codings can be coded too.
         for (key, value) in self.tape.members(i) {
-            let name = self.tape.text(self.text, key);
-            if let Some(base) = name.strip_prefix('_') {
+            let name = self.tape.name(self.text, key);
+            if let [b'_', base @ ..] = &*name {
                 self.beside(value, node, base, place)?;
                 continue;
             }
-            let Some(edge) = self.catalogue.edge(node, &name).copied() else { continue };
-            let coding = name == "coding";
+            let Some((_, edge)) = self.catalogue.named_edge(node, &name) else { continue };
+            let coding = *name == *b"coding";
             self.each(value, |reader, item| match (coding, reader.tape.get(item).kind) {
                 (true, J::ObjectStart) => reader.object(item, edge.node, place),
                 (true, _) => Ok(()),
-                (false, _) => reader.value(item, &edge, place),
+                (false, _) => reader.value(item, edge, place),
             })?;
         }
         Ok(())
@@ -181,10 +185,15 @@ impl Reader<'_> {
         if self.tape.get(i).kind != J::ObjectStart {
             return None;
         }
-        let code = self.tape.string(self.text, i, "code")?.into_owned();
-        let system =
-            self.tape.string(self.text, i, "system").map(std::borrow::Cow::into_owned).unwrap_or_default();
-        Some(Coding { system, code })
+        let (mut system, mut code) = (None, None);
+        for (key, value) in self.tape.members(i) {
+            if self.tape.says(self.text, key, "code") {
+                code = self.string(value);
+            } else if self.tape.says(self.text, key, "system") {
+                system = self.string(value);
+            }
+        }
+        Some(Coding { system: system.unwrap_or_default(), code: code? })
     }
 
     fn string(&self, i: usize) -> Option<String> {

@@ -1,5 +1,7 @@
 //! The outer frame: finds the records in the stream, holds one, and lets the rest of a Bundle through by allow-list.
 
+use std::sync::Arc;
+
 use drape_fhir::json::{Kind, Token, Tokenizer, write_string};
 use drape_fhir::reference::Reference;
 use drape_view::{Category, Facts, Plan, Reason, Treatment, Verdict};
@@ -27,8 +29,10 @@ pub struct Shield {
     resource_type_known: bool,
     type_known: bool,
     entry_gap: Option<Vec<u8>>,
-    asked: Option<Facts>,
+    asked: Option<Arc<Facts>>,
     summary: Summary,
+    /// What an entry is written to before any of it is put out; kept for the next one.
+    body: Vec<u8>,
     treated: Box<[[u64; 5]; Category::COUNT]>,
 }
 
@@ -72,6 +76,7 @@ impl Shield {
             entry_gap: None,
             asked: None,
             summary: Summary::default(),
+            body: Vec::new(),
             treated: Box::new([[0; 5]; Category::COUNT]),
         }
     }
@@ -87,28 +92,44 @@ impl Shield {
         if self.place == Place::Asked {
             return Err(Fault::internal("fed while a verdict is awaited"));
         }
-        let mut at = 0;
-        let mut taken = 0;
+        let (mut at, mut copied) = (0, 0);
         loop {
-            let token = self.tokenizer.next_token(chunk, &mut at).map_err(|e| json_fault(&e))?;
-            let upto = if token.is_some() { at } else { chunk.len() };
-            self.held.extend_from_slice(&chunk[taken..upto]);
-            taken = upto;
-            if self.held.len() > self.setup.limits.entry_bytes_max {
+            let some = match self.tokenizer.advance(chunk, &mut at) {
+                Ok(some) => some,
+                Err(error) => return Err(json_fault(&error)),
+            };
+            let upto = if some { at } else { chunk.len() };
+            if self.held.len() + (upto - copied) > self.setup.limits.entry_bytes_max {
                 return Err(Fault {
                     kind: FaultKind::Limit,
                     what: "a record is larger than `entry_bytes_max`".into(),
                 });
             }
-            let Some(token) = token else { return Ok((taken, Step::Hungry)) };
+            if some && self.place == Place::Held && !self.completes_held(self.tokenizer.token()) {
+                // Nearly every token is one of these. Their bytes are taken over all at once, at the end.
+                self.tape.push(self.tokenizer.token(), self.base);
+                continue;
+            }
+            self.held.extend_from_slice(&chunk[copied..upto]);
+            copied = upto;
+            if !some {
+                return Ok((upto, Step::Hungry));
+            }
+            let token = *self.tokenizer.token();
             self.token(&token, out)?;
             if self.place == Place::Asked {
-                self.tokenizer.pause(taken);
-                let facts = self.facts()?;
-                self.asked = Some(facts.clone());
-                return Ok((taken, Step::Ask(facts)));
+                self.tokenizer.pause(upto);
+                let facts = Arc::new(self.facts()?);
+                self.asked = Some(Arc::clone(&facts));
+                return Ok((upto, Step::Ask(facts)));
             }
         }
+    }
+
+    /// Whether a token is the last one of the held entry or record.
+    fn completes_held(&self, token: &Token) -> bool {
+        let depth = if matches!(self.setup.expect, Expect::Record { .. }) { 0 } else { 2 };
+        token.kind == Kind::ObjectEnd && token.depth == depth
     }
 
     /// The verdicts on what was asked for.
@@ -122,12 +143,12 @@ impl Shield {
             if single { self.record(&facts, &answer, out)? } else { self.entry(&facts, &answer, out)? };
         if let Err(reason) = written {
             *self.summary.withheld.entry(reason).or_default() += 1;
-        } else if let Some(main) = facts.records.into_iter().next() {
+        } else if let Some(main) = facts.main() {
             self.summary.records.push(RecordSeen {
-                resource_type: main.resource_type,
-                id: main.id,
-                version: main.version,
-                patients: main.patients,
+                resource_type: main.resource_type.clone(),
+                id: main.id.clone(),
+                version: main.version.clone(),
+                patients: main.patients.clone(),
             });
         }
         let (_, end) = self.tape.end(0);
@@ -236,8 +257,7 @@ impl Shield {
             Place::Entries => self.between_entries(token, out)?,
             Place::Held => {
                 self.tape.push(token, self.base);
-                let depth = if matches!(self.setup.expect, Expect::Record { .. }) { 0 } else { 2 };
-                if token.kind == Kind::ObjectEnd && token.depth == depth {
+                if self.completes_held(token) {
                     self.place = Place::Asked;
                 }
             }
@@ -441,10 +461,12 @@ impl Shield {
         answer: &Answer,
         out: &mut Vec<u8>,
     ) -> Result<Result<(), Reason>, Fault> {
-        let mut body = Vec::new();
+        let mut body = std::mem::take(&mut self.body);
+        body.clear();
         let mut effects = Effects::default();
         let written = self.entry_body(facts, answer, &mut body, &mut effects)?;
         if written.is_err() {
+            self.body = body;
             return Ok(written);
         }
         self.take(effects);
@@ -453,9 +475,9 @@ impl Shield {
             self.wrote_member = true;
         }
         let start = u64::from(self.tape.get(0).start);
-        let gap = self.raw(self.gap_from, self.base + start).to_vec();
-        write_gap(&gap, self.wrote_entry, out);
-        out.extend(body);
+        write_gap(self.raw(self.gap_from, self.base + start), self.wrote_entry, out);
+        out.extend_from_slice(&body);
+        self.body = body;
         self.wrote_entry = true;
         Ok(Ok(()))
     }
@@ -499,7 +521,7 @@ impl Shield {
             && self.tape.member(&self.held, 0, "fullUrl").is_some()
         {
             out.extend_from_slice(b"\"fullUrl\":");
-            write_string(&format!("{}/{}/{id}", self.setup.public_base, main.resource_type), out);
+            write_string(&[self.setup.public_base.as_str(), "/", &main.resource_type, "/", id].concat(), out);
             out.push(b',');
         }
         out.extend_from_slice(b"\"resource\":");

@@ -99,7 +99,7 @@ pub enum Step {
     /// More bytes.
     Hungry,
     /// A verdict on each of these records.
-    Ask(Facts),
+    Ask(Arc<Facts>),
 }
 
 /// The verdicts, in the order of the facts.

@@ -33,9 +33,9 @@ pub(crate) fn reference(
     let mut any = false;
     let mut substance = false;
     for (key, value) in r.tape.members(i) {
-        let name = r.tape.text(r.text, key).into_owned();
-        match name.as_str() {
-            "reference" => match &named.rewritten {
+        let name = r.tape.name(r.text, key);
+        match &*name {
+            b"reference" => match &named.rewritten {
                 Some(text) => {
                     separate(&mut any, out);
                     if let Some(id) = &named.contained {
@@ -49,7 +49,7 @@ pub(crate) fn reference(
                 }
                 None => r.count(named.link, Treatment::Redact),
             },
-            "type" => {
+            b"type" => {
                 let stated = (r.tape.get(value).kind == J::String).then(|| r.tape.text(r.text, value));
                 if (named.rewritten.is_some() || named.logical) && stated.is_some_and(|t| is_resource(&t)) {
                     separate(&mut any, out);
@@ -57,7 +57,7 @@ pub(crate) fn reference(
                     out.extend_from_slice(r.tape.raw(r.text, value));
                 }
             }
-            "display" if r.tape.get(value).kind == J::String => {
+            b"display" if r.tape.get(value).kind == J::String => {
                 let treatment = plan.treatment(named.display);
                 if treatment == Treatment::Show {
                     separate(&mut any, out);
@@ -69,12 +69,12 @@ pub(crate) fn reference(
                     r.count(named.display, Treatment::Redact);
                 }
             }
-            "identifier" | "extension" | "id" => {
-                let Some(inner) = r.catalogue().edge(edge.node, &name).copied() else { continue };
+            b"identifier" | b"extension" | b"id" => {
+                let Some((name, inner)) = r.catalogue().named_edge(edge.node, &name) else { continue };
                 let (before, had) = (out.len(), any);
                 let own = name != "id";
                 r.path.push(name);
-                match r.member(key, value, &inner, plan, out, &mut any, Of::Shown)? {
+                match r.member(key, value, inner, plan, out, &mut any, Of::Shown)? {
                     Wrote::Yes { substance: says } => substance |= says && own,
                     _ => {
                         r.cut(before, out);
@@ -99,40 +99,37 @@ fn is_resource(name: &str) -> bool {
 }
 
 fn named(r: &mut Rewriter<'_>, i: usize, edge: &Edge, plan: &Plan) -> Named {
-    let literal = r.tape.string(r.text, i, "reference").map(std::borrow::Cow::into_owned);
-    let stated =
-        r.tape.string(r.text, i, "type").map(std::borrow::Cow::into_owned).filter(|t| is_resource(t));
+    let literal = r.tape.string(r.text, i, "reference");
+    let stated = r.tape.string(r.text, i, "type");
     let target = literal.as_deref().map(|l| r.target(l));
     // What a reference names decides; what it only says of itself counts where nothing else is known, and then the
     // stricter of all that it may be.
     let certain = match target {
-        Some(Reference::Local { resource_type, .. }) => Some(resource_type.to_owned()),
-        Some(Reference::Contained(id)) => r.contained_type(id).map(str::to_owned),
+        Some(Reference::Local { resource_type, .. }) => Some(resource_type),
+        Some(Reference::Contained(id)) => r.contained_type(id),
         _ => None,
     };
-    let possible: Vec<String> = match &certain {
-        Some(certain) => vec![certain.clone()],
+    let possible = match certain {
+        Some(certain) => [Some(certain), None, None],
         None => {
             let elsewhere = match target {
-                Some(Reference::Foreign(url)) => {
-                    url.rsplit('/').find(|part| is_resource(part)).map(str::to_owned)
-                }
+                Some(Reference::Foreign(url)) => url.rsplit('/').find(|part| is_resource(part)),
                 _ => None,
             };
-            [elsewhere, stated, edge.target.map(str::to_owned)].into_iter().flatten().collect()
+            [elsewhere, stated.as_deref().filter(|t| is_resource(t)), edge.target]
         }
     };
     let strictest = |of: &mut dyn Iterator<Item = Category>| {
         of.max_by_key(|c| plan.treatment(*c).rank()).unwrap_or(Category::Unknown)
     };
-    let (link, display) = if possible.is_empty() {
+    let (link, display) = if possible.iter().all(Option::is_none) {
         let links = [Category::PatientLink, Category::RecordLink, Category::Staff];
         let displays = [Category::PersonName, Category::Staff, Category::Note];
         (strictest(&mut links.into_iter()), strictest(&mut displays.into_iter()))
     } else {
         (
-            strictest(&mut possible.iter().map(|t| Catalogue::link_category(t))),
-            strictest(&mut possible.iter().map(|t| Catalogue::display_category(t))),
+            strictest(&mut possible.into_iter().flatten().map(Catalogue::link_category)),
+            strictest(&mut possible.into_iter().flatten().map(Catalogue::display_category)),
         )
     };
     let treatment = plan.treatment(link);
@@ -153,8 +150,7 @@ fn named(r: &mut Rewriter<'_>, i: usize, edge: &Edge, plan: &Plan) -> Named {
             shown
         }
         (Some(Reference::Local { resource_type, id, .. }), _) if treatment == Treatment::Pseudonymize => {
-            let (kind, id) = (resource_type.to_owned(), id.to_owned());
-            Some(format!("{kind}/{}", r.mint(&kind, &id)))
+            Some([resource_type, "/", &r.mint(resource_type, id)].concat())
         }
         (Some(target), Some(literal)) if treatment == Treatment::Show && is_plain(target) => {
             Some(match literal.strip_prefix(r.setup.upstream_base.as_str()) {

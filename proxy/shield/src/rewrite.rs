@@ -6,6 +6,7 @@ mod object;
 pub(crate) use object::Of;
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 
 use drape_fhir::json::{Kind as J, write_string};
@@ -18,13 +19,13 @@ use crate::{Answer, Fault, Setup};
 /// What was done to one entry.
 #[derive(Debug)]
 pub(crate) struct Effects {
-    pub(crate) treated: Box<[[u64; 5]; Category::COUNT]>,
+    pub(crate) treated: [[u64; 5]; Category::COUNT],
     pub(crate) minted: Vec<(String, String, String)>,
 }
 
 impl Default for Effects {
     fn default() -> Self {
-        Self { treated: Box::new([[0; 5]; Category::COUNT]), minted: Vec::new() }
+        Self { treated: [[0; 5]; Category::COUNT], minted: Vec::new() }
     }
 }
 
@@ -68,10 +69,14 @@ pub(crate) struct Rewriter<'a> {
     dropped: BTreeSet<usize>,
     /// References within the record that stand in the output, in its order.
     links: Vec<Link>,
-    pub(crate) path: Vec<String>,
-    /// What ciphertexts of the current record are bound to.
-    pub(crate) binding: String,
-    pub(crate) resource_type: String,
+    /// The names of the members that stand there, of every object that is being written; the innermost's last.
+    names: Vec<&'a str>,
+    pub(crate) path: Vec<&'a str>,
+    /// What ciphertexts of the current record are bound to, once there is one.
+    binding: Option<String>,
+    pub(crate) resource_type: &'a str,
+    /// Whether the current record is a definition.
+    pub(crate) is_definition: bool,
 }
 
 /// `#id` or `#`, as it was written.
@@ -150,9 +155,11 @@ impl<'a> Rewriter<'a> {
             ambiguous,
             dropped,
             links: Vec::new(),
-            path: Vec::new(),
-            binding: String::new(),
-            resource_type: String::new(),
+            names: Vec::with_capacity(32),
+            path: Vec::with_capacity(8),
+            binding: None,
+            resource_type: "",
+            is_definition: false,
         }
     }
 
@@ -243,24 +250,27 @@ impl<'a> Rewriter<'a> {
             .catalogue
             .root(&record.resource_type)
             .ok_or_else(|| Fault::internal("an unknown type"))?;
-        let binding =
-            self.shown_id(&plan, &record.resource_type, record.id.as_deref()).unwrap_or_else(|| {
-                self.setup.pseudonyms.of(&record.resource_type, record.id.as_deref().unwrap_or_default())
-            });
         let outer = (
             std::mem::replace(&mut self.current, place),
             std::mem::take(&mut self.done),
-            std::mem::replace(&mut self.resource_type, record.resource_type.clone()),
-            std::mem::take(&mut self.path),
-            std::mem::replace(&mut self.binding, binding),
+            std::mem::replace(&mut self.resource_type, &record.resource_type),
+            std::mem::replace(&mut self.path, Vec::with_capacity(8)),
+            self.binding.take(),
+            self.is_definition,
+            self.names.len(),
         );
+        self.is_definition = self.catalogue().is_definition(&record.resource_type);
         let mut head = Head { at: out.len() + 1, meta: None };
         let mut written = self.object(i, node, &plan, out, Some(&mut head), Of::Shown).map(drop);
         if written.is_ok() {
             written = self.meta(node, &plan, &head, contained, out);
         }
         let inner = self.done;
-        (self.current, self.done, self.resource_type, self.path, self.binding) = outer;
+        let names;
+        (self.current, self.done, self.resource_type, self.path, self.binding, self.is_definition, names) =
+            outer;
+        // A record that was not written to its end leaves the names of its open objects.
+        self.names.truncate(names);
         self.done.add(inner);
         written
     }
@@ -296,11 +306,20 @@ impl<'a> Rewriter<'a> {
         }
     }
 
+    /// What ciphertexts of the record that is being written are bound to: the id under which the caller knows it.
+    pub(crate) fn binding(&mut self, plan: &Plan) -> &str {
+        let id = self.facts.records.get(self.current).and_then(|record| record.id.as_deref());
+        let binding = self.binding.take().unwrap_or_else(|| {
+            self.shown_id(plan, self.resource_type, id)
+                .unwrap_or_else(|| self.setup.pseudonyms.of(self.resource_type, id.unwrap_or_default()))
+        });
+        self.binding.insert(binding)
+    }
+
     /// The pseudonym of the id of the record that is being written.
     pub(crate) fn own_pseudonym(&mut self, id: &str) -> String {
         if self.current == 0 {
-            let kind = self.resource_type.clone();
-            return self.mint(&kind, id);
+            return self.mint(self.resource_type, id);
         }
         self.setup.pseudonyms.of("#", id)
     }
@@ -366,7 +385,7 @@ impl<'a> Rewriter<'a> {
 pub(crate) fn copy(setup: &Setup, tape: &Tape, text: &[u8], i: usize, out: &mut Vec<u8>) {
     let (close, end) = tape.end(i);
     let mut from = tape.get(i).start as usize;
-    for place in i..=close {
+    for place in addresses(setup, tape, text, (i, close), from..end) {
         let token = tape.get(place);
         if token.kind != J::String {
             continue;
@@ -380,10 +399,40 @@ pub(crate) fn copy(setup: &Setup, tape: &Tape, text: &[u8], i: usize, out: &mut 
     out.extend_from_slice(&text[from..end]);
 }
 
+/// The places of the tokens that can begin with the upstream's base: those where it stands as it is, which the fast
+/// search finds (a base holds no quotation mark, so no hit hides the next string's start), and those where an escape
+/// can hide it.
+fn addresses(
+    setup: &Setup,
+    tape: &Tape,
+    text: &[u8],
+    (first, last): (usize, usize),
+    range: Range<usize>,
+) -> Vec<usize> {
+    if setup.upstream_base.is_empty() {
+        return Vec::new();
+    }
+    let from = range.start;
+    let hits = memchr::memmem::find_iter(&text[range], &setup.upstream_base);
+    // The hit is behind the string's opening quote.
+    let mut places: Vec<usize> =
+        hits.filter_map(|at| tape.starting_at((from + at).checked_sub(1)?)).collect();
+    places.extend(tape.escaped(first, last));
+    places.sort_unstable();
+    places.dedup();
+    places
+}
+
 /// An absolute address on the upstream as the public one.
 fn public(setup: &Setup, raw: &[u8], escaped: bool) -> Option<String> {
     let base = &setup.upstream_base;
-    if base.is_empty() || !escaped && !raw.get(1..).is_some_and(|r| r.starts_with(base.as_bytes())) {
+    let begins = match raw.get(1..) {
+        // Nearly every text with an escape somewhere begins with another letter.
+        Some(inner) if escaped => inner.first() == Some(&b'\\') || inner.first() == base.as_bytes().first(),
+        Some(inner) => inner.starts_with(base.as_bytes()),
+        None => false,
+    };
+    if base.is_empty() || !begins {
         return None;
     }
     let text = drape_fhir::json::unescape(raw);

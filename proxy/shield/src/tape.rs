@@ -23,6 +23,8 @@ pub(crate) const TEXT_BYTES_MAX: usize = u32::MAX as usize - 1;
 pub(crate) struct Tape {
     toks: Vec<Tok>,
     open: Vec<u32>,
+    /// The places of the strings and keys with an escape in them.
+    escaped: Vec<u32>,
 }
 
 pub(crate) fn json_fault(error: &json::JsonError) -> Fault {
@@ -66,6 +68,7 @@ impl Tape {
                     self.toks[start as usize].close = place;
                 }
             }
+            _ if token.escaped => self.escaped.push(place),
             _ => {}
         }
         self.toks.push(Tok {
@@ -80,6 +83,7 @@ impl Tape {
     pub(crate) fn clear(&mut self) {
         self.toks.clear();
         self.open.clear();
+        self.escaped.clear();
     }
 
     pub(crate) fn get(&self, i: usize) -> Tok {
@@ -98,7 +102,18 @@ impl Tape {
 
     /// How many bytes the tape itself takes.
     pub(crate) fn bytes(&self) -> usize {
-        self.toks.len() * size_of::<Tok>()
+        self.toks.len() * size_of::<Tok>() + self.escaped.len() * size_of::<u32>()
+    }
+
+    /// The place of the token whose first byte is at `start`.
+    pub(crate) fn starting_at(&self, start: usize) -> Option<usize> {
+        self.toks.binary_search_by_key(&start, |tok| tok.start as usize).ok()
+    }
+
+    /// The strings and keys with an escape in them, from one place to another.
+    pub(crate) fn escaped(&self, from: usize, to: usize) -> impl Iterator<Item = usize> + use<'_> {
+        let first = self.escaped.partition_point(|place| (*place as usize) < from);
+        self.escaped[first..].iter().map(|place| *place as usize).take_while(move |place| *place <= to)
     }
 
     /// The place of the last token of the container at `i`, if it is one of that kind; else there is nothing in it.
@@ -141,12 +156,40 @@ impl Tape {
 
     /// The text of the string or key at `i`.
     pub(crate) fn text<'t>(&self, text: &'t [u8], i: usize) -> std::borrow::Cow<'t, str> {
+        let tok = &self.toks[i];
+        if !tok.escaped
+            && let Some(inner) = text.get(tok.start as usize + 1..tok.end as usize - 1)
+            && let Ok(plain) = std::str::from_utf8(inner)
+        {
+            return std::borrow::Cow::Borrowed(plain);
+        }
         json::unescape(&text[self.toks[i].start as usize..self.toks[i].end as usize])
+    }
+
+    /// The same as bytes, which the tokenizer has found to be UTF-8: to compare and to look up, not to keep.
+    pub(crate) fn name<'t>(&self, text: &'t [u8], i: usize) -> std::borrow::Cow<'t, [u8]> {
+        let tok = &self.toks[i];
+        if tok.escaped {
+            return std::borrow::Cow::Owned(self.text(text, i).into_owned().into_bytes());
+        }
+        // Between the quotes.
+        std::borrow::Cow::Borrowed(text.get(tok.start as usize + 1..tok.end as usize - 1).unwrap_or_default())
+    }
+
+    /// Whether the string or key at `i` says `what`.
+    pub(crate) fn says(&self, text: &[u8], i: usize, what: &str) -> bool {
+        let tok = &self.toks[i];
+        if tok.escaped {
+            return self.text(text, i) == what;
+        }
+        // Two quotes around it; most others differ in length, and their bytes need no look.
+        (tok.end - tok.start) as usize == what.len() + 2
+            && text.get(tok.start as usize + 1..tok.end as usize - 1) == Some(what.as_bytes())
     }
 
     /// The value of the member called `name` of the object at `i`.
     pub(crate) fn member(&self, text: &[u8], i: usize, name: &str) -> Option<usize> {
-        self.members(i).find(|(key, _)| self.text(text, *key) == name).map(|(_, value)| value)
+        self.members(i).find(|(key, _)| self.says(text, *key, name)).map(|(_, value)| value)
     }
 
     /// The text of a string member.

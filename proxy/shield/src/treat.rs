@@ -16,7 +16,9 @@ const ABSENT: &str = "http://hl7.org/fhir/StructureDefinition/data-absent-reason
 
 fn absent_extension(declared: bool, out: &mut Vec<u8>) {
     let code = if declared { "masked" } else { "unknown" };
-    out.extend_from_slice(format!("{{\"url\":\"{ABSENT}\",\"valueCode\":\"{code}\"}}").as_bytes());
+    for part in ["{\"url\":\"", ABSENT, "\",\"valueCode\":\"", code, "\"}"] {
+        out.extend_from_slice(part.as_bytes());
+    }
 }
 
 /// A mandatory member that is hidden: its place says so. Primitives say it on their `_` sibling.
@@ -46,8 +48,7 @@ pub(crate) fn primitive(
                 None => out.extend_from_slice(r.tape.raw(r.text, i)),
             }
             // `structure` members alone (a bare `use`, a rank) keep no object alive whose content is gone.
-            let own =
-                r.path.len() == 1 || r.path[0] == "meta" || r.catalogue().is_definition(&r.resource_type);
+            let own = r.path.len() == 1 || r.path[0] == "meta" || r.is_definition;
             return Ok(Wrote::Yes { substance: category != Category::Structure || own });
         }
         Treatment::Generalize(how) => {
@@ -72,7 +73,7 @@ pub(crate) fn primitive(
             return Ok(YES);
         }
         Treatment::Encrypt => {
-            let sealed = seal(r, i)?;
+            let sealed = seal(r, i, plan)?;
             r.count(category, treatment);
             return Ok(Wrote::Sibling(sealed));
         }
@@ -138,7 +139,7 @@ fn generalize(
             Some(format!("\"{:04}\"", date.year()).into_bytes())
         }
         Coarsening::Zip3 => {
-            if r.path.last().is_none_or(|name| name != "postalCode") {
+            if r.path.last().is_none_or(|name| *name != "postalCode") {
                 return None;
             }
             zip3(&text).map(|z| format!("\"{z}\"").into_bytes())
@@ -187,9 +188,9 @@ pub(crate) fn complex(
     let treatment = plan.treatment(category);
     match treatment {
         Treatment::Encrypt => {
-            let sealed = seal(r, i)?;
+            let sealed = seal(r, i, plan)?;
             r.count(category, treatment);
-            out.extend(sealed);
+            out.extend_from_slice(&sealed);
             Ok(Some(YES))
         }
         Treatment::Pseudonymize if edge.type_name == "Identifier" => {
@@ -235,21 +236,24 @@ pub(crate) fn complex(
 }
 
 /// The element sealed with the patient's key: `{"extension":[masked, ciphertext]}`.
-fn seal(r: &mut Rewriter<'_>, i: usize) -> Result<Vec<u8>, Fault> {
-    let path = format!("{}.{}", r.resource_type, r.path.join("."));
-    let place =
-        Place { tenant: &r.setup.tenant, resource_type: &r.resource_type, binding: &r.binding, path: &path };
-    let sealed = envelope::seal(r.seal_key()?, &place, r.tape.raw(r.text, i))
-        .map_err(|e| Fault::internal(e.to_string()))?;
-    let mut out = b"{\"extension\":[".to_vec();
+fn seal(r: &mut Rewriter<'_>, i: usize, plan: &Plan) -> Result<Vec<u8>, Fault> {
+    let mut path = r.resource_type.to_owned();
+    for step in &r.path {
+        path.push('.');
+        path.push_str(step);
+    }
+    let (setup, resource_type) = (r.setup, r.resource_type);
+    let (key, raw) = (r.seal_key()?, r.tape.raw(r.text, i));
+    let place = Place { tenant: &setup.tenant, resource_type, binding: r.binding(plan), path: &path };
+    let sealed = envelope::seal(key, &place, raw).map_err(|e| Fault::internal(e.to_string()))?;
+    let text = STANDARD.encode(sealed);
+    // With room for what stands around it.
+    let mut out = Vec::with_capacity(text.len() + 256);
+    out.extend_from_slice(b"{\"extension\":[");
     absent_extension(true, &mut out);
-    out.extend_from_slice(
-        format!(
-            ",{{\"url\":\"{ENCRYPTED_ELEMENT}\",\"valueBase64Binary\":\"{}\"}}]}}",
-            STANDARD.encode(sealed)
-        )
-        .as_bytes(),
-    );
+    for part in [",{\"url\":\"", ENCRYPTED_ELEMENT, "\",\"valueBase64Binary\":\"", &text, "\"}]}"] {
+        out.extend_from_slice(part.as_bytes());
+    }
     Ok(out)
 }
 

@@ -2,10 +2,11 @@
 
 mod rules;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use drape_fhir::definitions::{Definitions, Element, TypeKind, r4};
+use drape_fhir::names::Names;
 
 use crate::category::{Category, CategorySet};
 use crate::fault::Fault;
@@ -14,12 +15,12 @@ use rules::Rules;
 /// The catalogue, compiled.
 #[derive(Debug)]
 pub struct Catalogue {
-    nodes: Vec<HashMap<String, Edge>>,
-    roots: HashMap<&'static str, NodeId>,
-    extensions: HashMap<String, Category>,
+    nodes: Vec<Names<Edge>>,
+    roots: Names<NodeId>,
+    extensions: Names<Category>,
     extension_nodes: [NodeId; Category::COUNT],
     primitive: NodeId,
-    definitions: HashSet<String>,
+    definitions: Names<()>,
 }
 
 /// A place in the graph: the members that an object there may have.
@@ -110,7 +111,7 @@ const NODES_MAX: usize = 60_000;
 struct Builder<'a> {
     definitions: &'static Definitions,
     rules: &'a Rules,
-    nodes: Vec<HashMap<String, Edge>>,
+    nodes: Vec<Names<Edge>>,
     made: HashMap<(&'static str, Context), NodeId>,
     faults: Vec<Fault>,
 }
@@ -132,12 +133,12 @@ impl Catalogue {
             Ok(catalogue) => catalogue,
             // A test holds the shipped file to its rules; an empty catalogue knows no element and shows nothing.
             Err(_) => Self {
-                nodes: vec![HashMap::new()],
-                roots: HashMap::new(),
-                extensions: HashMap::new(),
+                nodes: vec![Names::default()],
+                roots: Names::default(),
+                extensions: Names::default(),
                 extension_nodes: [NodeId(0); Category::COUNT],
                 primitive: NodeId(0),
-                definitions: HashSet::new(),
+                definitions: Names::default(),
             },
         })
     }
@@ -153,10 +154,8 @@ impl Catalogue {
             faults: Vec::new(),
         };
         let primitive = builder.node("Element", Context::Within(Category::Structure));
-        let mut roots = HashMap::new();
-        for name in definitions.resource_types() {
-            roots.insert(name, builder.node(name, Context::Resource(name)));
-        }
+        let roots = definitions.resource_types();
+        let roots = Names::new(roots.map(|name| (name.into(), builder.node(name, Context::Resource(name)))));
         let extension_nodes = Category::ALL.map(|c| builder.node("Extension", Context::Within(c)));
         if builder.nodes.len() > NODES_MAX {
             builder.faults.push(Fault::new("categories.yaml", "the rules make too many contexts"));
@@ -168,22 +167,29 @@ impl Catalogue {
             return Err(faults);
         }
         let structure = rules.whole.into_iter().filter(|(_, category)| *category == Category::Structure);
-        let definitions = structure.map(|(name, _)| name).collect();
-        Ok(Self { nodes, roots, extensions: rules.extensions, extension_nodes, primitive, definitions })
+        let definitions = Names::new(structure.map(|(name, _)| (name.into(), ())));
+        let extensions =
+            Names::new(rules.extensions.into_iter().map(|(url, category)| (url.into(), category)));
+        Ok(Self { nodes, roots, extensions, extension_nodes, primitive, definitions })
     }
 
     /// Whether a type is a definition (ValueSet, Questionnaire): there `structure` is the content, not only its shape.
     pub fn is_definition(&self, resource_type: &str) -> bool {
-        self.definitions.contains(resource_type)
+        self.definitions.get(resource_type.as_bytes()).is_some()
     }
 
     /// The members of a resource.
     pub fn root(&self, resource_type: &str) -> Option<NodeId> {
-        self.roots.get(resource_type).copied()
+        self.roots.get(resource_type.as_bytes()).map(|(_, node)| *node)
     }
 
     /// One member of an object; a `_` sibling is asked for without its underscore.
     pub fn edge(&self, node: NodeId, key: &str) -> Option<&Edge> {
+        self.named_edge(node, key.as_bytes()).map(|(_, edge)| edge)
+    }
+
+    /// The same by the key's bytes, unescaped, with the catalogue's own copy of the name.
+    pub fn named_edge(&self, node: NodeId, key: &[u8]) -> Option<(&str, &Edge)> {
         self.nodes.get(node.0 as usize)?.get(key)
     }
 
@@ -194,7 +200,7 @@ impl Catalogue {
 
     /// The category of an extension by its URL, where it is listed.
     pub fn extension(&self, url: &str) -> Option<Category> {
-        self.extensions.get(url).copied()
+        self.extensions.get(url.as_bytes()).map(|(_, category)| *category)
     }
 
     /// The members of an extension that belongs to `category`.
@@ -204,13 +210,12 @@ impl Catalogue {
 
     /// The members of an object that must stand there.
     pub fn mandatory(&self, node: NodeId) -> impl Iterator<Item = (&str, &Edge)> {
-        let members = self.nodes.get(node.0 as usize).into_iter().flatten();
-        members.filter(|(_, edge)| edge.mandatory).map(|(name, edge)| (name.as_str(), edge))
+        self.members(node).filter(|(_, edge)| edge.mandatory)
     }
 
     /// Every member of an object.
     pub fn members(&self, node: NodeId) -> impl Iterator<Item = (&str, &Edge)> {
-        self.nodes.get(node.0 as usize).into_iter().flatten().map(|(name, edge)| (name.as_str(), edge))
+        self.nodes.get(node.0 as usize).into_iter().flat_map(Names::iter)
     }
 
     /// The category of a reference to a record of that type.
@@ -323,21 +328,21 @@ impl Builder<'_> {
             return *id;
         }
         let id = NodeId(u32::try_from(self.nodes.len()).unwrap_or(u32::MAX));
-        self.nodes.push(HashMap::new());
+        self.nodes.push(Names::default());
         self.made.insert((path, context), id);
         if self.nodes.len() > NODES_MAX {
             return id;
         }
         let elements: Vec<Element> = self.definitions.elements(path).to_vec();
-        let mut members = HashMap::new();
+        let mut members = Vec::new();
         for element in &elements {
             for (name, data_type) in element.json_names() {
                 if let Some(edge) = self.edge(element, data_type, context) {
-                    members.insert(name, edge);
+                    members.push((name.into(), edge));
                 }
             }
         }
-        self.nodes[id.0 as usize] = members;
+        self.nodes[id.0 as usize] = Names::new(members);
         id
     }
 

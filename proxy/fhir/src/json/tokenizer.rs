@@ -102,6 +102,9 @@ pub struct Tokenizer {
     /// Offset of the current piece's first byte.
     base: u64,
     utf8: Utf8,
+    /// The last token that was read. It is kept here, and what reads it tells only that it is there: a token passed up
+    /// through every call costs more than reading it.
+    token: Token,
 }
 
 impl Tokenizer {
@@ -115,6 +118,7 @@ impl Tokenizer {
             keys: Keys::default(),
             base: 0,
             utf8: Utf8::default(),
+            token: Token { kind: Kind::Null, start: 0, end: 0, depth: 0, escaped: false },
         }
     }
 
@@ -136,20 +140,33 @@ impl Tokenizer {
     /// # Errors
     /// The first fault in the document. It stays: every later call gives it again.
     pub fn next_token(&mut self, piece: &[u8], at: &mut usize) -> Result<Option<Token>, JsonError> {
+        Ok(self.advance(piece, at)?.then_some(self.token))
+    }
+
+    /// As [`Self::next_token`], but the token stays here for [`Self::token`]: for those who read very many.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn advance(&mut self, piece: &[u8], at: &mut usize) -> Result<bool, JsonError> {
         let room = self.limits.document_bytes_max.saturating_sub(self.base);
         let readable = usize::try_from(room).map_or(piece, |room| &piece[..room.min(piece.len())]);
         let fault = match self.read(readable, at) {
-            Ok(Some(token)) => return Ok(Some(token)),
-            Ok(None) if readable.len() == piece.len() => {
+            Ok(true) => return Ok(true),
+            Ok(false) if readable.len() == piece.len() => {
                 self.base += piece.len() as u64;
                 *at = 0;
-                return Ok(None);
+                return Ok(false);
             }
-            Ok(None) => self.fault(What::Document(self.limits.document_bytes_max), readable.len()),
+            Ok(false) => self.fault(What::Document(self.limits.document_bytes_max), readable.len()),
             Err(fault) => fault,
         };
         self.lexeme = Lexeme::Failed(fault);
         Err(fault)
+    }
+
+    /// The last token that was read.
+    pub fn token(&self) -> &Token {
+        &self.token
     }
 
     /// Tells that reading of the current piece stops after `taken` bytes, and that the next call brings what follows
@@ -183,14 +200,16 @@ impl Tokenizer {
         JsonError { what, at: self.base + at as u64 }
     }
 
-    fn read(&mut self, piece: &[u8], at: &mut usize) -> Result<Option<Token>, JsonError> {
+    fn read(&mut self, piece: &[u8], at: &mut usize) -> Result<bool, JsonError> {
         loop {
-            let token = match self.lexeme {
+            let whole = match self.lexeme {
                 Lexeme::None => {
-                    let rest = &piece[*at..];
-                    let space = rest.iter().position(|b| !matches!(b, b' ' | b'\n' | b'\r' | b'\t'));
-                    *at += space.unwrap_or(rest.len());
-                    let Some(&byte) = piece.get(*at) else { return Ok(None) };
+                    let Some(&(mut byte)) = piece.get(*at) else { return Ok(false) };
+                    while matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
+                        *at += 1;
+                        let Some(&next) = piece.get(*at) else { return Ok(false) };
+                        byte = next;
+                    }
                     self.begin(byte, piece, at)?
                 }
                 Lexeme::String { .. } => self.string(piece, at)?,
@@ -198,34 +217,34 @@ impl Tokenizer {
                 Lexeme::Literal { .. } => self.literal(piece, at)?,
                 Lexeme::Failed(fault) => return Err(fault),
             };
-            if token.is_some() || *at >= piece.len() {
-                return Ok(token);
+            if whole || *at >= piece.len() {
+                return Ok(whole);
             }
         }
     }
 
     /// The first byte of a token, not white space.
-    fn begin(&mut self, byte: u8, piece: &[u8], at: &mut usize) -> Result<Option<Token>, JsonError> {
+    fn begin(&mut self, byte: u8, piece: &[u8], at: &mut usize) -> Result<bool, JsonError> {
         let innermost = self.stack.last();
         match (self.expect, byte) {
             (Expect::End, _) => Err(self.fault(What::Trailing, *at)),
             (Expect::Colon, b':') => {
                 self.expect = Expect::Value;
                 *at += 1;
-                Ok(None)
+                Ok(false)
             }
             (Expect::CommaOrEnd, b',') => {
                 let object = innermost == Some(&Container::Object);
                 self.expect = if object { Expect::Key } else { Expect::Value };
                 *at += 1;
-                Ok(None)
+                Ok(false)
             }
             (Expect::CommaOrEnd | Expect::KeyOrEnd, b'}') if innermost == Some(&Container::Object) => {
                 self.keys.close_object();
-                Ok(Some(self.close(Kind::ObjectEnd, at)))
+                Ok(self.close(Kind::ObjectEnd, at))
             }
             (Expect::CommaOrEnd | Expect::ValueOrEnd, b']') if innermost == Some(&Container::Array) => {
-                Ok(Some(self.close(Kind::ArrayEnd, at)))
+                Ok(self.close(Kind::ArrayEnd, at))
             }
             (Expect::Key | Expect::KeyOrEnd, b'"') => self.open_string(true, piece, at),
             (Expect::Value | Expect::ValueOrEnd, _) => self.value(byte, piece, at),
@@ -233,13 +252,13 @@ impl Tokenizer {
         }
     }
 
-    fn value(&mut self, byte: u8, piece: &[u8], at: &mut usize) -> Result<Option<Token>, JsonError> {
+    fn value(&mut self, byte: u8, piece: &[u8], at: &mut usize) -> Result<bool, JsonError> {
         let start = self.base + *at as u64;
         let literal = |text: &'static [u8], kind| Lexeme::Literal { start, text, matched: 1, kind };
         self.lexeme = match byte {
             b'"' => return self.open_string(false, piece, at),
-            b'{' => return self.open(Container::Object, at).map(Some),
-            b'[' => return self.open(Container::Array, at).map(Some),
+            b'{' => return self.open(Container::Object, at),
+            b'[' => return self.open(Container::Array, at),
             b'-' => Lexeme::Number { start, state: Digits::Minus },
             b'0' => Lexeme::Number { start, state: Digits::Zero },
             b'1'..=b'9' => Lexeme::Number { start, state: Digits::Whole },
@@ -249,10 +268,10 @@ impl Tokenizer {
             _ => return Err(self.fault(What::Unexpected(byte), *at)),
         };
         *at += 1;
-        Ok(None)
+        Ok(false)
     }
 
-    fn open(&mut self, container: Container, at: &mut usize) -> Result<Token, JsonError> {
+    fn open(&mut self, container: Container, at: &mut usize) -> Result<bool, JsonError> {
         let depth = self.stack.len();
         if depth >= self.limits.depth_max {
             return Err(self.fault(What::Depth(self.limits.depth_max), *at));
@@ -273,16 +292,22 @@ impl Tokenizer {
     }
 
     /// Ends the innermost container.
-    fn close(&mut self, kind: Kind, at: &mut usize) -> Token {
+    fn close(&mut self, kind: Kind, at: &mut usize) -> bool {
         self.stack.pop();
         self.after_value();
         self.one_byte(kind, self.stack.len(), at)
     }
 
-    fn one_byte(&self, kind: Kind, depth: usize, at: &mut usize) -> Token {
+    fn one_byte(&mut self, kind: Kind, depth: usize, at: &mut usize) -> bool {
         let start = self.base + *at as u64;
         *at += 1;
-        Token { kind, start, end: start + 1, depth, escaped: false }
+        self.tell(Token { kind, start, end: start + 1, depth, escaped: false })
+    }
+
+    /// A token is complete.
+    fn tell(&mut self, token: Token) -> bool {
+        self.token = token;
+        true
     }
 
     fn after_value(&mut self) {
@@ -290,8 +315,8 @@ impl Tokenizer {
         self.expect = if self.stack.is_empty() { Expect::End } else { Expect::CommaOrEnd };
     }
 
-    fn number(&mut self, piece: &[u8], at: &mut usize) -> Result<Option<Token>, JsonError> {
-        let Lexeme::Number { start, mut state } = self.lexeme else { return Ok(None) };
+    fn number(&mut self, piece: &[u8], at: &mut usize) -> Result<bool, JsonError> {
+        let Lexeme::Number { start, mut state } = self.lexeme else { return Ok(false) };
         while let Some(&byte) = piece.get(*at) {
             if let Some(next) = state.next(byte) {
                 state = next;
@@ -304,20 +329,15 @@ impl Tokenizer {
             }
             let end = self.base + *at as u64;
             self.after_value();
-            return Ok(Some(Token {
-                kind: Kind::Number,
-                start,
-                end,
-                depth: self.stack.len(),
-                escaped: false,
-            }));
+            let depth = self.stack.len();
+            return Ok(self.tell(Token { kind: Kind::Number, start, end, depth, escaped: false }));
         }
         self.lexeme = Lexeme::Number { start, state };
-        Ok(None)
+        Ok(false)
     }
 
-    fn literal(&mut self, piece: &[u8], at: &mut usize) -> Result<Option<Token>, JsonError> {
-        let Lexeme::Literal { start, text, mut matched, kind } = self.lexeme else { return Ok(None) };
+    fn literal(&mut self, piece: &[u8], at: &mut usize) -> Result<bool, JsonError> {
+        let Lexeme::Literal { start, text, mut matched, kind } = self.lexeme else { return Ok(false) };
         while let Some(&byte) = piece.get(*at) {
             if byte != text[matched] {
                 return Err(self.fault(What::Unexpected(byte), *at));
@@ -327,15 +347,16 @@ impl Tokenizer {
             if matched == text.len() {
                 let end = self.base + *at as u64;
                 self.after_value();
-                return Ok(Some(Token { kind, start, end, depth: self.stack.len(), escaped: false }));
+                let depth = self.stack.len();
+                return Ok(self.tell(Token { kind, start, end, depth, escaped: false }));
             }
         }
         self.lexeme = Lexeme::Literal { start, text, matched, kind };
-        Ok(None)
+        Ok(false)
     }
 
     /// A string begins. Nearly every string is whole within its piece and has no escape: it is read at once.
-    fn open_string(&mut self, key: bool, piece: &[u8], at: &mut usize) -> Result<Option<Token>, JsonError> {
+    fn open_string(&mut self, key: bool, piece: &[u8], at: &mut usize) -> Result<bool, JsonError> {
         let start = self.base + *at as u64;
         *at += 1;
         if key {
@@ -354,18 +375,18 @@ impl Tokenizer {
                 self.keys.push(text);
             }
             *at += run.len + 1;
-            return self.close_string(key, start, false, *at).map(Some);
+            return self.close_string(key, start, false, *at);
         }
         self.lexeme = Lexeme::String { start, key, escaped: false, within: Within::Text };
-        Ok(None)
+        Ok(false)
     }
 
     /// A string is complete; `at` is after its closing quote.
-    fn close_string(&mut self, key: bool, start: u64, escaped: bool, at: usize) -> Result<Token, JsonError> {
+    fn close_string(&mut self, key: bool, start: u64, escaped: bool, at: usize) -> Result<bool, JsonError> {
         let (depth, end) = (self.stack.len(), self.base + at as u64);
         if !key {
             self.after_value();
-            return Ok(Token { kind: Kind::String, start, end, depth, escaped });
+            return Ok(self.tell(Token { kind: Kind::String, start, end, depth, escaped }));
         }
         self.keys.end(self.limits.members_max).map_err(|clash| match clash {
             Clash::Twice => JsonError { what: What::DuplicateKey, at: start },
@@ -373,11 +394,11 @@ impl Tokenizer {
         })?;
         self.lexeme = Lexeme::None;
         self.expect = Expect::Colon;
-        Ok(Token { kind: Kind::Key, start, end, depth, escaped })
+        Ok(self.tell(Token { kind: Kind::Key, start, end, depth, escaped }))
     }
 
-    fn string(&mut self, piece: &[u8], at: &mut usize) -> Result<Option<Token>, JsonError> {
-        let Lexeme::String { start, key, mut escaped, mut within } = self.lexeme else { return Ok(None) };
+    fn string(&mut self, piece: &[u8], at: &mut usize) -> Result<bool, JsonError> {
+        let Lexeme::String { start, key, mut escaped, mut within } = self.lexeme else { return Ok(false) };
         while let Some(&byte) = piece.get(*at) {
             if within != Within::Text {
                 self.string_room(key, start, *at)?;
@@ -398,7 +419,7 @@ impl Tokenizer {
             match byte {
                 b'"' => {
                     *at += 1;
-                    return self.close_string(key, start, escaped, *at).map(Some);
+                    return self.close_string(key, start, escaped, *at);
                 }
                 b'\\' => {
                     self.string_room(key, start, *at)?;
@@ -410,7 +431,7 @@ impl Tokenizer {
             }
         }
         self.lexeme = Lexeme::String { start, key, escaped, within };
-        Ok(None)
+        Ok(false)
     }
 
     /// Plain text of a string: UTF-8 across pieces, within its limit.

@@ -4,7 +4,7 @@ use drape_fhir::json::Kind as J;
 use drape_view::catalogue::{Assigned, Edge, NodeId};
 use drape_view::{Category, Plan, Treatment};
 
-use super::object::Of;
+use super::object::{Of, without_mark};
 use super::{Head, Rewriter, Stop, Wrote, separate};
 
 impl Rewriter<'_> {
@@ -22,10 +22,11 @@ impl Rewriter<'_> {
         let mark = out.len();
         out.extend_from_slice(b",\"meta\":{");
         let mut any = false;
+        // The labels, with commas between them.
         let mut security = Vec::new();
-        self.path.push("meta".to_owned());
-        if let (Some(i), Some(edge)) = (head.meta, self.setup.catalogue.edge(root, "meta").copied()) {
-            self.meta_members(i, &edge, plan, out, &mut any, &mut security)?;
+        self.path.push("meta");
+        if let (Some(i), Some(edge)) = (head.meta, self.catalogue().edge(root, "meta")) {
+            self.meta_members(i, edge, plan, out, &mut any, &mut security)?;
         }
         self.path.pop();
         if self.setup.declared && !contained {
@@ -36,14 +37,18 @@ impl Rewriter<'_> {
                 (self.done.encrypted, "MASKED"),
             ];
             for (_, code) in codes.into_iter().filter(|(done, _)| *done) {
-                const SYSTEM: &str = "http://terminology.hl7.org/CodeSystem/v3-ObservationValue";
-                security.push(format!("{{\"system\":\"{SYSTEM}\",\"code\":\"{code}\"}}").into_bytes());
+                separate(&mut !security.is_empty(), &mut security);
+                security.extend_from_slice(
+                    b"{\"system\":\"http://terminology.hl7.org/CodeSystem/v3-ObservationValue\",\"code\":\"",
+                );
+                security.extend_from_slice(code.as_bytes());
+                security.extend_from_slice(b"\"}");
             }
         }
         if !security.is_empty() {
             separate(&mut any, out);
             out.extend_from_slice(b"\"security\":[");
-            out.extend(security.join(&b","[..]));
+            out.extend_from_slice(&security);
             out.push(b']');
         }
         if !any {
@@ -51,8 +56,8 @@ impl Rewriter<'_> {
             return Ok(());
         }
         out.push(b'}');
-        let meta = out.split_off(mark);
-        out.splice(head.at..head.at, meta);
+        let length = out.len() - mark;
+        out[head.at..].rotate_right(length);
         Ok(())
     }
 
@@ -63,7 +68,7 @@ impl Rewriter<'_> {
         plan: &Plan,
         out: &mut Vec<u8>,
         any: &mut bool,
-        security: &mut Vec<Vec<u8>>,
+        security: &mut Vec<u8>,
     ) -> Result<(), Stop> {
         if self.tape.get(i).kind != J::ObjectStart {
             self.count(Category::Unknown, Treatment::Redact);
@@ -72,9 +77,9 @@ impl Rewriter<'_> {
         let shown = matches!(meta.category, Assigned::Fixed(c) if plan.treatment(c) == Treatment::Show);
         let of = if shown { Of::Shown } else { Of::Hidden };
         for (key, value) in self.tape.members(i) {
-            let name = self.tape.text(self.text, key);
-            let (base, sibling) = name.strip_prefix('_').map_or((name.as_ref(), false), |base| (base, true));
-            let Some(edge) = self.setup.catalogue.edge(meta.node, base).copied() else {
+            let name = self.tape.name(self.text, key);
+            let (base, sibling) = without_mark(&name);
+            let Some((base, edge)) = self.catalogue().named_edge(meta.node, base) else {
                 self.count(Category::Unknown, Treatment::Redact);
                 continue;
             };
@@ -84,19 +89,23 @@ impl Rewriter<'_> {
                 continue;
             }
             let (before, had) = (out.len(), *any);
-            self.path.push(base.to_owned());
+            self.path.push(base);
             if base == "security" && self.tape.get(value).kind == J::ArrayStart {
                 for item in self.tape.items(value) {
-                    match self.value(item, &edge, plan, out, Of::Shown)? {
-                        Wrote::Yes { .. } => security.push(out.split_off(before)),
+                    match self.value(item, edge, plan, out, Of::Shown)? {
+                        Wrote::Yes { .. } => {
+                            separate(&mut !security.is_empty(), security);
+                            security.extend_from_slice(&out[before..]);
+                            out.truncate(before);
+                        }
                         _ => self.cut(before, out),
                     }
                 }
             } else {
                 let wrote = if sibling {
-                    self.sibling(i, key, value, &edge, plan, out, any)?
+                    self.sibling(i, key, value, edge, plan, out, any)?
                 } else {
-                    self.member(key, value, &edge, plan, out, any, of)?
+                    self.member(key, value, edge, plan, out, any, of)?
                 };
                 self.settle(wrote, base, before, had, out, any);
             }

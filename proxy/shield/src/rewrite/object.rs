@@ -7,16 +7,16 @@ use drape_view::{Category, Coarsening, Plan, Reason, Treatment};
 use super::{Head, Rewriter, Stop, Wrote, YES, separate};
 use crate::{reference, treat};
 
-/// Objects that are not valid with less than one of these members, by the path of their element.
-const BRACKETS: [(&str, &[&str]); 4] = [
+/// Objects that are not valid with less than one of these members, by their record's type and their element's name.
+const BRACKETS: [(&str, &str, &[&str]); 4] = [
     // pat-1
-    ("Patient.contact", &["name", "telecom", "address", "organization"]),
+    ("Patient", "contact", &["name", "telecom", "address", "organization"]),
     // obs-3
-    ("Observation.referenceRange", &["low", "high", "text"]),
+    ("Observation", "referenceRange", &["low", "high", "text"]),
     // con-1
-    ("Condition.stage", &["summary", "assessment"]),
+    ("Condition", "stage", &["summary", "assessment"]),
     // con-2
-    ("Condition.evidence", &["code", "detail"]),
+    ("Condition", "evidence", &["code", "detail"]),
 ];
 
 /// What an object is, for the extensions in it.
@@ -32,11 +32,11 @@ pub(crate) enum Of {
 
 /// What of an object is known only when all its members were seen.
 #[derive(Default)]
-struct Kept {
-    /// The members that stand there, or whose sibling does.
-    names: Vec<String>,
+struct Kept<'a> {
+    /// Where the members that stand there, or whose sibling does, begin among the names of the rewriter.
+    names_from: usize,
     /// Mandatory members that do not.
-    missing: Vec<(String, Edge)>,
+    missing: Vec<(&'a str, &'a Edge)>,
     /// Whether any of them says something by itself.
     substance: bool,
     /// Whether anything of the object is gone.
@@ -45,7 +45,7 @@ struct Kept {
     value_hidden: bool,
 }
 
-impl Rewriter<'_> {
+impl<'a> Rewriter<'a> {
     /// The object at `i`, member by member.
     pub(super) fn object(
         &mut self,
@@ -59,24 +59,24 @@ impl Rewriter<'_> {
         let mark = out.len();
         out.push(b'{');
         let mut any = false;
-        let mut kept = Kept::default();
+        let mut kept = Kept { names_from: self.names.len(), ..Kept::default() };
         for (key, value) in self.tape.members(i) {
-            let name = self.tape.text(self.text, key);
+            let name = self.tape.name(self.text, key);
             if let Some(head) = head.as_deref_mut() {
-                if name == "resourceType" {
+                if *name == *b"resourceType" {
                     separate(&mut any, out);
                     out.extend_from_slice(b"\"resourceType\":");
                     out.extend_from_slice(self.tape.raw(self.text, value));
                     head.at = out.len();
                     continue;
                 }
-                if name == "meta" {
+                if *name == *b"meta" {
                     head.meta = Some(value);
                     continue;
                 }
             }
-            let (base, sibling) = name.strip_prefix('_').map_or((name.as_ref(), false), |base| (base, true));
-            let Some(edge) = self.setup.catalogue.edge(node, base).copied() else {
+            let (base, sibling) = without_mark(&name);
+            let Some((base, edge)) = self.catalogue().named_edge(node, base) else {
                 self.count(Category::Unknown, Treatment::Redact);
                 kept.reduced = true;
                 continue;
@@ -85,16 +85,16 @@ impl Rewriter<'_> {
                 return Err(Stop::Withhold(Reason::NotValid));
             }
             let (before, had) = (out.len(), any);
-            self.path.push(base.to_owned());
-            let wrote = match self.paired(i, base, value, &edge, plan, sibling) {
+            self.path.push(base);
+            let wrote = match self.paired(i, base, value, edge, plan, sibling) {
                 // Both were written with the first of them.
                 Some(_) if sibling => {
                     self.path.pop();
                     continue;
                 }
-                Some(other) => self.pair(key, (value, other), &edge, plan, out, &mut any)?,
-                None if sibling => self.sibling(i, key, value, &edge, plan, out, &mut any)?,
-                None => self.member(key, value, &edge, plan, out, &mut any, of)?,
+                Some(other) => self.pair(key, (value, other), edge, plan, out, &mut any)?,
+                None if sibling => self.sibling(i, key, value, edge, plan, out, &mut any)?,
+                None => self.member(key, value, edge, plan, out, &mut any, of)?,
             };
             if edge.modifier && !sibling && matches!(wrote, Wrote::No) {
                 return Err(Stop::Withhold(Reason::Modifier));
@@ -102,19 +102,23 @@ impl Rewriter<'_> {
             match self.settle(wrote, base, before, had, out, &mut any) {
                 Some(substance) => {
                     kept.substance |= substance && base != "id";
-                    kept.names.push(base.to_owned());
+                    self.names.push(base);
                 }
                 None => {
                     kept.reduced = true;
                     if edge.mandatory && !matches!(of, Of::Extension(_)) {
-                        kept.missing.push((base.to_owned(), edge));
+                        kept.missing.push((base, edge));
                     }
                     kept.value_hidden |= !sibling && self.is_observed_value(base);
                 }
             }
             self.path.pop();
         }
-        self.close_object(i, mark, kept, head.is_some(), matches!(of, Of::Extension(_)), out, any)
+        let names_from = kept.names_from;
+        let closed =
+            self.close_object(i, mark, kept, head.is_some(), matches!(of, Of::Extension(_)), out, any);
+        self.names.truncate(names_from);
+        closed
     }
 
     /// What an object needs beyond its members: something that stands for those that are mandatory and hidden, and
@@ -124,21 +128,24 @@ impl Rewriter<'_> {
         &mut self,
         i: usize,
         mark: usize,
-        mut kept: Kept,
+        mut kept: Kept<'a>,
         record: bool,
         extension: bool,
         out: &mut Vec<u8>,
         mut any: bool,
     ) -> Result<Wrote, Stop> {
-        let stands = |name: &str| kept.names.iter().any(|n| n == name);
+        let names = self.names.get(kept.names_from..).unwrap_or_default();
         // What only gives shape keeps no object alive whose content is gone; an object that is whole stays whole.
-        let mut stays = kept.substance || !kept.reduced && !kept.names.is_empty();
+        let mut stays = kept.substance || !kept.reduced && !names.is_empty();
         if extension {
             // An extension is its url with something else (ext-1).
-            stays = stands("url") && kept.names.iter().any(|n| n != "url" && n != "id");
+            stays = names.contains(&"url") && names.iter().any(|n| *n != "url" && *n != "id");
             kept.substance = stays;
-        } else if let Some((_, needed)) = BRACKETS.iter().find(|(path, _)| self.is_at(path)) {
-            stays &= needed.iter().any(|n| stands(n));
+        } else if let [element] = self.path.as_slice()
+            && let Some((_, _, needed)) =
+                BRACKETS.iter().find(|(kind, name, _)| *kind == self.resource_type && name == element)
+        {
+            stays &= needed.iter().any(|n| names.contains(n));
         }
         if !record && !stays {
             self.cut(mark, out);
@@ -146,7 +153,7 @@ impl Rewriter<'_> {
         }
         for (place, (name, edge)) in kept.missing.iter().enumerate() {
             let again = kept.missing[..place].iter().any(|(n, _)| n == name);
-            if again || kept.names.contains(name) {
+            if again || names.contains(name) {
                 continue;
             }
             // Nothing can stand in the place of a code from a fixed list.
@@ -160,7 +167,7 @@ impl Rewriter<'_> {
         if kept.value_hidden
             && self.setup.declared
             && self.tape.member(self.text, i, "dataAbsentReason").is_none()
-            && !kept.names.iter().any(|n| n.starts_with("value"))
+            && !names.iter().any(|n| n.starts_with("value"))
         {
             separate(&mut any, out);
             out.extend_from_slice(
@@ -205,15 +212,10 @@ impl Rewriter<'_> {
         }
     }
 
-    fn is_at(&self, path: &str) -> bool {
-        let mut steps = path.split('.');
-        steps.next() == Some(&self.resource_type) && steps.eq(self.path.iter().map(String::as_str))
-    }
-
     fn is_observed_value(&self, name: &str) -> bool {
         let place = match self.path.as_slice() {
             [_] => true,
-            [outer, _] => outer == "component",
+            [outer, _] => *outer == "component",
             _ => false,
         };
         place && self.resource_type == "Observation" && name.starts_with("value")
@@ -390,7 +392,7 @@ impl Rewriter<'_> {
             // Only whether somebody died, not when: the choice is another one then.
             if is_flag(plan)
                 && matches!(wrote, Wrote::Yes { .. })
-                && self.tape.text(self.text, key) == "deceasedDateTime"
+                && self.tape.says(self.text, key, "deceasedDateTime")
             {
                 self.cut(key_at, out);
                 out.extend_from_slice(b"\"deceasedBoolean\":true");
@@ -502,8 +504,8 @@ impl Rewriter<'_> {
     /// Whether an extension holds nothing but a code: one that only gives shape must have no room for anything else.
     fn is_coded(&self, i: usize) -> bool {
         self.tape.members(i).all(|(key, value)| {
-            let name = self.tape.text(self.text, key);
-            matches!(name.as_ref(), "url" | "id" | "valueCode" | "valueBoolean")
+            let name = self.tape.name(self.text, key);
+            matches!(&*name, b"url" | b"id" | b"valueCode" | b"valueBoolean")
                 && !matches!(self.tape.get(value).kind, J::ObjectStart | J::ArrayStart)
         })
     }
@@ -516,6 +518,14 @@ impl Rewriter<'_> {
         });
         let how = self.tape.string(self.text, i, "use");
         hidden && how.is_some_and(|how| !["home", "work", "billing"].contains(&how.as_ref()))
+    }
+}
+
+/// The name of a member without the mark of what stands beside a primitive, and whether it had the mark.
+pub(super) fn without_mark(name: &[u8]) -> (&[u8], bool) {
+    match name {
+        [b'_', base @ ..] => (base, true),
+        _ => (name, false),
     }
 }
 

@@ -71,6 +71,28 @@ fn only_addresses_under_the_very_base_are_rewritten() {
 }
 
 #[test]
+fn a_base_within_a_text_or_a_name_stays_and_each_at_the_start_of_a_text_is_the_public_one() {
+    let text = |values: &[&str]| {
+        format!(r#"{{"resourceType":"Observation","http://up/fhir":[{}]}}"#, values.join(" , ")).into_bytes()
+    };
+    let (from, to): (Vec<_>, Vec<_>) = [
+        (r#""http://up/fhir""#, r#""https://pub""#),
+        (r#""see http://up/fhir/x""#, r#""see http://up/fhir/x""#),
+        (r#""http://up/fhir/http://up/fhir""#, r#""https://pub/http://up/fhir""#),
+        (r#""\"http://up/fhir""#, r#""\"http://up/fhir""#),
+        (r#""http://up/fhir?\u0061""#, r#""https://pub?a""#),
+        (r#"{"x":"http:\/\/up/fhir#a","y":"\n"}"#, r#"{"x":"https://pub#a","y":"\n"}"#),
+        ("1", "1"),
+        (r#""http://up/fhir/1""#, r#""https://pub/1""#),
+    ]
+    .into_iter()
+    .unzip();
+    let (out, _) =
+        run(setup(any_record("Observation"), true), &[&text(&from)], &|_| vec![hiding(&[])]).unwrap();
+    assert_eq!(String::from_utf8(out), String::from_utf8(text(&to)));
+}
+
+#[test]
 fn an_address_outside_a_reference_gives_no_hidden_link_away() {
     let record = |uri: &str| {
         json!({"resourceType": "Procedure", "id": "p", "status": "completed", "subject": {"reference": "Patient/1"},
