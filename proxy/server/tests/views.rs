@@ -92,6 +92,16 @@ async fn a_doctor_writes_what_she_is_shown_whole_and_a_lost_update_is_refused() 
     assert_eq!(reply.status, 200, "{}", reply.text);
     let reply = ask(Method::PUT, &url, Some(&token), &fresh, &changed.replace("73.10", "74.00")).await;
     assert_eq!(reply.status, 412, "{}", reply.text);
+    // An address as she was told it is stored as the server knows it, and comes back as she knows it.
+    let absolute = body.replace("Patient/p1", &format!("{}/Patient/p1", house.base));
+    let made =
+        ask(Method::POST, &format!("{}/Observation", house.base), Some(&token), &json, &absolute).await;
+    assert_eq!(made.status, 201, "{}", made.text);
+    assert_eq!(made.json()["subject"]["reference"], format!("{}/Patient/p1", house.base));
+    let own = house.running.parts.tenants[0].upstream.base_url().to_owned();
+    let id = made.json()["id"].as_str().unwrap().to_owned();
+    let stored = ask(Method::GET, &format!("{own}/Observation/{id}"), None, &[], "").await;
+    assert_eq!(stored.json()["subject"]["reference"], format!("{own}/Patient/p1"));
     // Of a patient who is nothing to her she may write nothing, and what access rests on is not hers to write.
     let other = body.replace("Patient/p1", "Patient/p2");
     let reply = ask(Method::POST, &format!("{}/Observation", house.base), Some(&token), &json, &other).await;

@@ -184,5 +184,29 @@ pub fn facts_of(
     }
 }
 
+/// A body that a caller sends, with addresses under `from` put under `to`: what an answer named by the public base
+/// comes back as the server knows it. Everything else stays byte for byte.
+pub fn rebase(text: &[u8], from: &str, to: &str, depth_max: usize) -> Result<Vec<u8>, Fault> {
+    use drape_fhir::json::{Kind, Tokens, unescape, write_string};
+    let mut tokens = Tokens::new(text, tape::limits(depth_max));
+    let (mut out, mut copied) = (Vec::with_capacity(text.len()), 0);
+    while let Some(token) = tokens.next_token().map_err(|e| tape::json_fault(&e))? {
+        let at = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX).min(text.len());
+        let (start, end) = (at(token.start), at(token.end));
+        if token.kind != Kind::String {
+            continue;
+        }
+        let said = unescape(&text[start..end]);
+        let Some(rest) = said.strip_prefix(from) else { continue };
+        if rest.is_empty() || rest.starts_with(['/', '?']) {
+            out.extend_from_slice(&text[copied..start]);
+            write_string(&format!("{to}{rest}"), &mut out);
+            copied = end;
+        }
+    }
+    out.extend_from_slice(&text[copied..]);
+    Ok(out)
+}
+
 #[cfg(test)]
 mod tests;

@@ -228,10 +228,13 @@ impl Desk {
             return Err(bad("the body's id is not the address's".into()));
         }
         self.may_change(standing, &facts, &write.resource_type)?;
+        let (public, own) = (tenant.public_base.as_str(), tenant.upstream.base_url());
+        let body = drape_shield::rebase(&write.body, public, own, tenant.limits.json_depth_max)
+            .map_err(|e| bad(format!("the body cannot be read: {}", e.what)))?;
         let mut request = UpstreamRequest {
             method: Method::POST,
             path_and_query: format!("/{}", write.resource_type),
-            body: Some(write.body.clone()),
+            body: Some(body.into()),
             if_match: None,
         };
         if let Some(id) = &write.id {

@@ -228,3 +228,24 @@ fn the_meta_of_what_is_contained_is_judged_too_and_carries_no_labels_of_ours() {
     assert_eq!(out["meta"]["security"][0]["code"], "REDACTED", "what was done inside is said outside");
     assert!(!out.to_string().contains("hush"));
 }
+
+#[test]
+fn what_a_caller_sends_back_is_named_as_the_server_names_it() {
+    let rebased = |text: &str| {
+        let bytes = crate::rebase(text.as_bytes(), "https://public/fhir", "http://up:8080/fhir", 64).unwrap();
+        String::from_utf8(bytes).unwrap()
+    };
+    assert_eq!(
+        rebased(
+            r#"{"a": 1.00, "reference" : "https:\/\/public/fhir/Patient/1","b":["https://public/fhir"]}"#
+        ),
+        r#"{"a": 1.00, "reference" : "http://up:8080/fhir/Patient/1","b":["http://up:8080/fhir"]}"#
+    );
+    for same in [
+        r#"{"a":"https://public/fhirs/Patient/1"}"#,
+        r#"{"https://public/fhir/x":"see https://public/fhir/x"}"#,
+    ] {
+        assert_eq!(rebased(same), same);
+    }
+    assert!(crate::rebase(b"{", "a", "b", 64).is_err());
+}
