@@ -288,3 +288,17 @@ async fn a_stream_that_outlives_the_hour_is_judged_anew_and_one_that_outlives_it
         assert_eq!(parsed.is_err(), cut, "a cut answer never looks whole");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_posted_search_links_to_itself_as_one_that_can_be_read() {
+    let house = House::plain().await;
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    let url = format!("{}/Condition/_search", house.base);
+    let reply =
+        ask(Method::POST, &url, Some(&house.token(Persona::Doctor)), &form, "patient=p1&_count=10").await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    let own = reply.json()["link"][0]["url"].as_str().unwrap().to_owned();
+    assert_eq!(own, format!("{}/Condition?patient=p1&_count=10", house.base));
+    let again = ask(Method::GET, &own, Some(&house.token(Persona::Doctor)), &[], "").await;
+    assert_eq!(again.json()["entry"], reply.json()["entry"]);
+}

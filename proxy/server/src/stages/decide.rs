@@ -121,7 +121,7 @@ pub fn decide(
         .decider
         .standing(caller)
         .map_err(|e| Refusal::unavailable("decide", "policy cannot be asked at this time", e))?;
-    let desk = Desk { tenant, caller, standing: Arc::new(standing), own: asked.target.clone() };
+    let desk = Desk { tenant, caller, standing: Arc::new(standing), own: readable(&asked.target) };
     let mut decided = match classified.interaction {
         Interaction::Read { resource_type, id, shape } => desk.read(&resource_type, &id, &shape.query)?,
         Interaction::Vread { resource_type, id, version } => desk.vread(&resource_type, &id, &version)?,
@@ -152,6 +152,14 @@ pub fn decide(
         names: decided.names,
         token: admitted.token.clone(),
     })
+}
+
+/// The target as it can be read by GET: the form of a `_search` stands in its query already.
+fn readable(target: &str) -> String {
+    match target.split_once('?') {
+        Some((path, query)) => format!("{}?{query}", path.strip_suffix("/_search").unwrap_or(path)),
+        None => target.strip_suffix("/_search").unwrap_or(target).to_owned(),
+    }
 }
 
 struct Desk<'a> {
