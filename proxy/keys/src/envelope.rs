@@ -16,7 +16,7 @@ use aes_gcm::aead::{Aead as _, KeyInit as _, Payload};
 
 use crate::KeyError;
 use crate::keyring::DataKey;
-use crate::secret::{Secret, length_prefixed};
+use crate::secret::length_prefixed;
 use crate::xaes::{self, NONCE_BYTES};
 
 const MAGIC: u8 = 0xd7;
@@ -75,7 +75,7 @@ fn seal_with(
     out.extend_from_slice(&key.id);
     out.extend_from_slice(&key.version.to_be_bytes());
     let aad = aad(&out, place);
-    let sealed = xaes::seal(&key.secret.derive("enc", &[]), nonce, &aad, plain)?;
+    let sealed = xaes::seal(&key.enc, nonce, &aad, plain)?;
     out.extend_from_slice(nonce);
     out.extend(sealed);
     Ok(out)
@@ -99,12 +99,11 @@ pub fn open(key: &DataKey, place: &Place<'_>, sealed: &[u8]) -> Result<Vec<u8>, 
     }
     let (header, rest) = sealed.split_at(HEADER_BYTES);
     let aad = aad(header, place);
-    let enc: Secret = key.secret.derive("enc", &[]);
     let mut plain = match header[2] {
-        XAES => xaes::open_fresh(&enc, &aad, rest)?,
+        XAES => xaes::open_fresh(&key.enc, &aad, rest)?,
         GCM => {
             let (nonce, body) = rest.split_first_chunk::<12>().ok_or(KeyError::Format)?;
-            let cipher = Aes256Gcm::new(&enc.0.into());
+            let cipher = Aes256Gcm::new(&key.enc.0.into());
             cipher.decrypt(&(*nonce).into(), Payload { msg: body, aad: &aad }).map_err(|_| KeyError::Open)?
         }
         _ => return Err(KeyError::Format),
@@ -118,6 +117,7 @@ pub fn open(key: &DataKey, place: &Place<'_>, sealed: &[u8]) -> Result<Vec<u8>, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secret::Secret;
     use base64::Engine as _;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
@@ -129,11 +129,8 @@ mod tests {
     };
 
     fn key() -> DataKey {
-        DataKey {
-            id: [0x00, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77],
-            version: 1,
-            secret: Secret::new([0x42; 32]),
-        }
+        let id = [0x00, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77];
+        DataKey::new(id, 1, Secret::new([0x42; 32]))
     }
 
     #[test]

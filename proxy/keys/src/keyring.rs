@@ -23,6 +23,15 @@ pub struct DataKey {
     /// Counts rotations.
     pub version: u16,
     pub(crate) secret: Secret,
+    /// What elements are sealed with, derived once: there may be many in one answer.
+    pub(crate) enc: Secret,
+}
+
+impl DataKey {
+    pub(crate) fn new(id: [u8; 8], version: u16, secret: Secret) -> Self {
+        let enc = secret.derive("enc", &[]);
+        Self { id, version, secret, enc }
+    }
 }
 
 /// All keys of a process; one process at a time (the table is locked).
@@ -115,7 +124,7 @@ impl Keyring {
                 Some(stored) if stored.is_empty() => return Err(KeyError::Gone),
                 Some(stored) => (Self::read(&wrap, &place, &stored)?, false),
                 None => {
-                    let key = DataKey { id: random()?, version: 1, secret: Secret::new(random()?) };
+                    let key = DataKey::new(random()?, 1, Secret::new(random()?));
                     let mut stored = key.id.to_vec();
                     stored.extend_from_slice(&key.version.to_be_bytes());
                     let aad = length_prefixed(&[b"patient", &place, &stored]);
@@ -172,11 +181,7 @@ impl Keyring {
         let aad = length_prefixed(&[b"patient", place, head]);
         let mut id = [0; 8];
         id.copy_from_slice(&head[..8]);
-        Ok(DataKey {
-            id,
-            version: u16::from_be_bytes([head[8], head[9]]),
-            secret: unwrap(wrap, &aad, wrapped)?,
-        })
+        Ok(DataKey::new(id, u16::from_be_bytes([head[8], head[9]]), unwrap(wrap, &aad, wrapped)?))
     }
 }
 
