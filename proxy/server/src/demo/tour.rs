@@ -121,7 +121,10 @@ async fn views(stage: &Stage, findings: &mut Findings) -> Result<(), Failure> {
             .map(look);
     findings.expect(all.born == born && all.name.len() > 1, "the records officer is shown everything");
     if stage.issuer.cast().member(Persona::Doctor).is_some() {
-        findings.expect(look(Persona::Doctor) == all, "the treating doctor is shown everything");
+        let doctor = look(Persona::Doctor);
+        // Another server's patient may be in treatment for substance use, of which even she is shown nothing.
+        let whole = if stage.embedded { doctor == all } else { doctor.cells()[..5] == all.cells()[..5] };
+        findings.expect(whole, "the treating doctor is shown everything");
     }
     if stage.issuer.cast().member(Persona::Nurse).is_some() {
         findings.expect(
