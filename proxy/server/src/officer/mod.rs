@@ -14,17 +14,17 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use drape_audit::verify::{Check, Exit};
-use drape_audit::{Class, Decision, Event, OutcomeCode, Query, Report, Subject};
+use drape_audit::{Class, Decision, Event, OutcomeCode, Query, Report};
 use drape_view::Caller;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use hyper::body::Incoming;
-use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 
 use crate::body::OutBody;
 use crate::client::read_bounded;
 use crate::parts::{Parts, Tenant};
 use crate::stages::admit::admit;
+use crate::stages::enter::subject;
 use page::{BudgetRow, Integrity, Page};
 use session::Sessions;
 
@@ -34,7 +34,6 @@ pub struct Office {
     sessions: Sessions,
     /// The last verification and when it was made; whoever finds it fresh need not make another.
     verified: tokio::sync::Mutex<Option<(Instant, Integrity)>>,
-    last: Mutex<Option<Exit>>,
 }
 
 /// A verification this old is made anew when somebody looks.
@@ -203,10 +202,7 @@ impl Office {
         })
         .await;
         let integrity = match report {
-            Ok(report) => {
-                *self.last.lock() = Some(report.exit());
-                describe(&report, parts.clock.now_ms())
-            }
+            Ok(report) => describe(&report, parts.clock.now_ms()),
             Err(error) => {
                 Integrity { summary: format!("The verification failed: {error}"), ..Integrity::default() }
             }
@@ -290,13 +286,7 @@ async fn prove(parts: &Arc<Parts>, headers: &HeaderMap, peer: SocketAddr) -> Res
 
 fn look(parts: &Parts, tenant: &Tenant, caller: &Caller, patient: Option<&str>, peer: SocketAddr) -> Event {
     let mut event = Event::new(Class::Officer, parts.clock.now_ms(), parts.request_id(), tenant.name.clone());
-    event.subject = Some(Subject {
-        issuer: caller.issuer.clone(),
-        id: caller.subject.clone(),
-        name: caller.name.clone(),
-        roles: caller.roles.iter().cloned().collect(),
-        token_id: caller.proof.token_id.clone(),
-    });
+    event.subject = Some(subject(caller));
     event.client = caller.client.clone();
     event.purpose = Some(caller.purpose.clone()).filter(|p| !p.is_empty());
     event.method = Some("GET".into());

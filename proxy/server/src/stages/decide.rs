@@ -28,7 +28,9 @@ use crate::upstream::UpstreamRequest;
 ///
 /// ```compile_fail
 /// use drape_server::stages::Grant;
-/// fn forge() -> Grant { Grant { way: todo!(), view: todo!(), policies: vec![], names: vec![], token: todo!() } }
+/// fn forge() -> Grant {
+///     Grant { way: todo!(), view: todo!(), standing: todo!(), policies: vec![], names: vec![], token: todo!() }
+/// }
 /// ```
 #[derive(Debug)]
 pub struct Grant {

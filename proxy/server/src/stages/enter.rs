@@ -91,16 +91,21 @@ fn kind(refusal: &Refusal) -> Stranger {
     }
 }
 
+/// Who asked, as the log names them; never the token.
+pub(crate) fn subject(caller: &Caller) -> Subject {
+    Subject {
+        issuer: caller.issuer.clone(),
+        id: caller.subject.clone(),
+        name: caller.name.clone(),
+        roles: caller.roles.iter().cloned().collect(),
+        token_id: caller.proof.token_id.clone(),
+    }
+}
+
 fn describe(tenant: &Tenant, asked: &Asked, caller: Option<&Caller>) -> Event {
     let mut event = Event::new(Class::Refusal, tenant.clock.now_ms(), asked.id.clone(), tenant.name.clone());
     if let Some(caller) = caller {
-        event.subject = Some(Subject {
-            issuer: caller.issuer.clone(),
-            id: caller.subject.clone(),
-            name: caller.name.clone(),
-            roles: caller.roles.iter().cloned().collect(),
-            token_id: caller.proof.token_id.clone(),
-        });
+        event.subject = Some(subject(caller));
         event.client = caller.client.clone();
         event.organization = caller.organization.clone();
         event.purpose = Some(caller.purpose.clone()).filter(|p| !p.is_empty());
