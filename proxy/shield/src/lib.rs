@@ -3,6 +3,7 @@
 
 mod facts;
 mod frame;
+pub mod merge;
 mod reference;
 mod rewrite;
 mod tape;
