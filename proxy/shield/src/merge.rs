@@ -81,16 +81,35 @@ pub fn merge(setup: &Setup, stored: &Stored<'_>, sent: &[u8]) -> Result<Vec<u8>,
     let whole = stored.answer.verdicts.iter().all(|v| matches!(v, Verdict::Keep(plan) if plan.shows_all()));
     let merged = if whole { with_meta(&s, &n) } else { reduced(setup, stored, &s, &n)? };
     let tape = Tape::read(&merged, depth)?;
-    if own_extensions(&Doc { text: &merged, tape }) > own_extensions(&s) {
+    let merged_doc = Doc { text: &merged, tape };
+    if own_extensions(&merged_doc) > own_extensions(&s) {
         return Err(Unmerged::Refused(format!("extensions under `{OWN_EXTENSIONS}` are not yours to write")));
+    }
+    // Who is shown all of it has no copy that is reduced: one that says so was read when she was shown less, and
+    // what it lacks would be lost.
+    if labels(&merged_doc) > labels(&s) {
+        let text =
+            "the record is labelled as a copy of which something was hidden; read it again and change that";
+        return Err(Unmerged::Refused(text.into()));
     }
     Ok(merged)
 }
 
-/// Whether a record that a caller makes herself carries extensions of Drape's.
+/// Whether a record that a caller makes herself carries extensions or labels of Drape's.
 pub fn is_forged(text: &[u8], depth_max: usize) -> Result<bool, Fault> {
     let tape = Tape::read(text, depth_max)?;
-    Ok(own_extensions(&Doc { text, tape }) > 0)
+    let doc = Doc { text, tape };
+    Ok(own_extensions(&doc) > 0 || labels(&doc) > 0)
+}
+
+/// Labels by which Drape says what it did to a record.
+const LABELS: [&str; 4] = ["REDACTED", "ABSTRED", "PSEUDED", "MASKED"];
+
+/// How many of the labels that Drape gives stand in `meta.security`.
+fn labels(doc: &Doc<'_>) -> usize {
+    let list = |i: usize, name: &str| doc.tape.member(doc.text, i, name);
+    let security = list(0, "meta").and_then(|meta| list(meta, "security"));
+    security.into_iter().flat_map(|list| doc.tape.items(list)).filter(|item| doc.is_label(*item)).count()
 }
 
 fn reduced(setup: &Setup, stored: &Stored<'_>, s: &Doc<'_>, n: &Doc<'_>) -> Result<Vec<u8>, Unmerged> {
@@ -215,6 +234,12 @@ impl Doc<'_> {
 
     fn raw(&self, i: usize) -> Vec<u8> {
         self.tape.raw(self.text, i).to_vec()
+    }
+
+    /// Whether a coding is a label that Drape gives.
+    fn is_label(&self, i: usize) -> bool {
+        let says = |name: &str| self.tape.string(self.text, i, name).unwrap_or_default();
+        says("system").ends_with("/v3-ObservationValue") && LABELS.contains(&&*says("code"))
     }
 
     /// Every string value; keys are not among them.

@@ -202,7 +202,9 @@ impl<'a> Work<'a> {
         let why = why.then(resource, name, edge);
         match (a.kind(i), b.kind(j)) {
             (J::ArrayStart, J::ArrayStart) => self.lists(i, j, edge, why),
-            (J::ObjectStart, J::ObjectStart) => self.inside(i, j, edge, why, name == "meta" && resource.is_some()),
+            (J::ObjectStart, J::ObjectStart) => {
+                self.inside(i, j, edge, why, name == "meta" && resource.is_some())
+            }
             _ => {
                 self.whole(a, i, edge, why);
                 self.whole(b, j, edge, why);
@@ -216,7 +218,8 @@ impl<'a> Work<'a> {
         match (edge.kind, edge.category) {
             (Kind::Resource, _) => self.resources(i, j),
             (Kind::Complex, Assigned::Fixed(_)) => {
-                let why = if edge.type_name == "Coding" && self.codes_differ(i, j) { why.code() } else { why };
+                let why =
+                    if edge.type_name == "Coding" && self.codes_differ(i, j) { why.code() } else { why };
                 self.objects(i, j, edge.node, why, None, meta);
             }
             _ => {

@@ -10,9 +10,6 @@ use super::{Doc, ITEMS_MAX};
 /// An item and, for primitives, what stands beside it.
 type Item = [At; 2];
 
-/// Labels by which Drape says what it did to a record.
-const LABELS: [&str; 4] = ["REDACTED", "ABSTRED", "PSEUDED", "MASKED"];
-
 impl Walk<'_> {
     /// A list, or for primitives the two lists that belong together by position.
     ///
@@ -90,9 +87,7 @@ impl Walk<'_> {
         let new = value.v.is_none() && value.s.is_none();
         if new && edge.kind == Kind::Resource {
             // A hidden one may have its id, or be named by something that is hidden.
-            return Err(Refused(
-                "records can be put into another one only by who is shown all of it".into(),
-            ));
+            return Err(Refused("records can be put into another one only by who is shown all of it".into()));
         }
         if new && self.is_label(value.n) {
             return Err(Refused(format!(
@@ -105,11 +100,7 @@ impl Walk<'_> {
 
     fn is_label(&self, n: At) -> bool {
         let security = self.path.iter().rev().skip(1).map(String::as_str).take(2).collect::<Vec<_>>();
-        security == [".security", ".meta"]
-            && n.is_some_and(|n| {
-                let code = self.n.tape.string(self.n.text, n, "code").unwrap_or_default();
-                LABELS.contains(&&*code)
-            })
+        security == [".security", ".meta"] && n.is_some_and(|n| self.n.is_label(n))
     }
 
     /// The item of S that an item of V came from.

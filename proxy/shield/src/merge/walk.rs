@@ -9,9 +9,9 @@ use drape_view::{Catalogue, Category, Plan, Treatment, Verdict};
 use super::align::Aligned;
 use super::same::{Opener, same};
 use super::{Doc, Stored};
+use crate::Setup;
 use crate::rewrite::shown_id;
 use crate::treat::is_one_thing;
-use crate::Setup;
 
 /// What the caller did that cannot be done, in her own terms.
 #[derive(Debug)]
@@ -142,8 +142,7 @@ impl<'a> Walk<'a> {
     }
 
     fn object(&mut self, at: Trio, node: NodeId, plan: &Plan, of: Of) -> Result<Vec<u8>, Refused> {
-        let (s, v, n) =
-            (Members::of(self.s, at.s), Members::of(self.v, at.v), Members::of(self.n, at.n));
+        let (s, v, n) = (Members::of(self.s, at.s), Members::of(self.v, at.v), Members::of(self.n, at.n));
         let hidden_from = |(base, _): &&(String, Pair)| !n.at.contains_key(base);
         let mut out = vec![b'{'];
         for (base, _) in n.order.iter().chain(s.order.iter().filter(hidden_from)) {

@@ -5,7 +5,8 @@ use crate::merge::{self, Stored, Unmerged};
 
 fn facts(record: &Value) -> Facts {
     let kind = record["resourceType"].as_str().unwrap();
-    crate::facts_of(&catalogue(), &serde_json::to_vec(record).unwrap(), kind, &["http://up/fhir"], 64).unwrap()
+    crate::facts_of(&catalogue(), &serde_json::to_vec(record).unwrap(), kind, &["http://up/fhir"], 64)
+        .unwrap()
 }
 
 /// What the caller is shown of the record, and what comes of sending back what `change` made of it.
@@ -73,9 +74,17 @@ fn what_is_sent_back_as_it_was_shown_changes_nothing() {
         hiding(&[]),
         hiding(&[Category::PersonName, Category::Identifier]),
         hiding(&[Category::Label]),
-        plan(|c| if c == Category::BirthDate { Treatment::Generalize(Coarsening::Year) } else { Treatment::Show }),
-        plan(|c| if c == Category::Death { Treatment::Generalize(Coarsening::Flag) } else { Treatment::Show }),
-        plan(|c| if c == Category::Address { Treatment::Generalize(Coarsening::Zip3) } else { Treatment::Show }),
+        plan(|c| {
+            if c == Category::BirthDate { Treatment::Generalize(Coarsening::Year) } else { Treatment::Show }
+        }),
+        plan(
+            |c| if c == Category::Death { Treatment::Generalize(Coarsening::Flag) } else { Treatment::Show },
+        ),
+        plan(
+            |c| {
+                if c == Category::Address { Treatment::Generalize(Coarsening::Zip3) } else { Treatment::Show }
+            },
+        ),
         plan(|c| if c == Category::PersonName { Treatment::Encrypt } else { Treatment::Show }),
         plan(|c| if c == Category::BirthDate { Treatment::Encrypt } else { Treatment::Show }),
         plan(|c| if c == Category::Identifier { Treatment::Pseudonymize } else { Treatment::Show }),
@@ -98,7 +107,12 @@ fn nothing_is_written_where_something_is_hidden_whether_it_is_there_or_not() {
         |new| new["birthDate"] = json!("1980-02-03"),
         |new| new["birthDate"] = json!("1999-01-01"),
         |new| new["identifier"] = json!([{"system": "urn:mrn", "value": "MRN1"}]),
-        |new| new["extension"].as_array_mut().unwrap().push(json!({"url": "http://vendor/secret", "valueString": "x"})),
+        |new| {
+            new["extension"]
+                .as_array_mut()
+                .unwrap()
+                .push(json!({"url": "http://vendor/secret", "valueString": "x"}))
+        },
         |new| new["contained"] = json!([{"resourceType": "Organization", "id": "x"}]),
         |new| new["nonsense"] = json!(1),
     ];
@@ -114,7 +128,10 @@ fn nothing_is_written_where_something_is_hidden_whether_it_is_there_or_not() {
     whole.as_object_mut().unwrap().remove("_birthDate");
     let other: fn(&mut Value) = |new| new["birthDate"] = json!("1981");
     assert_eq!(refused(&patient(), &year, other), refused(&whole, &year, other));
-    assert!(refused(&whole, &year, |new| drop(new.as_object_mut().unwrap().remove("birthDate"))).contains("birthDate"));
+    assert!(
+        refused(&whole, &year, |new| drop(new.as_object_mut().unwrap().remove("birthDate")))
+            .contains("birthDate")
+    );
 }
 
 #[test]
@@ -172,8 +189,11 @@ fn items_with_hidden_parts_are_found_again_where_they_went() {
     assert_eq!(out["contact"][2]["organization"]["reference"], "Organization/9");
     // Changed in its place.
     let out = merged(&people(), &verdict, |new| new["contact"][0]["gender"] = json!("male"));
-    assert_eq!(out["contact"][2], json!({"relationship": [{"coding": [{"code": "father"}]}],
-        "organization": {"reference": "Organization/1"}, "gender": "male", "name": {"family": "B"}}));
+    assert_eq!(
+        out["contact"][2],
+        json!({"relationship": [{"coding": [{"code": "father"}]}],
+        "organization": {"reference": "Organization/1"}, "gender": "male", "name": {"family": "B"}})
+    );
     // Added in front, and one that is shown whole is taken out.
     let out = merged(&people(), &verdict, |new| {
         let contacts = new["contact"].as_array_mut().unwrap();
@@ -217,8 +237,13 @@ fn marks_of_drapes_are_taken_off_and_none_can_be_forged() {
     assert_eq!(back["code"], record["code"]);
     assert!(back.get("meta").is_none(), "{back}");
     let absent = "http://hl7.org/fhir/StructureDefinition/data-absent-reason";
-    let forgeries: [fn(&mut Value, &str); 4] = [
-        |new, _| new["meta"]["security"].as_array_mut().unwrap().push(json!({"code": "MASKED"})),
+    let label =
+        json!({"system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValue", "code": "MASKED"});
+    refused(&record, &verdict, |new| new["meta"]["security"].as_array_mut().unwrap().push(label.clone()));
+    // Read while something was hidden, sent while nothing is: what it lacks must not be lost.
+    let text = refused(&record, &hiding(&[]), |new| new["meta"] = json!({"security": [label.clone()]}));
+    assert!(text.contains("read it again"), "{text}");
+    let forgeries: [fn(&mut Value, &str); 3] = [
         |new, url| new["_status"] = json!({"extension": [{"url": url, "valueCode": "masked"}]}),
         |new, url| new["code"] = json!({"extension": [{"url": url, "valueCode": "unknown"}]}),
         |new, _| new["extension"] = json!([{"url": ENCRYPTED_ELEMENT, "valueBase64Binary": "AAAA"}]),
@@ -227,10 +252,16 @@ fn marks_of_drapes_are_taken_off_and_none_can_be_forged() {
         refused(&record, &verdict, |new| forge(new, absent));
     }
     // Who is shown everything forges none either.
-    let text = refused(&record, &hiding(&[]), |new| forgeries[3](new, absent));
+    let text = refused(&record, &hiding(&[]), |new| forgeries[2](new, absent));
     assert!(text.contains("drape.dev"), "{text}");
     // A ciphertext belongs to its place.
-    let sealed = plan(|c| if matches!(c, Category::PersonName | Category::Contact) { Treatment::Encrypt } else { Treatment::Show });
+    let sealed = plan(|c| {
+        if matches!(c, Category::PersonName | Category::Contact) {
+            Treatment::Encrypt
+        } else {
+            Treatment::Show
+        }
+    });
     refused(&patient(), &sealed, |new| new["telecom"][0] = new["name"][0].clone());
     let out = merged(&patient(), &sealed, |new| new["gender"] = json!("other"));
     assert_eq!((&out["name"], &out["telecom"]), (&patient()["name"], &patient()["telecom"]));
@@ -295,7 +326,8 @@ fn what_changes_is_told_by_category_and_what_access_rests_on_apart() {
     let found = changed(&condition, &new);
     assert!(found.relate.is_empty());
     assert_eq!(found.read.len(), 1);
-    let whole = merge::changes(&catalogue(), None, Some(&serde_json::to_vec(&condition).unwrap()), "", 64).unwrap();
+    let whole =
+        merge::changes(&catalogue(), None, Some(&serde_json::to_vec(&condition).unwrap()), "", 64).unwrap();
     assert_eq!(whole.relate, set(&[Category::PatientLink, Category::Diagnosis, Category::Note]));
 }
 
@@ -349,7 +381,8 @@ fn unmarked(value: &Value) -> Value {
 }
 
 fn names() -> impl Strategy<Value = &'static str> {
-    let open: Vec<&'static str> = r4().resource_types().filter(|t| !["Parameters", "Bundle"].contains(t)).collect();
+    let open: Vec<&'static str> =
+        r4().resource_types().filter(|t| !["Parameters", "Bundle"].contains(t)).collect();
     proptest::sample::select(open)
 }
 
@@ -374,7 +407,9 @@ fn filled(name: &'static str) -> (Value, Vec<(String, Option<Category>)>) {
 /// Something else of the same kind.
 fn other(value: &Value) -> Value {
     match value {
-        Value::String(text) if text.len() >= 10 && text.starts_with("1961") => json!(text.replace("1961", "1971")),
+        Value::String(text) if text.len() >= 10 && text.starts_with("1961") => {
+            json!(text.replace("1961", "1971"))
+        }
         Value::String(text) if text == "Patient/p1" => json!("Patient/p2"),
         Value::String(text) => json!(format!("{text}-new")),
         Value::Number(_) => json!(8),
