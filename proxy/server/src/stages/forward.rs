@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use drape_policy::Standing;
 use drape_shield::{Expect, Links, Setup, Shield};
 use http::{HeaderMap, Response, StatusCode, header};
 use hyper::body::Incoming;
@@ -11,11 +12,14 @@ use tokio::time::Instant;
 
 mod counts;
 mod links;
+mod transaction;
 mod writes;
 
 pub(crate) use counts::epsilon;
 pub(super) use links::Pages;
 use links::{Cursor, PageLinks, Reading};
+pub(crate) use transaction::in_entry;
+pub use transaction::{Member, transact};
 
 use super::classify::Unless;
 use super::decide::{Grant, Records, Way};
@@ -41,15 +45,7 @@ pub enum Upstream {
 /// Sends the granted request. Without an entry it cannot be called, so nothing goes upstream that is not in the log.
 pub async fn forward(tenant: &Arc<Tenant>, grant: Grant, entered: &mut Entered) -> Result<Upstream, Refusal> {
     entered.at("forward");
-    let Grant { way, view, standing, token, unless, .. } = grant;
-    let desk = Arc::new(Desk {
-        tenant: Arc::clone(tenant),
-        view,
-        shows_all: standing.shows_all(),
-        changes_with_time: standing.changes_with_time(),
-        unless,
-        token,
-    });
+    let (desk, way, standing) = Desk::of(tenant, grant);
     match way {
         Way::Nothing { address } => Ok(Upstream::Own(desk.nothing(&address))),
         Way::Records(records) => {
@@ -73,6 +69,20 @@ pub(super) struct Desk {
 const OUTCOME_BYTES_MAX: usize = 64 << 10;
 
 impl Desk {
+    /// The desk of a grant, what it is for, and how its caller stands.
+    fn of(tenant: &Arc<Tenant>, grant: Grant) -> (Arc<Self>, Way, Arc<Standing>) {
+        let Grant { way, view, standing, token, unless, .. } = grant;
+        let desk = Self {
+            tenant: Arc::clone(tenant),
+            view,
+            shows_all: standing.shows_all(),
+            changes_with_time: standing.changes_with_time(),
+            unless,
+            token,
+        };
+        (Arc::new(desk), way, standing)
+    }
+
     async fn send(&self, request: &UpstreamRequest) -> Result<Response<Incoming>, Refusal> {
         self.tenant.upstream.send(request, &self.token, self.tenant.limits.upstream_timeout).await.map_err(
             |e| {
