@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use drape_shield::{BundleKind, Expect, Links, Shield, Step};
+use drape_shield::{BundleKind, Expect, Links, PlaceOfMore, Shield, Step};
 use http::StatusCode;
 use hyper::body::Incoming;
 
@@ -12,7 +12,6 @@ use crate::page::relative;
 use crate::parts::Tenant;
 use crate::refusal::Refusal;
 use crate::stages::decide::Finding;
-use crate::stages::forward::links::NextPage;
 use crate::stages::protect::rulings;
 use crate::upstream::UpstreamRequest;
 
@@ -100,6 +99,9 @@ impl Desk {
     }
 }
 
+/// The upstream's own link to the next page, once it was seen.
+type NextPage = Arc<parking_lot::Mutex<Option<String>>>;
+
 struct Next {
     tenant: Arc<Tenant>,
     next: NextPage,
@@ -112,6 +114,10 @@ impl Links for Next {
         {
             *self.next.lock() = Some(upstream.to_owned());
         }
+        None
+    }
+
+    fn more(&mut self, _: PlaceOfMore, _: u32) -> Option<String> {
         None
     }
 }
