@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use drape_shield::merge::{self, Stored as Beside, Unmerged};
-use drape_shield::{Answer, Expect, Links};
+use drape_shield::{Answer, Expect, Links, PlaceOfMore};
 use drape_view::{Category, Facts, Treatment, Verdict};
 use http::header;
 use sha2::Digest as _;
@@ -50,6 +50,10 @@ pub(super) struct NoLinks;
 
 impl Links for NoLinks {
     fn rewrite(&mut self, _: &str, _: &str) -> Option<String> {
+        None
+    }
+
+    fn more(&mut self, _: PlaceOfMore, _: u32) -> Option<String> {
         None
     }
 }
