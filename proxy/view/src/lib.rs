@@ -24,5 +24,5 @@ pub use plan::{Judge, Plan, Reason, Verdict};
 pub use profile::{Profile, Subject};
 pub use profiler::Profiler;
 pub use treatment::{Coarsening, Treatment};
-pub use treatments::Treatments;
+pub use treatments::{Redaction, Treatments};
 pub use view::View;

@@ -7,7 +7,7 @@ use drape_fhir::reference::Reference;
 use drape_noise::ledger::Caps;
 use drape_noise::{Question, Release, Reserve, SystemRandom};
 use drape_shield::{Expect, Links, Setup, Shield};
-use drape_view::Facts;
+use drape_view::{Facts, Redaction};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
@@ -163,7 +163,7 @@ impl Desk {
             },
             uniform: self.view.uniform(),
             shows_all: self.shows_all && self.view.uniform(),
-            declared: true,
+            declared: tenant.redaction == Redaction::Declared,
             links: Box::new(links),
             pseudonyms: Arc::clone(&tenant.pseudonymizer),
             tenant: tenant.name.clone(),
@@ -183,6 +183,8 @@ impl Desk {
             names_one: single
                 || records.as_ref().is_some_and(|r| r.id.is_some() && r.first) && !self.view.uniform(),
             etag_suffix: etag_suffix(tenant, caller),
+            always_suffixed: tenant.redaction == Redaction::Silent
+                && !(self.shows_all && self.view.uniform()),
             etag,
             last_modified,
         };
@@ -356,6 +358,7 @@ impl Desk {
         })?;
         if let Some(wanted) = &write.if_match
             && wanted.trim() != version
+            && wanted.trim() != suffixed(&version, &etag_suffix(tenant, self.view.caller()))
         {
             let public = "the record has changed since you read it";
             return Err(Refusal::new("forward", StatusCode::PRECONDITION_FAILED, "conflict", public));
@@ -540,6 +543,12 @@ fn etag_suffix(tenant: &Tenant, caller: &drape_view::Caller) -> String {
         hash.update(part.as_bytes());
     }
     hash.finalize()[..4].iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// The ETag of this caller's view of a version.
+pub(super) fn suffixed(etag: &str, suffix: &str) -> String {
+    let inner = etag.trim_start_matches("W/").trim_matches('"');
+    format!("W/\"{inner}-{suffix}\"")
 }
 
 /// A body may name records by a search (`Patient?identifier=…`), which the upstream would resolve: that is a search

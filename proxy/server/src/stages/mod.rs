@@ -73,6 +73,8 @@ pub struct Guard {
     pub names_one: bool,
     /// Makes the ETag of a treated view, which is not the upstream's.
     pub etag_suffix: String,
+    /// Whether it stands on whole records too: where nothing may say that a record is reduced, its ETag may not either.
+    pub always_suffixed: bool,
     /// The upstream's ETag and Last-Modified, for single records.
     pub etag: Option<String>,
     /// The upstream's `Last-Modified`.
@@ -108,25 +110,20 @@ impl Guard {
     }
 
     /// Adds the headers that depend on what was done to the record: an ETag of a treated view gets a suffix of its
-    /// own, and the time of the last change is told only where nothing was hidden.
+    /// own, and the time of the last change is told only where nothing was hidden. In silent mode neither may depend on
+    /// the record: both are as for a treated one, whatever was done.
     pub(crate) fn finish_headers(&self, headers: &mut HeaderMap, totals: &Totals) {
         if !self.single {
             return;
         }
+        let plain = totals.untouched() && !self.always_suffixed;
         if let Some(etag) = &self.etag {
-            let value = if totals.untouched() {
-                etag.clone()
-            } else {
-                let inner = etag.trim_start_matches("W/").trim_matches('"');
-                format!("W/\"{inner}-{}\"", self.etag_suffix)
-            };
+            let value = if plain { etag.clone() } else { forward::suffixed(etag, &self.etag_suffix) };
             if let Ok(value) = HeaderValue::from_str(&value) {
                 headers.insert(header::ETAG, value);
             }
         }
-        if totals.untouched()
-            && let Some(value) = &self.last_modified
-        {
+        if plain && let Some(value) = &self.last_modified {
             headers.insert(header::LAST_MODIFIED, value.clone());
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use drape_keys::DataKey;
 use drape_shield::{Answer as Rulings, Fault as ShieldFault, FaultKind, Shield, Step, Summary};
-use drape_view::{Facts, Treatment, Verdict};
+use drape_view::{Facts, Redaction, Treatment, Verdict};
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -262,12 +262,15 @@ impl Pump {
                 self.totals.determined(plan.policies());
             }
         }
-        let seals = verdicts.iter().any(|v| match v {
-            Verdict::Keep(plan) => {
-                drape_view::Category::ALL.into_iter().any(|c| plan.treatment(c) == Treatment::Encrypt)
-            }
-            Verdict::Withhold(_) => false,
-        });
+        // In silent mode nothing is sealed, so no key is made for it.
+        let declared = self.tenant.redaction == Redaction::Declared;
+        let seals = declared
+            && verdicts.iter().any(|v| match v {
+                Verdict::Keep(plan) => {
+                    drape_view::Category::ALL.into_iter().any(|c| plan.treatment(c) == Treatment::Encrypt)
+                }
+                Verdict::Withhold(_) => false,
+            });
         let seal_key = if seals { Some(self.seal_key(facts).await?) } else { None };
         Ok(Rulings { verdicts, seal_key })
     }
