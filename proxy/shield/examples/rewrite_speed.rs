@@ -143,6 +143,7 @@ fn shield(keys: &Keys, expect: Expect, text: &[u8], plan: &Plan) -> usize {
         uniform: plan.shows_all(),
         shows_all: plan.shows_all(),
         declared: true,
+        paging: None,
         links: Box::new(NoLinks),
         pseudonyms: Arc::clone(&keys.pseudonyms),
         tenant: "t".into(),

@@ -13,7 +13,9 @@ use super::*;
 mod bundles;
 mod hostile;
 mod links;
+mod merge;
 mod modes;
+mod pages;
 
 struct Keep;
 
@@ -54,6 +56,7 @@ fn setup(expect: Expect, shows_all: bool) -> Setup {
         uniform: shows_all,
         shows_all,
         declared: true,
+        paging: None,
         links: Box::new(Keep),
         pseudonyms: keys().0,
         tenant: "t".into(),

@@ -4,15 +4,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use drape_caller::{Need, ScopeRuling, scopes};
 use drape_fhir::interaction::{self, History, Interaction};
 use drape_fhir::query::Search;
 use drape_policy::{Action, RecordJudge, Standing};
-use drape_shield::{BundleKind, Expect};
+use drape_shield::{BundleKind, Expect, Paging};
 use drape_view::view::is_open;
 use drape_view::{Caller, View};
-use http::{Method, StatusCode};
+use http::StatusCode;
 
 mod counts;
 mod export;
@@ -22,11 +21,12 @@ mod searches;
 mod writes;
 
 use super::admit::Admitted;
-use super::classify::{Asked, Classified, Return, Unless};
+use super::classify::{Asked, Classified, Unless};
 use crate::page::Page;
 use crate::parts::Tenant;
 use crate::refusal::Refusal;
 use crate::upstream::UpstreamRequest;
+pub(super) use writes::{Act, At, Finding, Write};
 
 /// Leave to make one rewritten request. Its fields are private and only [`decide`] makes one.
 ///
@@ -52,7 +52,7 @@ pub struct Grant {
 pub(super) enum Way {
     /// Records, judged as they stream by.
     Records(Records),
-    /// A create or update.
+    /// A create, update, patch or delete.
     Write(Write),
     /// A noisy count.
     Aggregate(Aggregate),
@@ -71,20 +71,10 @@ pub(super) struct Records {
     pub(super) names_one: bool,
     /// What the caller asked, as a page of it is asked again; empty for what has no pages.
     pub(super) address: String,
-    /// Entries of the first page upstream that were answered before.
-    pub(super) skip: u32,
+    /// Where the caller's page begins, and how long it is.
+    pub(super) paging: Paging,
     /// The caller's own address of the answer, below the public base.
     pub(super) own_link: String,
-}
-
-#[derive(Debug)]
-pub(super) struct Write {
-    pub(super) resource_type: String,
-    /// `None` creates.
-    pub(super) id: Option<String>,
-    pub(super) body: Bytes,
-    pub(super) if_match: Option<String>,
-    pub(super) prefer: Return,
 }
 
 #[derive(Debug)]
@@ -267,11 +257,11 @@ impl Desk<'_> {
     fn records(&self, cleared: Cleared, path_and_query: String, expect: Expect) -> Decided {
         Decided {
             way: Way::Records(Records {
-                request: UpstreamRequest { method: Method::GET, path_and_query, body: None, if_match: None },
+                request: UpstreamRequest::get(path_and_query),
                 expect,
                 names_one: false,
                 address: String::new(),
-                skip: 0,
+                paging: Paging::default(),
                 own_link: self.own.clone(),
             }),
             patient_only: cleared.patient_only,
@@ -340,6 +330,7 @@ impl Desk<'_> {
         if let Way::Records(records) = &mut decided.way {
             // Later pages of a history are reached only by who was shown something of it.
             records.names_one = page.is_none();
+            records.paging = paging(page.as_ref(), false);
             records.address = format!("/{resource_type}/{id}/_history");
         }
         Ok(decided)
@@ -395,6 +386,11 @@ impl Desk<'_> {
             _ => Err(Refusal::unknown("decide", "a page whose request cannot be read any more")),
         }
     }
+}
+
+/// Where a page begins; the first one at the beginning.
+fn paging(page: Option<&Page>, includes: bool) -> Paging {
+    Paging { skip: page.map_or(0, |p| p.skip), count: page.and_then(|p| p.count), includes }
 }
 
 /// Where a history is read: its own address, or the upstream's link to a page of it.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use drape_keys::DataKey;
-use drape_shield::{Answer as Rulings, Fault as ShieldFault, FaultKind, Shield, Step, Summary};
-use drape_view::{Facts, Redaction, Treatment, Verdict};
+use drape_shield::{Answer as Rulings, Fault as ShieldFault, FaultKind, PageEnd, Shield, Step, Summary};
+use drape_view::{Category, Facts, Redaction, Treatment, Verdict, View};
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -64,7 +64,7 @@ const WHOLE_BYTES_MAX: usize = 128 << 10;
 /// How much leaves between two log entries of a long answer.
 const WINDOW_BYTES: usize = 256 << 10;
 
-/// Pages withheld whole that are passed over in one request.
+/// Pages withheld whole that are passed over in a row.
 const EMPTY_PAGES_MAX: u32 = 200;
 
 /// Held entries are accounted in steps of this size.
@@ -76,7 +76,7 @@ pub async fn protect(tenant: &Arc<Tenant>, stream: Stream, mut entered: Entered)
     let Stream { status, mut headers, body, shield, guard, deadline, pages } = stream;
     let mut pump = Pump {
         tenant: Arc::clone(tenant),
-        body,
+        body: Some(body),
         shield: Some(shield),
         guard,
         deadline,
@@ -87,6 +87,7 @@ pub async fn protect(tenant: &Arc<Tenant>, stream: Stream, mut entered: Entered)
         held: Vec::new(),
         totals: Totals::default(),
         pages,
+        shown: 0,
         empty_pages: 0,
     };
     loop {
@@ -94,11 +95,6 @@ pub async fn protect(tenant: &Arc<Tenant>, stream: Stream, mut entered: Entered)
             Ok(Turn::More) if pump.out.len() <= WHOLE_BYTES_MAX => {}
             Ok(Turn::More) => break,
             Ok(Turn::Done) => {
-                match pump.turn_empty_page().await {
-                    Ok(true) => continue,
-                    Ok(false) => {}
-                    Err(refusal) => return seal(entered, Outcome::refused(refusal, pump.totals)).await,
-                }
                 if let Some(refusal) = pump.nothing_to_show() {
                     return seal(entered, Outcome::refused(refusal, pump.totals)).await;
                 }
@@ -131,7 +127,7 @@ pub async fn protect(tenant: &Arc<Tenant>, stream: Stream, mut entered: Entered)
 
 struct Pump {
     tenant: Arc<Tenant>,
-    body: Incoming,
+    body: Option<Incoming>,
     shield: Option<Box<Shield>>,
     guard: Guard,
     deadline: Instant,
@@ -142,6 +138,8 @@ struct Pump {
     held: Vec<OwnedSemaphorePermit>,
     totals: Totals,
     pages: Option<Pages>,
+    /// Matches shown when the last page of the upstream ended.
+    shown: u32,
     empty_pages: u32,
 }
 
@@ -158,10 +156,12 @@ pub(super) enum Fault {
     Limit(&'static str),
     Own(String),
     TimedOut,
+    TooWide,
+    Refused(Refusal),
 }
 
 impl Fault {
-    fn refusal(&self) -> Refusal {
+    pub(super) fn refusal(&self) -> Refusal {
         match self {
             Self::TimedOut => Refusal::new(
                 "protect",
@@ -169,6 +169,14 @@ impl Fault {
                 "timeout",
                 "the FHIR server behind did not finish in time",
             ),
+            Self::TooWide => Refusal::new(
+                "protect",
+                StatusCode::FORBIDDEN,
+                "too-costly",
+                "the search is too wide for what you may see; name more criteria",
+            )
+            .because(format!("{EMPTY_PAGES_MAX} pages in a row were withheld whole")),
+            Self::Refused(refusal) => refusal.clone(),
             Self::Own(reason) => {
                 Refusal::unavailable("protect", "the answer cannot be protected at this time", reason.clone())
             }
@@ -206,20 +214,47 @@ impl Fault {
     }
 }
 
+/// What `view` says of a record, with the key that seals where anything is to be sealed.
+pub(super) async fn rulings(tenant: &Arc<Tenant>, view: &View, facts: &Facts) -> Result<Rulings, Fault> {
+    let verdicts = view.rule(facts);
+    // In silent mode nothing is sealed, so no key is made for it.
+    let declared = tenant.redaction == Redaction::Declared;
+    let seals = declared
+        && verdicts.iter().any(|v| match v {
+            Verdict::Keep(plan) => Category::ALL.into_iter().any(|c| plan.treatment(c) == Treatment::Encrypt),
+            Verdict::Withhold(_) => false,
+        });
+    let seal_key = if seals { Some(seal_key(tenant, facts).await?) } else { None };
+    Ok(Rulings { verdicts, seal_key })
+}
+
+/// The data key of the one patient the record is about. It is on disk before anything is sealed with it.
+async fn seal_key(tenant: &Arc<Tenant>, facts: &Facts) -> Result<Arc<DataKey>, Fault> {
+    let main = facts.main().ok_or_else(|| Fault::Own("an entry without a record".into()))?;
+    // A record about nobody in particular, or about several, has a key of its own.
+    let owner = match (&main.patients[..], main.patients_complete) {
+        ([one], true) => format!("Patient/{one}"),
+        _ => format!("{}/{}", main.resource_type, main.id.as_deref().unwrap_or_default()),
+    };
+    // A page about one patient asks for the same key at each entry; only the first need go to the disk's threads.
+    if let Some(key) = tenant.keyring.recent_key(&tenant.name, &owner) {
+        return Ok(key);
+    }
+    let keyring = Arc::clone(&tenant.keyring);
+    let name = tenant.name.clone();
+    let key = tokio::task::spawn_blocking(move || keyring.patient_key(&name, &owner))
+        .await
+        .map_err(|e| Fault::Own(format!("the key task failed: {e}")))?;
+    key.map_err(|e| Fault::Own(format!("no data key: {e}")))
+}
+
 impl Pump {
     /// One step: takes what the upstream sent, judges what is complete.
     async fn turn(&mut self) -> Result<Turn, Fault> {
         if self.pending.is_empty() {
             match self.next_chunk().await? {
                 Some(chunk) => self.pending = chunk,
-                None => {
-                    let shield =
-                        self.shield.take().ok_or_else(|| Fault::Own("the shield ended twice".into()))?;
-                    let summary = shield.finish(&mut self.out).map_err(Fault::Shield)?;
-                    self.note(summary).await?;
-                    self.held.clear();
-                    return Ok(Turn::Done);
-                }
+                None => return self.end().await,
             }
         }
         let chunk = std::mem::take(&mut self.pending);
@@ -235,10 +270,55 @@ impl Pump {
         Ok(Turn::More)
     }
 
+    /// After the last byte of the upstream's body, or of as much of it as is wanted.
+    async fn end(&mut self) -> Result<Turn, Fault> {
+        let mut shield = self.shield.take().ok_or_else(|| Fault::Own("the shield ended twice".into()))?;
+        let summary = if shield.fills_pages() {
+            if shield.end_page(&mut self.out).map_err(Fault::Shield)? == PageEnd::More {
+                let wanted = self.next_page(&mut shield).await?;
+                if wanted {
+                    self.shield = Some(shield);
+                    return Ok(Turn::More);
+                }
+            }
+            shield.end(&mut self.out)
+        } else {
+            shield.finish(&mut self.out)
+        };
+        self.note(summary.map_err(Fault::Shield)?).await?;
+        self.held.clear();
+        Ok(Turn::Done)
+    }
+
+    /// Goes on to the upstream's next page: the caller's page is not full, or nobody knows yet whether there is more. A
+    /// page with room and a link to another would say that something is there (LV-25).
+    async fn next_page(&mut self, shield: &mut Shield) -> Result<bool, Fault> {
+        let shown = shield.matches_shown();
+        self.empty_pages = if shown > self.shown { 0 } else { self.empty_pages + 1 };
+        self.shown = shown;
+        if self.empty_pages > EMPTY_PAGES_MAX {
+            if shown == 0 {
+                return Err(Fault::TooWide);
+            }
+            shield.stop_short();
+            return Ok(false);
+        }
+        let pages = self.pages.as_mut().ok_or_else(|| Fault::Own("no pages to follow".into()))?;
+        let followed = timeout_at(self.deadline, pages.follow()).await.map_err(|_| Fault::TimedOut)?;
+        let Some(body) = followed else { return Err(Fault::Own("the next page was lost".into())) };
+        self.body = Some(body.map_err(Fault::Refused)?);
+        Ok(true)
+    }
+
     async fn next_chunk(&mut self) -> Result<Option<Bytes>, Fault> {
+        // What is not wanted any more is not waited for.
+        if self.shield.as_ref().is_some_and(|s| s.has_enough()) {
+            self.body = None;
+        }
         loop {
+            let Some(body) = &mut self.body else { return Ok(None) };
             let idle = self.tenant.limits.upstream_idle_timeout;
-            let frame = match timeout_at(self.deadline, timeout(idle, self.body.frame())).await {
+            let frame = match timeout_at(self.deadline, timeout(idle, body.frame())).await {
                 Err(_) | Ok(Err(_)) => return Err(Fault::TimedOut),
                 Ok(Ok(frame)) => frame,
             };
@@ -258,43 +338,13 @@ impl Pump {
 
     async fn judge(&mut self, facts: &Facts) -> Result<Rulings, Fault> {
         self.guard.hold(&self.tenant).map_err(Fault::Own)?;
-        let verdicts = self.guard.view.rule(facts);
-        for verdict in &verdicts {
+        let rulings = rulings(&self.tenant, &self.guard.view, facts).await?;
+        for verdict in &rulings.verdicts {
             if let Verdict::Keep(plan) = verdict {
                 self.totals.determined(plan.policies());
             }
         }
-        // In silent mode nothing is sealed, so no key is made for it.
-        let declared = self.tenant.redaction == Redaction::Declared;
-        let seals = declared
-            && verdicts.iter().any(|v| match v {
-                Verdict::Keep(plan) => {
-                    drape_view::Category::ALL.into_iter().any(|c| plan.treatment(c) == Treatment::Encrypt)
-                }
-                Verdict::Withhold(_) => false,
-            });
-        let seal_key = if seals { Some(self.seal_key(facts).await?) } else { None };
-        Ok(Rulings { verdicts, seal_key })
-    }
-
-    /// The data key of the one patient the record is about. It is on disk before anything is sealed with it.
-    async fn seal_key(&self, facts: &Facts) -> Result<Arc<DataKey>, Fault> {
-        let main = facts.main().ok_or_else(|| Fault::Own("an entry without a record".into()))?;
-        // A record about nobody in particular, or about several, has a key of its own.
-        let owner = match (&main.patients[..], main.patients_complete) {
-            ([one], true) => format!("Patient/{one}"),
-            _ => format!("{}/{}", main.resource_type, main.id.as_deref().unwrap_or_default()),
-        };
-        // A page about one patient asks for the same key at each entry; only the first need go to the disk's threads.
-        if let Some(key) = self.tenant.keyring.recent_key(&self.tenant.name, &owner) {
-            return Ok(key);
-        }
-        let keyring = Arc::clone(&self.tenant.keyring);
-        let tenant = self.tenant.name.clone();
-        let key = tokio::task::spawn_blocking(move || keyring.patient_key(&tenant, &owner))
-            .await
-            .map_err(|e| Fault::Own(format!("the key task failed: {e}")))?;
-        key.map_err(|e| Fault::Own(format!("no data key: {e}")))
+        Ok(rulings)
     }
 
     /// Counts what the shield holds against the limit over all connections.
@@ -323,34 +373,6 @@ impl Pump {
             .await
             .map_err(|e| Fault::Own(format!("the pseudonym task failed: {e}")))?
             .map_err(|e| Fault::Own(format!("pseudonyms cannot be kept: {e}")))
-    }
-
-    /// Goes on to the next page where all of this one was withheld: an empty page with a link to another would say
-    /// that something is there (LV-25).
-    async fn turn_empty_page(&mut self) -> Result<bool, Refusal> {
-        if self.guard.single || !self.totals.records.is_empty() || self.totals.withheld.is_empty() {
-            return Ok(false);
-        }
-        let Some(pages) = self.pages.take() else { return Ok(false) };
-        let followed = tokio::time::timeout_at(self.deadline, pages.follow()).await;
-        let Some(stream) = followed.map_err(|_| Fault::TimedOut.refusal())? else { return Ok(false) };
-        self.empty_pages += 1;
-        if self.empty_pages > EMPTY_PAGES_MAX {
-            return Err(Refusal::new(
-                "protect",
-                StatusCode::FORBIDDEN,
-                "too-costly",
-                "the search is too wide for what you may see; name more criteria",
-            )
-            .because(format!("{EMPTY_PAGES_MAX} pages in a row were withheld whole")));
-        }
-        let next = stream?;
-        self.body = next.body;
-        self.shield = Some(next.shield);
-        self.pages = next.pages;
-        self.pending = Bytes::new();
-        self.out.clear();
-        Ok(true)
     }
 
     /// A record that was withheld answers as one that is not there, and so does its history.
