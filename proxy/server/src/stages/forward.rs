@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use drape_policy::Standing;
 use drape_shield::{Expect, Links, Setup, Shield};
+use drape_view::Redaction;
 use http::{HeaderMap, Response, StatusCode, header};
 use hyper::body::Incoming;
 use serde_json::json;
@@ -187,6 +188,7 @@ impl Desk {
             view_until_ms: Guard::view_until(self.changes_with_time, tenant.clock.now_ms()),
             names_one: single || records.as_ref().is_some_and(|r| r.names_one) && !self.view.uniform(),
             viewer: viewer(tenant, caller),
+            always_marked: tenant.redaction == Redaction::Silent && !(self.shows_all && self.view.uniform()),
             unless: self.unless.clone(),
             etag,
             last_modified,
@@ -216,7 +218,7 @@ impl Desk {
             },
             uniform: self.view.uniform(),
             shows_all: self.shows_all && self.view.uniform(),
-            declared: true,
+            declared: tenant.redaction == Redaction::Declared,
             paging: None,
             links,
             pseudonyms: Arc::clone(&tenant.pseudonymizer),
