@@ -1,4 +1,4 @@
-//! FHIR R4 without I/O: definitions, search parameters, interactions, references, outcomes, the JSON stream.
+//! FHIR R4 without I/O: definitions, search parameters, interactions, references, outcomes, the JSON stream, XML.
 
 pub mod definitions;
 pub mod interaction;
@@ -8,3 +8,4 @@ pub mod outcome;
 pub mod query;
 pub mod reference;
 pub mod search;
+pub mod xml;
