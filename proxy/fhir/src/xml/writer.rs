@@ -147,12 +147,9 @@ impl XmlWriter {
         Ok(())
     }
 
-    /// Whether a Bundle's entries were reached, and what stands before them in XML seems to have come before them. A
-    /// search or history has links, so that they are waited for.
+    /// Whether a Bundle's entries were reached, and what stands before them in XML seems to have come before them.
     fn in_order(&self) -> bool {
-        self.is_bundle
-            && !self.entries.is_empty()
-            && self.kind.is_some_and(|linked| !linked || self.has_links)
+        self.is_bundle && self.orderly && !self.entries.is_empty()
     }
 
     /// Writes what stands before the entries.
