@@ -112,13 +112,13 @@ fn shape(layout: &Layout, slot: &Slot, what: &'static str) -> XmlError {
     XmlError::Shape { within: layout.path, name: slot.name, what }
 }
 
-/// A repeating element: values and siblings stand side by side, `null` where one of them has nothing.
+/// A repeating element: values and siblings stand side by side, `null` where one of them has nothing. A list of nothing,
+/// which R4 forbids, is nothing.
 fn list(layout: &'static Layout, member: &Member<'_, '_>, out: &mut Vec<u8>) -> Result<(), XmlError> {
     let slot = member.slot;
     let items = |node: Option<&Node<'_>>| match node {
         None => Ok(0),
-        Some(Node::Array(items)) if !items.is_empty() => Ok(items.len()),
-        Some(Node::Array(_)) => Err(shape(layout, slot, "an empty list")),
+        Some(Node::Array(items)) => Ok(items.len()),
         Some(_) => Err(shape(layout, slot, "no list")),
     };
     let count = items(member.value)?.max(items(member.sibling)?);
@@ -162,7 +162,8 @@ fn one(
     }
 }
 
-/// An element with attributes and children; of a primitive, `value` is its value.
+/// An element with attributes and children; of a primitive, `value` is its value. An empty object, which R4 forbids in
+/// either form, is an empty element.
 pub(super) fn complex(
     layout: &'static Layout,
     name: &'static str,
@@ -170,9 +171,6 @@ pub(super) fn complex(
     value: Option<&str>,
     out: &mut Vec<u8>,
 ) -> Result<(), XmlError> {
-    if members.is_empty() && value.is_none() {
-        return Err(XmlError::Shape { within: layout.path, name, what: "empty" });
-    }
     open(name, out);
     for (own, node) in members {
         let Some(slot) = layout.slot(own).filter(|slot| slot.form == Form::Attribute) else { continue };

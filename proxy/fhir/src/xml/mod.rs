@@ -32,7 +32,7 @@ pub enum XmlError {
         /// Its name, cut to 64 characters.
         name: String,
     },
-    /// An object where a plain value belongs, a list where one value belongs, an empty object or list, a `null`.
+    /// An object where a plain value belongs, a list where one value belongs, a `null`.
     #[error("`{name}` in `{within}` is {what}")]
     Shape {
         /// The path of the element or type in which it stands.
