@@ -1,6 +1,9 @@
 //! Reads FHIR XML back to JSON by the definitions alone, strictly: it knows nothing of what wrote it.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+use std::collections::HashMap;
+use std::sync::{Mutex, OnceLock};
+
 use drape_fhir::definitions::{Element, TypeKind, r4};
 use drape_fhir::json::{Kind, Limits, Tokens};
 use roxmltree::{Document, Node};
@@ -69,7 +72,8 @@ fn children(node: Node<'_, '_>, path: &'static str, xml: &str) -> Map<String, Va
         let namespace = if kind == "xhtml" { XHTML } else { FHIR };
         assert_eq!(child.tag_name().namespace(), Some(namespace), "{path}.{name}");
         let primitive = element.content_reference.is_none() && r4().kind(kind) == Some(TypeKind::Primitive);
-        let (mut value, mut sibling) = (Value::Null, Value::Null);
+        let mut sibling = Value::Null;
+        let value;
         if kind == "xhtml" {
             value = Value::String(xml[child.range()].to_owned());
         } else if primitive {
@@ -115,7 +119,19 @@ fn put(object: &mut Map<String, Value>, name: &str, element: &Element, value: Va
     }
 }
 
-fn defined(path: &str, name: &str) -> (usize, Element, &'static str) {
+fn defined(path: &'static str, name: &str) -> (usize, Element, &'static str) {
+    type Found = (usize, Element, &'static str);
+    static KNOWN: OnceLock<Mutex<HashMap<(&'static str, String), Found>>> = OnceLock::new();
+    let known = KNOWN.get_or_init(Default::default);
+    if let Some(found) = known.lock().unwrap().get(&(path, name.to_owned())) {
+        return *found;
+    }
+    let found = search(path, name);
+    known.lock().unwrap().insert((path, name.to_owned()), found);
+    found
+}
+
+fn search(path: &str, name: &str) -> (usize, Element, &'static str) {
     for (place, element) in r4().elements(path).iter().enumerate() {
         if let Some((_, kind)) = element.json_names().find(|(n, _)| n == name) {
             return (place, *element, kind);
