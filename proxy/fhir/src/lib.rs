@@ -3,6 +3,7 @@
 pub mod definitions;
 pub mod interaction;
 pub mod json;
+pub mod media;
 pub mod names;
 pub mod outcome;
 pub mod query;

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use drape_fhir::media::Format;
 use http::{Request, Response};
 use hyper::body::Incoming;
 
@@ -11,7 +12,7 @@ use crate::metrics::Ending;
 use crate::parts::{Parts, Tenant};
 use crate::refusal::Refusal;
 use crate::stages::admit::admit;
-use crate::stages::classify::{Asked, classify};
+use crate::stages::classify::{Asked, classify, format_of};
 use crate::stages::decide::decide;
 use crate::stages::enter::{Judged, enter};
 use crate::stages::forward::{Upstream, forward};
@@ -24,38 +25,37 @@ use crate::{cors, discovery};
 pub async fn exchange(parts: Arc<Parts>, request: Request<Incoming>, peer: SocketAddr) -> Response<OutBody> {
     let id = parts.request_id();
     let (head, body) = request.into_parts();
+    let asked = format_of(&head);
     let Some((tenant, path)) = parts.tenant_of(&head) else {
         let refusal =
             Refusal::new("admit", http::StatusCode::NOT_FOUND, "not-found", "nothing is served here");
-        return Answer::Refused(refusal).into_response(&id);
+        return Answer::Refused(refusal).into_response(&id, asked);
     };
     if let Some((status, headers)) = cors::preflight(&tenant.cors, &head.method, &head.headers) {
-        return Answer::Own(Own { status, headers, body: Default::default() }).into_response(&id);
+        return Answer::Own(Own { status, headers, body: Default::default() }).into_response(&id, asked);
     }
     let timed = parts.metrics.begin();
     let mut response = match Arc::clone(&parts.room).try_acquire_owned() {
         Err(_) => {
             let refusal =
                 Refusal::unavailable("admit", "too many requests are under way", "concurrent_requests_max");
-            Answer::Refused(refusal).into_response(&id)
+            Answer::Refused(refusal).into_response(&id, asked)
         }
         Ok(place) => {
             let limit = tenant.limits.request_timeout;
             let line = line(&tenant, &head, &path, body, peer, &id);
-            let answer = tokio::time::timeout(limit, line).await.unwrap_or_else(|_| {
-                Answer::Refused(Refusal::unavailable(
-                    "forward",
-                    "the request took too long",
-                    "request_timeout_ms",
-                ))
+            let (answer, format) = tokio::time::timeout(limit, line).await.unwrap_or_else(|_| {
+                let refusal =
+                    Refusal::unavailable("forward", "the request took too long", "request_timeout_ms");
+                (Answer::Refused(refusal), asked)
             });
             // Records are under way until their last byte. Drape's own words are not: who never takes a refusal must not
             // hold a place by it.
             match &answer {
                 Answer::Shielded(_) => {
-                    answer.into_response(&id).map(|body| body.with((place, timed.in_flight())))
+                    answer.into_response(&id, format).map(|body| body.with((place, timed.in_flight())))
                 }
-                Answer::Own(_) | Answer::Refused(_) => answer.into_response(&id),
+                Answer::Own(_) | Answer::Refused(_) => answer.into_response(&id, format),
             }
         }
     };
@@ -63,7 +63,7 @@ pub async fn exchange(parts: Arc<Parts>, request: Request<Incoming>, peer: Socke
     response
 }
 
-/// admit → classify → decide → enter → forward → protect → seal.
+/// admit → classify → decide → enter → forward → protect → seal. Gives the answer and the form in which it is wanted.
 async fn line(
     tenant: &Arc<Tenant>,
     head: &http::request::Parts,
@@ -71,29 +71,31 @@ async fn line(
     body: Incoming,
     peer: SocketAddr,
     id: &str,
-) -> Answer {
+) -> (Answer, Format) {
     if let Some(answer) = discovery::answer(tenant, head, path).await {
-        return answer;
+        return (answer, format_of(head));
     }
     let judged = judge(tenant, head, path, body, peer, id).await;
+    let format = judged.asked.format;
     // Durable before anything goes upstream; a refusal is written down just as well.
-    match enter(tenant, judged).await {
+    let answer = match enter(tenant, judged).await {
         Err(refusal) => Answer::Refused(refusal),
         Ok((grant, entered)) if grant.writes() => {
             // Once begun, a write is ended and its outcome entered, though its client goes away meanwhile.
             let tenant = Arc::clone(tenant);
-            tokio::spawn(async move { rest(&tenant, grant, entered).await }).await.unwrap_or_else(|e| {
-                Answer::Refused(Refusal::unavailable("forward", "the write failed", e.to_string()))
-            })
+            tokio::spawn(async move { rest(&tenant, grant, entered, format).await }).await.unwrap_or_else(
+                |e| Answer::Refused(Refusal::unavailable("forward", "the write failed", e.to_string())),
+            )
         }
-        Ok((grant, entered)) => rest(tenant, grant, entered).await,
-    }
+        Ok((grant, entered)) => rest(tenant, grant, entered, format).await,
+    };
+    (answer, format)
 }
 
 /// forward → protect → seal.
-async fn rest(tenant: &Arc<Tenant>, grant: Grant, mut entered: Entered) -> Answer {
+async fn rest(tenant: &Arc<Tenant>, grant: Grant, mut entered: Entered, format: Format) -> Answer {
     match forward(tenant, grant, &mut entered).await {
-        Ok(Upstream::Records(stream)) => protect(tenant, *stream, entered).await,
+        Ok(Upstream::Records(stream)) => protect(tenant, *stream, entered, format).await,
         Ok(Upstream::Own(own)) => seal(entered, Outcome::own(own)).await,
         Ok(Upstream::Written(own, totals)) => seal(entered, Outcome::written(own, totals)).await,
         Err(refusal) => seal(entered, Outcome::refused(refusal, Default::default())).await,

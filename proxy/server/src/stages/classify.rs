@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use drape_fhir::interaction::{self, Interaction};
+use drape_fhir::media::Format;
 use http::{Method, StatusCode, header};
 use hyper::body::Incoming;
 
@@ -28,6 +29,8 @@ pub struct Asked {
     pub target: String,
     /// Who is connected.
     pub peer: SocketAddr,
+    /// The form of the answer, be it a refusal.
+    pub format: Format,
 }
 
 /// An interaction with the request's body.
@@ -71,8 +74,22 @@ impl Asked {
             resource_type: None,
             target,
             peer,
+            format: format_of(head),
         }
     }
+}
+
+/// The form that the head of a request asks for; what cannot be read or made is answered in JSON.
+pub fn format_of(head: &http::request::Parts) -> Format {
+    let accept = head.headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let parts = interaction::Parts {
+        method: head.method.as_str(),
+        path: head.uri.path(),
+        query: head.uri.query(),
+        headers: &[("accept", accept)],
+        body: None,
+    };
+    interaction::format(&parts).unwrap_or_default()
 }
 
 /// Reads the body where the body decides and says what FHIR calls the request.
@@ -118,6 +135,8 @@ pub async fn classify(
         headers: &headers,
         body: body.as_deref(),
     };
+    // A form may hold `_format` too.
+    asked.format = interaction::format(&request).unwrap_or(asked.format);
     let interaction = match interaction::parse(&request) {
         Ok(interaction) => interaction,
         Err(misunderstood) => {

@@ -55,6 +55,13 @@ impl Links for PageLinks {
             *self.next.lock() = Some(upstream.clone());
         }
         let page = Page { upstream, address: self.address.clone(), skip: 0 };
-        self.tenant.pages.seal(&page, &self.caller, self.tenant.clock.now_ms())
+        let mut link = self.tenant.pages.seal(&page, &self.caller, self.tenant.clock.now_ms())?;
+        // A form that was asked for by parameter holds for the pages that follow.
+        let format = self.own_link.split(['?', '&']).skip(1).find(|pair| pair.starts_with("_format="));
+        if let Some(format) = format {
+            link.push('?');
+            link.push_str(format);
+        }
+        Some(link)
     }
 }
