@@ -19,7 +19,7 @@ use crate::stages::forward::{Upstream, forward};
 use crate::stages::protect::protect;
 use crate::stages::seal::{Outcome, seal};
 use crate::stages::{Answer, Entered, Grant, Own};
-use crate::{cors, discovery};
+use crate::{cors, deflate, discovery};
 
 /// Answers one request.
 pub async fn exchange(parts: Arc<Parts>, request: Request<Incoming>, peer: SocketAddr) -> Response<OutBody> {
@@ -59,6 +59,9 @@ pub async fn exchange(parts: Arc<Parts>, request: Request<Incoming>, peer: Socke
             }
         }
     };
+    if tenant.gzip {
+        response = deflate::encode(&head.headers, response);
+    }
     cors::annotate(&tenant.cors, &head.headers, response.headers_mut());
     response
 }

@@ -9,6 +9,7 @@ use http::{Method, StatusCode, header};
 use hyper::body::Incoming;
 
 use crate::client::{ClientError, read_steadily};
+use crate::inflate::{Inflated, is_gzip};
 use crate::parts::Tenant;
 use crate::refusal::Refusal;
 
@@ -79,7 +80,7 @@ impl Asked {
     }
 }
 
-/// The form that the head of a request asks for; what cannot be read or made is answered in JSON.
+/// The form that the head of a request asks for; who wants neither is told so in JSON.
 pub fn format_of(head: &http::request::Parts) -> Format {
     let accept = head.headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let parts = interaction::Parts {
@@ -89,7 +90,8 @@ pub fn format_of(head: &http::request::Parts) -> Format {
         headers: &[("accept", accept)],
         body: None,
     };
-    interaction::format(&parts).unwrap_or_default()
+    // Of parameters that cannot be read `Accept` is left.
+    interaction::format(&parts).ok().or_else(|| Format::accepted(accept)).unwrap_or_default()
 }
 
 /// Reads the body where the body decides and says what FHIR calls the request.
@@ -184,10 +186,16 @@ async fn body_of(
         }
         return Ok(None);
     }
-    if head.headers.contains_key(header::CONTENT_ENCODING) {
-        let public = "compressed request bodies are not read";
-        return Err(Refusal::new("classify", StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-supported", public));
-    }
+    let body = match is_gzip(&head.headers) {
+        Some(false) => Inflated::plain(body),
+        Some(true) => Inflated::gzip(body),
+        None => {
+            let public = "of the codings of request bodies only gzip is read";
+            let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+            return Err(Refusal::new("classify", status, "not-supported", public)
+                .with(header::ACCEPT_ENCODING, "gzip"));
+        }
+    };
     // A form stands for an address, goes on as one and is entered in the log, and so is no longer than one may be.
     let media = head.headers.get(header::CONTENT_TYPE).map(http::HeaderValue::as_bytes).unwrap_or_default();
     let is_form = !media.to_ascii_lowercase().windows(4).any(|w| w == b"json");

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use drape_shield::{Expect, Setup, Shield};
 use http::{HeaderMap, Response, StatusCode, header};
-use hyper::body::Incoming;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
@@ -25,7 +24,7 @@ use super::{Guard, Own};
 use crate::client::{ClientError, read_bounded};
 use crate::parts::Tenant;
 use crate::refusal::Refusal;
-use crate::upstream::{UpstreamRequest, error_status, is_fhir_json};
+use crate::upstream::{UpstreamBody, UpstreamRequest, error_status, is_fhir_json};
 
 /// What came of the grant.
 pub enum Upstream {
@@ -70,7 +69,7 @@ pub(super) struct Desk {
 const OUTCOME_BYTES_MAX: usize = 64 << 10;
 
 impl Desk {
-    async fn send(&self, request: &UpstreamRequest) -> Result<Response<Incoming>, Refusal> {
+    async fn send(&self, request: &UpstreamRequest) -> Result<Response<UpstreamBody>, Refusal> {
         self.tenant.upstream.send(request, &self.token, self.tenant.limits.upstream_timeout).await.map_err(
             |e| {
                 let (kind, refusal) = match &e {
@@ -92,7 +91,7 @@ impl Desk {
     }
 
     /// An upstream error becomes one of Drape's: the status, the issue code and `Retry-After` stay, nothing else.
-    async fn check(&self, response: Response<Incoming>) -> Result<Response<Incoming>, Refusal> {
+    async fn check(&self, response: Response<UpstreamBody>) -> Result<Response<UpstreamBody>, Refusal> {
         let status = response.status();
         let Some(ours) = error_status(status) else {
             if !is_fhir_json(&response) && !is_empty(&response) {
@@ -134,7 +133,7 @@ impl Desk {
 
     fn stream(
         self: &Arc<Self>,
-        response: Response<Incoming>,
+        response: Response<UpstreamBody>,
         expect: Expect,
         records: Option<Records>,
         status: StatusCode,
@@ -202,7 +201,7 @@ impl Desk {
     }
 }
 
-fn is_empty(response: &Response<Incoming>) -> bool {
+fn is_empty(response: &Response<UpstreamBody>) -> bool {
     response.status() == StatusCode::NO_CONTENT || hyper::body::Body::is_end_stream(response.body())
 }
 

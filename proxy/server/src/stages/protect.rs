@@ -11,7 +11,6 @@ use drape_view::{Facts, Treatment, Verdict};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -22,13 +21,14 @@ use super::{Answer, Guard};
 use crate::body::{OutBody, Piece};
 use crate::parts::Tenant;
 use crate::refusal::Refusal;
+use crate::upstream::UpstreamBody;
 
 /// Upstream records on their way to the caller, with everything that judges them. Only `forward` makes one.
 pub struct Stream {
     pub(super) status: StatusCode,
     /// Already cut down to the allow-list.
     pub(super) headers: HeaderMap,
-    pub(super) body: Incoming,
+    pub(super) body: UpstreamBody,
     pub(super) shield: Box<Shield>,
     pub(super) guard: Guard,
     pub(super) deadline: Instant,
@@ -136,7 +136,7 @@ pub async fn protect(tenant: &Arc<Tenant>, stream: Stream, mut entered: Entered,
 
 struct Pump {
     tenant: Arc<Tenant>,
-    body: Incoming,
+    body: UpstreamBody,
     shield: Option<Box<Shield>>,
     guard: Guard,
     deadline: Instant,
