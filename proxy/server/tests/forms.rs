@@ -193,7 +193,11 @@ async fn who_asks_for_xml_gets_what_is_shown_in_json_and_nothing_else() {
             assert_eq!(xml.status, json.status, "{path}: {}", xml.text());
             assert_eq!(xml.header("content-type"), "application/fhir+xml; charset=utf-8", "{path}");
             assert!(xml.varies_by("Accept") && json.varies_by("Accept"));
-            assert_eq!(xml.headers.get("etag"), json.headers.get("etag"), "{path}");
+            // The tag of a treated view is made of what is seen; that of an untouched one is the version's.
+            assert_eq!(xml.headers.contains_key("etag"), json.headers.contains_key("etag"), "{path}");
+            if persona == Persona::RecordsOfficer {
+                assert_eq!(xml.headers.get("etag"), json.headers.get("etag"), "{path}");
+            }
             let length =
                 xml.headers.get("content-length").map(|v| v.to_str().unwrap().parse::<usize>().unwrap());
             assert!(length.is_none_or(|length| length == xml.body.len()), "{path}");
@@ -257,6 +261,42 @@ async fn the_form_is_chosen_by_parameter_header_or_form_and_pages_keep_it() {
     let second = get(&house, officer, next.strip_prefix(&format!("{}/", house.base)).unwrap(), &[]).await;
     assert!(second.status == 200 && is_xml(&second), "{}", second.text());
     assert!(xml_reader::read(second.text())["entry"].as_array().is_some_and(|e| e.len() == 3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_and_the_head_of_an_answer_have_the_form_that_was_asked_for() {
+    let house = House::with(Wishes { tenant_more: "gzip: true", ..Wishes::default() }).await;
+    let entry = |url: &str| json!({"request": {"method": "GET", "url": url}});
+    let entries =
+        [entry("Patient/p1"), entry("Condition/c1?_format=xml"), entry("Patient/nobody"), entry("Nobody/1")];
+    let batch = json!({"resourceType": "Bundle", "type": "batch", "entry": entries}).to_string();
+    let post = async |headers: &[(&str, &str)]| {
+        let headers = [&[JSON_BODY], headers].concat();
+        raw(&house, Method::POST, Persona::Doctor, "", &headers, batch.clone().into()).await
+    };
+    let mut plain = xml_reader::letters(&post(&[]).await.body);
+    let answer = post(&[XML]).await;
+    assert_eq!(answer.header("content-type"), "application/fhir+xml; charset=utf-8");
+    let mut read = xml_reader::read(answer.text());
+    for value in [&mut plain, &mut read] {
+        for outcome in value["entry"].as_array_mut().unwrap() {
+            if let Some(issue) = outcome.pointer_mut("/response/outcome/issue/0") {
+                issue["details"] = Value::Null;
+            }
+        }
+    }
+    assert_eq!(read, plain);
+    assert_eq!(read["entry"][0]["resource"]["resourceType"], "Patient");
+    assert_eq!(read["entry"][1]["resource"]["resourceType"], "Condition");
+    for form in [&[][..], &[XML], &[GZIP], &[XML, GZIP]] {
+        let get = get(&house, Persona::RecordsOfficer, "Observation/o1", form).await;
+        let head =
+            raw(&house, Method::HEAD, Persona::RecordsOfficer, "Observation/o1", form, Bytes::new()).await;
+        assert!(head.body.is_empty());
+        for name in ["content-type", "content-length", "content-encoding", "etag"] {
+            assert_eq!(head.headers.get(name), get.headers.get(name), "{name}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
