@@ -54,8 +54,8 @@ fn resolve(text: &str) -> Result<String, &'static str> {
     while let Some(at) = memchr::memchr2(b'<', b'&', rest.as_bytes()) {
         out.push_str(&rest[..at]);
         rest = &rest[at..];
-        let taken = if rest.starts_with("<!--") {
-            rest[4..].find("-->").ok_or("a comment does not end")? + 7
+        let taken = if let Some(comment) = rest.strip_prefix("<!--") {
+            comment.find("-->").ok_or("a comment does not end")? + 7
         } else if rest.starts_with("<![CDATA[") {
             rest.find("]]>").ok_or("character data does not end")? + 3
         } else if rest.starts_with("<!") || rest.starts_with("<?") {
