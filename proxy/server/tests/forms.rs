@@ -212,6 +212,27 @@ async fn who_asks_for_xml_gets_what_is_shown_in_json_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_withheld_record_and_an_unknown_one_answer_alike_in_xml_too() {
+    let house = House::plain().await;
+    for (persona, withheld, unknown) in [
+        (Persona::Doctor, "Patient/p2", "Patient/nobody"),
+        (Persona::Doctor, "Condition/c2", "Condition/nothing"),
+        (Persona::Doctor, "Patient/p2/_history", "Patient/nobody/_history"),
+        (Persona::Doctor, "Patient/p2/_history/1", "Patient/nobody/_history/1"),
+        (Persona::Attacker, "Patient/p1", "Patient/nobody"),
+    ] {
+        let withheld = get(&house, persona, withheld, &[XML]).await;
+        let unknown = get(&house, persona, unknown, &[XML]).await;
+        assert_eq!(withheld.status, unknown.status, "{}", withheld.text());
+        assert!(!withheld.status.is_success());
+        let read = |raw: &Raw| steady(xml_reader::read(raw.text()));
+        assert_eq!(read(&withheld), read(&unknown));
+        let names = |raw: &Raw| raw.headers.keys().cloned().collect::<Vec<_>>();
+        assert_eq!(names(&withheld), names(&unknown));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_long_bundle_streams_as_xml() {
     let house = House::plain().await;
     let xml = get(&house, Persona::RecordsOfficer, "Observation?patient=p1&_count=100", &[XML]).await;

@@ -65,6 +65,11 @@ impl XmlWriter {
         }
     }
 
+    /// Whether nothing was fed: then there is no document to end.
+    pub fn is_empty(&self) -> bool {
+        self.base == 0 && self.held.is_empty()
+    }
+
     /// How many bytes are held back.
     pub fn held_bytes(&self) -> usize {
         self.held.len()
