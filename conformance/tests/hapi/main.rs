@@ -26,7 +26,7 @@ use world::World;
 type Step = (&'static str, fn(&World) -> Outcome);
 
 /// In this order: what writes comes late, what spends the budget after it, and the log is searched last.
-const STEPS: [Step; 27] = [
+const STEPS: [Step; 30] = [
     ("views-of-a-patient", views::of_a_patient),
     ("views-of-an-observation", views::of_an_observation),
     ("views-of-sensitive-records", views::of_sensitive_records),
@@ -46,6 +46,9 @@ const STEPS: [Step; 27] = [
     ("create-lands-in-hapi", writes::create),
     ("update-needs-the-version", writes::update),
     ("others-cannot-write", writes::others),
+    ("patches-are-updates", writes::patches),
+    ("of-two-writers-one-is-late", writes::lost_update),
+    ("conditional-writes-and-deletes", writes::conditional),
     ("fhirpy", clients::fhirpy),
     ("fhir-kit-client", clients::kit),
     ("counts-cost-once", counts::once),
