@@ -27,7 +27,7 @@ use world::World;
 type Step = (&'static str, fn(&World) -> Outcome);
 
 /// In this order: what writes comes late, what spends the budget after it, and the log is searched last.
-const STEPS: [Step; 29] = [
+const STEPS: [Step; 32] = [
     ("views-of-a-patient", views::of_a_patient),
     ("views-of-an-observation", views::of_an_observation),
     ("views-of-sensitive-records", views::of_sensitive_records),
@@ -48,6 +48,9 @@ const STEPS: [Step; 29] = [
     ("create-lands-in-hapi", writes::create),
     ("update-needs-the-version", writes::update),
     ("others-cannot-write", writes::others),
+    ("patches-are-updates", writes::patches),
+    ("of-two-writers-one-is-late", writes::lost_update),
+    ("conditional-writes-and-deletes", writes::conditional),
     ("fhirpy", clients::fhirpy),
     ("fhir-kit-client", clients::kit),
     ("xml-as-hapi-reads-it", forms::as_hapi_reads_it),
