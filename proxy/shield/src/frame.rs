@@ -412,7 +412,7 @@ impl Shield {
             Expect::Bundle(_) => self.tape.member(&self.held, 0, "resource"),
         };
         let Some(i) = resource else { return Ok(Facts::default()) };
-        let facts = facts::read(catalogue, &self.tape, &self.held, i, &bases)?;
+        let facts = facts::read(catalogue, &self.tape, &self.held, i, &bases, self.setup.pointers)?;
         let Some(main) = facts.main() else { return Err(Fault::internal("no record was read")) };
         if let Expect::Record { resource_type, id, version } = &self.setup.expect {
             let fits = main.resource_type == *resource_type
@@ -489,7 +489,8 @@ impl Shield {
         out: &mut Vec<u8>,
         effects: &mut Effects,
     ) -> Result<Result<(), Reason>, Fault> {
-        let all = answer.verdicts.iter().all(|v| matches!(v, Verdict::Keep(plan) if plan.shows_all()));
+        let all = answer.hide.is_none()
+            && answer.verdicts.iter().all(|v| matches!(v, Verdict::Keep(plan) if plan.shows_all()));
         let mut rewriter = Rewriter::new(&self.setup, &self.tape, &self.held, facts, answer, effects);
         if self.setup.shows_all && all {
             if facts.records.is_empty() || self.full_url_fits(facts) {
