@@ -157,7 +157,9 @@ fn shield(keys: &Keys, expect: Expect, text: &[u8], plan: &Plan) -> usize {
             piece = &piece[taken..];
             let Step::Ask(facts) = step else { break };
             let verdicts = facts.records.iter().map(|_| Verdict::Keep(Arc::clone(&plan))).collect();
-            shield.answer(Answer { verdicts, seal_key: Some(Arc::clone(&keys.seal)), hide: None }, &mut out).unwrap();
+            shield
+                .answer(Answer { verdicts, seal_key: Some(Arc::clone(&keys.seal)), hide: None }, &mut out)
+                .unwrap();
         }
         // As the server does it: a window at a time.
         if out.len() > 256 << 10 {

@@ -110,15 +110,15 @@ pub(crate) fn pointers(tape: &Tape, text: &[u8], i: usize, edge: &Edge, bases: &
             let (resource_type, id) = (Some(resource_type.to_owned()), Some(id.to_owned()));
             return vec![Pointer { resource_type, id }];
         }
-        Reference::Foreign(url) | Reference::Query(url) => url.split(['/', '?']).rev().find(|p| is_resource(p)),
+        Reference::Foreign(url) | Reference::Query(url) => {
+            url.split(['/', '?']).rev().find(|p| is_resource(p))
+        }
         Reference::Urn(_) => None,
     };
     let stated = tape.string(text, i, "type");
     let possible = [foreign, stated.as_deref().filter(|t| is_resource(t)), edge.target];
-    let elsewhere = |resource_type: Option<&str>| Pointer {
-        resource_type: resource_type.map(str::to_owned),
-        id: None,
-    };
+    let elsewhere =
+        |resource_type: Option<&str>| Pointer { resource_type: resource_type.map(str::to_owned), id: None };
     let found: Vec<Pointer> = possible.into_iter().flatten().map(|t| elsewhere(Some(t))).collect();
     if found.is_empty() { vec![elsewhere(None)] } else { found }
 }

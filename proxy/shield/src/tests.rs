@@ -90,7 +90,10 @@ fn run(
                 Step::Hungry => break,
                 Step::Ask(facts) => {
                     let verdicts = rule(&facts);
-                    shield.answer(Answer { verdicts, seal_key: Some(Arc::clone(&key)), hide: None }, &mut out)?;
+                    shield.answer(
+                        Answer { verdicts, seal_key: Some(Arc::clone(&key)), hide: None },
+                        &mut out,
+                    )?;
                 }
             }
         }
@@ -241,7 +244,9 @@ fn an_encrypted_element_opens_with_the_patients_key_in_its_place_only() {
     let mut shield = Shield::new(setup(any_record("Patient"), false));
     let mut out = Vec::new();
     shield.feed(&text, &mut out).unwrap();
-    shield.answer(Answer { verdicts: vec![verdict], seal_key: Some(Arc::clone(&key)), hide: None }, &mut out).unwrap();
+    shield
+        .answer(Answer { verdicts: vec![verdict], seal_key: Some(Arc::clone(&key)), hide: None }, &mut out)
+        .unwrap();
     let out: Value = serde_json::from_slice(&out).unwrap();
     let sealed = |v: &Value| {
         use base64::Engine as _;

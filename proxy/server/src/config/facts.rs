@@ -105,7 +105,9 @@ impl FactRules {
         let value: serde_json::Value = serde_saphyr::from_str(yaml)
             .map_err(|e| vec![Fault::new("facts.yaml", format!("cannot be read: {e}"))])?;
         let serde_json::Value::Object(members) = value else {
-            return Err(vec![Fault::new("facts.yaml", "must be a mapping").help("start from policies/facts.yaml")]);
+            return Err(vec![
+                Fault::new("facts.yaml", "must be a mapping").help("start from policies/facts.yaml"),
+            ]);
         };
         let mut faults = Faults::default();
         let rules = Self::read(Table::root(members), &mut faults);
@@ -158,7 +160,9 @@ impl FactRules {
             match mode.as_str() {
                 "check" => rules.references = Some(references),
                 "keep" | "" => {}
-                other => faults.add(&t.at("mode"), format!("`{other}` is not known"), "check or keep".to_owned()),
+                other => {
+                    faults.add(&t.at("mode"), format!("`{other}` is not known"), "check or keep".to_owned())
+                }
             }
             t.finish(faults);
         }
@@ -204,7 +208,11 @@ fn lookup(t: &mut Table, max_age_s: u64, faults: &mut Faults) -> Lookup {
         None | Some("unknown") => false,
         Some("refuse") => true,
         Some(other) => {
-            faults.add(&t.at("on_failure"), format!("`{other}` is not known"), "unknown or refuse".to_owned());
+            faults.add(
+                &t.at("on_failure"),
+                format!("`{other}` is not known"),
+                "unknown or refuse".to_owned(),
+            );
             false
         }
     };

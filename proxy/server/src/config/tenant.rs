@@ -288,7 +288,8 @@ fn upstream(mut t: Table, base: &Path, faults: &mut Faults) -> Upstream {
         let path = identity.path().to_owned();
         let identity = self::auth(identity, base, plaintext, faults);
         if matches!(identity, UpstreamAuth::CallerToken) {
-            let help = "facts are looked up on the proxy's own behalf; give it a credential of its own".to_owned();
+            let help =
+                "facts are looked up on the proxy's own behalf; give it a credential of its own".to_owned();
             faults.add(&path, "would look up facts with the caller's token", help);
         }
         identities.push((name, identity));

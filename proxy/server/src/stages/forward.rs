@@ -17,12 +17,13 @@ pub(crate) use counts::epsilon;
 pub(super) use links::Pages;
 use links::{NextPage, PageLinks};
 
-use super::decide::{Grant, Records, Way};
+use super::decide::{Grant, Records, Way, decide_later};
 use super::enter::Entered;
 use super::protect::Stream;
 use super::seal::Totals;
 use super::{Guard, Own};
 use crate::client::{ClientError, read_bounded};
+use crate::facts::Ahead;
 use crate::parts::Tenant;
 use crate::refusal::Refusal;
 use crate::upstream::{UpstreamRequest, error_status, is_fhir_json};
@@ -40,10 +41,16 @@ pub enum Upstream {
 /// Sends the granted request. Without an entry it cannot be called, so nothing goes upstream that is not in the log.
 pub async fn forward(tenant: &Arc<Tenant>, grant: Grant, entered: &mut Entered) -> Result<Upstream, Refusal> {
     entered.at("forward");
+    let mut grant = grant;
+    if let Way::Later(later) = grant.way {
+        let caller = tenant.facts.look_up(tenant, grant.view.caller(), entered.durable()).await?;
+        grant = decide_later(tenant, &caller, &grant.token, *later)?;
+    }
     let Grant { way, view, standing, token, .. } = grant;
     let desk = Arc::new(Desk {
         tenant: Arc::clone(tenant),
         view,
+        standing: Arc::clone(&standing),
         shows_all: standing.shows_all(),
         changes_with_time: standing.changes_with_time(),
         token,
@@ -53,8 +60,12 @@ pub async fn forward(tenant: &Arc<Tenant>, grant: Grant, entered: &mut Entered) 
         Way::Records(records) => {
             desk.records(records).await.map(|stream| Upstream::Records(Box::new(stream)))
         }
-        Way::Write(write) => desk.write(write, &standing).await,
+        Way::Write(write) => desk.write(write, &standing, entered.durable()).await,
         Way::Aggregate(aggregate) => desk.aggregate(aggregate).await.map(Upstream::Own),
+        Way::Later(_) => {
+            let public = "the request cannot be decided at this time";
+            Err(Refusal::unavailable("forward", public, "it waits for relations that were looked up"))
+        }
     }
 }
 
@@ -62,6 +73,7 @@ pub async fn forward(tenant: &Arc<Tenant>, grant: Grant, entered: &mut Entered) 
 pub(super) struct Desk {
     tenant: Arc<Tenant>,
     view: drape_view::View,
+    standing: Arc<drape_policy::Standing>,
     shows_all: bool,
     changes_with_time: bool,
     token: zeroize::Zeroizing<String>,
@@ -152,6 +164,7 @@ impl Desk {
             own_link: records.as_ref().map(|r| r.own_link.clone()).unwrap_or_default(),
             next: next.clone(),
         };
+        let ahead = Ahead::new(tenant, &self.standing, &self.view, &self.token, &expect);
         let shield = Shield::new(Setup {
             catalogue: Arc::clone(&tenant.catalogue),
             expect,
@@ -168,6 +181,7 @@ impl Desk {
             pseudonyms: Arc::clone(&tenant.pseudonymizer),
             tenant: tenant.name.clone(),
             today: caller.environment.today.clone(),
+            pointers: ahead.as_ref().is_some_and(Ahead::references),
         });
         let text = |name: header::HeaderName| {
             response.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned)
@@ -190,6 +204,7 @@ impl Desk {
             body: response.into_body(),
             shield: Box::new(shield),
             guard,
+            ahead,
             deadline: Instant::now() + tenant.limits.request_timeout,
             pages: records.map(|records| Pages { desk: Arc::clone(self), records, next }),
         }

@@ -12,11 +12,12 @@ use hyper::body::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::enter::Entered;
+use super::enter::{Durable, Entered};
 use super::forward::Pages;
 use super::seal::{Outcome, Totals, seal};
 use super::{Answer, Guard};
 use crate::body::{OutBody, Piece};
+use crate::facts::Ahead;
 use crate::parts::Tenant;
 use crate::refusal::Refusal;
 
@@ -28,6 +29,8 @@ pub struct Stream {
     pub(super) body: Incoming,
     pub(super) shield: Box<Shield>,
     pub(super) guard: Guard,
+    /// What is to be known of its records before they are judged.
+    pub(super) ahead: Option<Ahead>,
     pub(super) deadline: Instant,
     /// Of a search or history: the pages behind this one.
     pub(super) pages: Option<Pages>,
@@ -73,12 +76,13 @@ const HELD_STEP: usize = 64 << 10;
 /// Judges and shields `stream`. The entry rides on it and is sealed with the last byte, an abort or a drop.
 pub async fn protect(tenant: &Arc<Tenant>, stream: Stream, mut entered: Entered) -> Answer {
     entered.at("protect");
-    let Stream { status, mut headers, body, shield, guard, deadline, pages } = stream;
+    let Stream { status, mut headers, body, shield, guard, ahead, deadline, pages } = stream;
     let mut pump = Pump {
         tenant: Arc::clone(tenant),
         body,
         shield: Some(shield),
         guard,
+        ahead,
         deadline,
         out: Vec::with_capacity(16 << 10),
         status,
@@ -90,7 +94,7 @@ pub async fn protect(tenant: &Arc<Tenant>, stream: Stream, mut entered: Entered)
         empty_pages: 0,
     };
     loop {
-        match pump.turn().await {
+        match pump.turn(entered.durable()).await {
             Ok(Turn::More) if pump.out.len() <= WHOLE_BYTES_MAX => {}
             Ok(Turn::More) => break,
             Ok(Turn::Done) => {
@@ -132,6 +136,7 @@ struct Pump {
     body: Incoming,
     shield: Option<Box<Shield>>,
     guard: Guard,
+    ahead: Option<Ahead>,
     deadline: Instant,
     out: Vec<u8>,
     status: StatusCode,
@@ -155,6 +160,7 @@ pub(super) enum Fault {
     Upstream(String),
     Limit(&'static str),
     Own(String),
+    Refused(Refusal),
     TimedOut,
 }
 
@@ -196,6 +202,7 @@ impl Fault {
                 FaultKind::Upstream => Refusal::upstream(fault.to_string()),
             },
             Self::Upstream(reason) => Refusal::upstream(reason.clone()),
+            Self::Refused(refusal) => refusal.clone(),
         }
     }
 
@@ -206,9 +213,9 @@ impl Fault {
 
 impl Pump {
     /// One step: takes what the upstream sent, judges what is complete.
-    async fn turn(&mut self) -> Result<Turn, Fault> {
+    async fn turn(&mut self, durable: Durable<'_>) -> Result<Turn, Fault> {
         if self.pending.is_empty() {
-            match self.next_chunk().await? {
+            match self.next_prepared(durable).await? {
                 Some(chunk) => self.pending = chunk,
                 None => {
                     let shield =
@@ -226,11 +233,40 @@ impl Pump {
         self.pending = chunk.slice(consumed..);
         self.account()?;
         if let Step::Ask(facts) = step {
-            let rulings = self.judge(&facts).await?;
+            let rulings = self.judge(&facts, durable).await?;
             let shield = self.shield.as_mut().ok_or_else(|| Fault::Own("the shield ended".into()))?;
             shield.answer(rulings, &mut self.out).map_err(Fault::Shield)?;
         }
         Ok(Turn::More)
+    }
+
+    /// The next piece, after what the records in it need was looked up for as many as were read ahead.
+    async fn next_prepared(&mut self, durable: Durable<'_>) -> Result<Option<Bytes>, Fault> {
+        if !self.ahead.as_ref().is_some_and(Ahead::reads) {
+            return self.next_chunk().await;
+        }
+        let mut seen = Vec::new();
+        if self.ahead.as_ref().is_some_and(Ahead::wants) {
+            loop {
+                let chunk = self.next_chunk().await?;
+                let enough = self.ahead.as_mut().is_none_or(|ahead| ahead.read(chunk, &mut seen));
+                self.account()?;
+                if enough {
+                    break;
+                }
+            }
+        }
+        self.prepare(&seen, durable).await?;
+        Ok(self.ahead.as_mut().and_then(Ahead::take))
+    }
+
+    async fn prepare(&mut self, seen: &[Arc<Facts>], durable: Durable<'_>) -> Result<(), Fault> {
+        let Some(ahead) = self.ahead.as_mut().filter(|_| !seen.is_empty()) else { return Ok(()) };
+        let ready = ahead.prepare(&self.tenant, &mut self.guard.view, seen, durable);
+        match timeout_at(self.deadline, ready).await {
+            Ok(ready) => ready.map_err(Fault::Refused),
+            Err(_) => Err(Fault::TimedOut),
+        }
     }
 
     async fn next_chunk(&mut self) -> Result<Option<Bytes>, Fault> {
@@ -254,9 +290,19 @@ impl Pump {
         }
     }
 
-    async fn judge(&mut self, facts: &Facts) -> Result<Rulings, Fault> {
+    async fn judge(&mut self, facts: &Arc<Facts>, durable: Durable<'_>) -> Result<Rulings, Fault> {
         self.guard.hold(&self.tenant).map_err(Fault::Own)?;
-        let verdicts = self.guard.view.rule(facts);
+        // Nothing is left to do here where it was read ahead.
+        self.prepare(std::slice::from_ref(facts), durable).await?;
+        let mut verdicts = self.guard.view.rule(facts);
+        let hide = self.ahead.as_ref().and_then(|ahead| ahead.hide(&self.guard.view, facts, &verdicts));
+        if hide.is_some() {
+            for verdict in &mut verdicts {
+                if let Verdict::Keep(plan) = verdict {
+                    *plan = Arc::new(plan.without_carriers());
+                }
+            }
+        }
         for verdict in &verdicts {
             if let Verdict::Keep(plan) = verdict {
                 self.totals.determined(plan.policies());
@@ -269,7 +315,7 @@ impl Pump {
             Verdict::Withhold(_) => false,
         });
         let seal_key = if seals { Some(self.seal_key(facts).await?) } else { None };
-        Ok(Rulings { verdicts, seal_key })
+        Ok(Rulings { verdicts, seal_key, hide })
     }
 
     /// The data key of the one patient the record is about. It is on disk before anything is sealed with it.
@@ -294,7 +340,8 @@ impl Pump {
 
     /// Counts what the shield holds against the limit over all connections.
     fn account(&mut self) -> Result<(), Fault> {
-        let holding = self.shield.as_ref().map_or(0, |s| s.held_bytes()) + self.out.len();
+        let ahead = self.ahead.as_ref().map_or(0, Ahead::held_bytes);
+        let holding = self.shield.as_ref().map_or(0, |s| s.held_bytes()) + self.out.len() + ahead;
         let steps = holding.div_ceil(HELD_STEP);
         self.held.truncate(steps);
         while self.held.len() < steps {
@@ -342,6 +389,7 @@ impl Pump {
         let next = stream?;
         self.body = next.body;
         self.shield = Some(next.shield);
+        self.ahead = next.ahead;
         self.pages = next.pages;
         self.pending = Bytes::new();
         self.out.clear();
@@ -365,7 +413,7 @@ impl Pump {
             {
                 return entered.cut(reason, self.totals).await;
             }
-            match self.turn().await {
+            match self.turn(entered.durable()).await {
                 Ok(Turn::More) => {}
                 Ok(Turn::Done) => break,
                 // Typically: the upstream's body broke off. The client sees a body without an end.

@@ -11,10 +11,12 @@ use serde_json::Value;
 
 use super::{Desk, Upstream, is_empty};
 use crate::client::read_bounded;
+use crate::facts::conceals;
 use crate::refusal::Refusal;
 use crate::stages::Own;
 use crate::stages::classify::Return;
 use crate::stages::decide::Write;
+use crate::stages::enter::Durable;
 use crate::stages::seal::Totals;
 use crate::upstream::UpstreamRequest;
 
@@ -25,6 +27,7 @@ impl Desk {
         self: &Arc<Self>,
         write: Write,
         standing: &drape_policy::Standing,
+        durable: Durable<'_>,
     ) -> Result<Upstream, Refusal> {
         let tenant = &self.tenant;
         let bases = [tenant.public_base.as_str(), tenant.upstream.base_url()];
@@ -57,7 +60,7 @@ impl Desk {
             request.method = Method::PUT;
             request.path_and_query = format!("/{}/{id}", write.resource_type);
             request.if_match =
-                Some(self.stored_version(standing, &request.path_and_query, &write, id).await?);
+                Some(self.stored_version(standing, &request.path_and_query, &write, id, durable).await?);
         }
         let response = self.send(&request).await?;
         let response = self.check(response).await?;
@@ -137,6 +140,7 @@ impl Desk {
         path: &str,
         write: &Write,
         id: &str,
+        durable: Durable<'_>,
     ) -> Result<String, Refusal> {
         let tenant = &self.tenant;
         let get = UpstreamRequest {
@@ -167,6 +171,12 @@ impl Desk {
             return Err(Refusal::unknown("forward", "the stored record is withheld from the caller"));
         }
         self.may_change(standing, &stored, &write.resource_type)?;
+        let stored = Arc::new(stored);
+        if conceals(tenant, &self.standing, &self.view, &self.token, &stored, durable).await? {
+            let public = "you may write only records that you are shown whole and may change";
+            return Err(Refusal::forbidden("forward", public)
+                .because("the stored record names one that is withheld from the caller"));
+        }
         let version = etag.ok_or_else(|| {
             Refusal::upstream("the stored record comes without an ETag; a lost update could not be told")
         })?;
