@@ -120,6 +120,11 @@ impl Ahead {
         self.scout.is_some() || !self.queue.is_empty() || self.ended
     }
 
+    /// Whether every record was read ahead before the shield comes upon it.
+    pub(crate) fn covers(&self) -> bool {
+        self.scout.is_some()
+    }
+
     /// How much memory is taken by what is read ahead.
     pub(crate) fn held_bytes(&self) -> usize {
         self.queued + self.scout.as_ref().map_or(0, Scout::held_bytes)
