@@ -583,7 +583,7 @@ impl Shield {
     /// Whether the entry's record lives on another server: its id and its references mean something else there, so
     /// nothing that is known of records here can judge it. What stands under our own base is ours, whatever it says
     /// (real servers put searches there), and is written anew.
-    fn is_elsewhere(&self) -> bool {
+    pub(crate) fn is_elsewhere(&self) -> bool {
         let Some(url) = self.tape.string(&self.held, 0, "fullUrl") else { return false };
         let rest = url.strip_prefix(self.setup.upstream_base.as_str());
         let ours = rest.is_some_and(|rest| rest.starts_with(['/', '?']));

@@ -62,9 +62,11 @@ impl Scout {
             let (taken, step) = self.shield.feed(&chunk[from..], &mut self.nowhere)?;
             from += taken;
             if let Step::Ask(facts) = step {
+                // What lives on another server is not the record that is known here by the same id.
+                let here = !self.shield.is_elsewhere();
                 let verdicts = facts.records.iter().map(|_| Verdict::Withhold(Reason::NotReceived)).collect();
                 self.shield.answer(Answer { verdicts, seal_key: None, hide: None }, &mut self.nowhere)?;
-                if facts.main().is_some() {
+                if here && facts.main().is_some() {
                     seen.push(facts);
                 }
             }

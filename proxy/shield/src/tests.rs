@@ -13,6 +13,7 @@ use super::*;
 mod bundles;
 mod hostile;
 mod links;
+mod named;
 
 struct Keep;
 
