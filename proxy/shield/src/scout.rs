@@ -25,6 +25,10 @@ impl Links for Next {
         }
         None
     }
+
+    fn more(&mut self, _: crate::PlaceOfMore, _: u32) -> Option<String> {
+        None
+    }
 }
 
 impl Scout {
@@ -45,6 +49,7 @@ impl Scout {
             uniform: false,
             shows_all: false,
             declared: false,
+            paging: None,
             links: Box::new(Next(Arc::clone(&next))),
             pseudonyms,
             tenant: String::new(),

@@ -28,6 +28,8 @@ pub(crate) struct Ahead {
     token: Zeroizing<String>,
     references: bool,
     ages: bool,
+    /// Whether it is a searchset, which names many records; of a history every entry is of one.
+    searchset: bool,
     scout: Option<Scout>,
     queue: VecDeque<Bytes>,
     queued: usize,
@@ -50,15 +52,8 @@ impl Ahead {
         expect: &Expect,
     ) -> Option<Self> {
         let mut ahead = Self::of(tenant, standing, view, token)?;
-        // Of a history every entry is of one record; only a searchset names many.
-        if *expect == Expect::Bundle(BundleKind::Searchset) {
-            let (catalogue, pseudonyms) = (Arc::clone(&tenant.catalogue), Arc::clone(&tenant.pseudonymizer));
-            let limits = drape_shield::Limits {
-                entry_bytes_max: tenant.limits.entry_bytes_max,
-                depth_max: tenant.limits.json_depth_max,
-            };
-            ahead.scout = Some(Scout::new(catalogue, pseudonyms, tenant.upstream.base_url(), limits));
-        }
+        ahead.searchset = *expect == Expect::Bundle(BundleKind::Searchset);
+        ahead.begin(tenant);
         Some(ahead)
     }
 
@@ -70,6 +65,7 @@ impl Ahead {
             token: token.clone(),
             references,
             ages,
+            searchset: false,
             scout: None,
             queue: VecDeque::new(),
             queued: 0,
@@ -78,6 +74,20 @@ impl Ahead {
             named: HashMap::new(),
             tried: HashSet::new(),
         })
+    }
+
+    /// At the start of a page of the upstream.
+    pub(crate) fn begin(&mut self, tenant: &Tenant) {
+        self.scout = self.searchset.then(|| {
+            let (catalogue, pseudonyms) = (Arc::clone(&tenant.catalogue), Arc::clone(&tenant.pseudonymizer));
+            let limits = drape_shield::Limits {
+                entry_bytes_max: tenant.limits.entry_bytes_max,
+                depth_max: tenant.limits.json_depth_max,
+            };
+            Scout::new(catalogue, pseudonyms, tenant.upstream.base_url(), limits)
+        });
+        self.queue.clear();
+        (self.queued, self.ended) = (0, false);
     }
 
     /// Whether what references name is to be among the facts.
