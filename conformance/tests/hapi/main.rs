@@ -11,6 +11,7 @@ mod counts;
 mod crash;
 mod demo;
 mod exact;
+mod facts;
 mod leaks;
 mod views;
 mod world;
@@ -26,7 +27,7 @@ use world::World;
 type Step = (&'static str, fn(&World) -> Outcome);
 
 /// In this order: what writes comes late, what spends the budget after it, and the log is searched last.
-const STEPS: [Step; 27] = [
+const STEPS: [Step; 29] = [
     ("views-of-a-patient", views::of_a_patient),
     ("views-of-an-observation", views::of_an_observation),
     ("views-of-sensitive-records", views::of_sensitive_records),
@@ -48,6 +49,8 @@ const STEPS: [Step; 27] = [
     ("others-cannot-write", writes::others),
     ("fhirpy", clients::fhirpy),
     ("fhir-kit-client", clients::kit),
+    ("relations-and-ages-from-hapi", facts::looked_up),
+    ("references-tell-of-nothing-withheld", facts::references),
     ("counts-cost-once", counts::once),
     ("counts-end", counts::exhausted),
     ("kill-9", crash::kill),
