@@ -28,7 +28,9 @@ fn put(world: &World, records: &[Value]) -> Outcome {
             json!({"resource": record, "request": {"method": "PUT", "url": url}})
         })
         .collect();
-    world.hapi.transaction(json!({"resourceType": "Bundle", "type": "transaction", "entry": entry}).to_string().as_bytes())
+    world.hapi.transaction(
+        json!({"resourceType": "Bundle", "type": "transaction", "entry": entry}).to_string().as_bytes(),
+    )
 }
 
 pub(crate) fn looked_up(world: &World) -> Outcome {
@@ -38,7 +40,10 @@ pub(crate) fn looked_up(world: &World) -> Outcome {
             "subject": {"reference": format!("Patient/{patient}")},
             "participant": [{"member": {"reference": format!("Practitioner/{DOCTOR}")}}]})
     };
-    put(world, &[team("conf-team", "active", &world.stranger), team("conf-team-over", "inactive", &world.lead)])?;
+    put(
+        world,
+        &[team("conf-team", "active", &world.stranger), team("conf-team-over", "inactive", &world.lead)],
+    )?;
     let mut settings = Settings::new(&world.hapi.base, "hapi", &world.provider.url, "RS256");
     settings.facts = Some(FACTS);
     let mut drape = Drape::start(&subject(), &world.work.join("facts"), settings)?;
@@ -72,7 +77,8 @@ pub(crate) fn looked_up(world: &World) -> Outcome {
 
 pub(crate) fn references(world: &World) -> Outcome {
     let mut faults = Faults::default();
-    let name = |id: &str| json!({"condition": {"reference": format!("Condition/{id}"), "display": SUBSTANCE}});
+    let name =
+        |id: &str| json!({"condition": {"reference": format!("Condition/{id}"), "display": SUBSTANCE}});
     let shown = json!({"resourceType": "Condition", "id": "conf-cold",
         "clinicalStatus": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/condition-clinical", "code": "active"}]},
         "code": {"coding": [{"system": "http://snomed.info/sct", "code": "82272006"}]},
@@ -85,14 +91,21 @@ pub(crate) fn references(world: &World) -> Outcome {
         "diagnosis": [shown_name, name("conf-substance")],
         "reasonReference": [{"reference": "Condition/conf-substance"}]});
     put(world, &[shown, visit])?;
-    for path in ["Encounter/conf-visit".to_owned(), format!("Encounter?patient=Patient/{}&_id=conf-visit", world.lead)] {
+    for path in [
+        "Encounter/conf-visit".to_owned(),
+        format!("Encounter?patient=Patient/{}&_id=conf-visit", world.lead),
+    ] {
         let text = world.get(Persona::Doctor, &path)?.expect(200)?.everything();
-        faults.check(text.contains("Condition/conf-cold"), || format!("{path}: a reference to a shown record is lost"));
+        faults.check(text.contains("Condition/conf-cold"), || {
+            format!("{path}: a reference to a shown record is lost")
+        });
         for hidden in ["conf-substance", SUBSTANCE] {
             faults.check(!text.contains(hidden), || format!("{path}: `{hidden}` tells of a withheld record"));
         }
         let all = world.get(Persona::Patient, &path)?.expect(200)?.everything();
-        faults.check(all.contains("conf-substance"), || format!("{path}: the patient misses her own diagnosis"));
+        faults.check(all.contains("conf-substance"), || {
+            format!("{path}: the patient misses her own diagnosis")
+        });
     }
     let written = world.get(Persona::Doctor, "Condition/conf-substance")?;
     if written.status != 404 {

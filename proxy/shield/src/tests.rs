@@ -13,6 +13,7 @@ use super::*;
 mod bundles;
 mod hostile;
 mod links;
+mod merge;
 mod named;
 mod pages;
 
@@ -21,10 +22,6 @@ struct Keep;
 impl Links for Keep {
     fn rewrite(&mut self, relation: &str, url: &str) -> Option<String> {
         (relation != "last").then(|| url.replace("http://up/fhir", "https://pub"))
-    }
-
-    fn more(&mut self, _: PlaceOfMore, _: u32) -> Option<String> {
-        None
     }
 }
 

@@ -57,7 +57,13 @@ impl Ahead {
         Some(ahead)
     }
 
-    fn of(tenant: &Tenant, standing: &Arc<Standing>, view: &View, token: &Zeroizing<String>) -> Option<Self> {
+    /// For one record.
+    pub(crate) fn of(
+        tenant: &Tenant,
+        standing: &Arc<Standing>,
+        view: &View,
+        token: &Zeroizing<String>,
+    ) -> Option<Self> {
         let references = tenant.facts.references.is_some() && !view.uniform();
         let ages = tenant.facts.ages.is_some() && standing.reads_age();
         (references || ages).then(|| Self {
@@ -147,7 +153,7 @@ impl Ahead {
         tenant: &Tenant,
         view: &mut View,
         seen: &[Arc<Facts>],
-        durable: Durable<'_>,
+        durable: Durable,
     ) -> Result<(), Refusal> {
         if self.here.len() + self.tried.len() > NAMES_MAX {
             self.here.clear();
@@ -194,7 +200,7 @@ impl Ahead {
         tenant: &Tenant,
         view: &mut View,
         seen: impl Iterator<Item = &Arc<Facts>>,
-        durable: Durable<'_>,
+        durable: Durable,
     ) -> Result<(), Refusal> {
         if !self.ages {
             return Ok(());
@@ -258,21 +264,6 @@ impl Ahead {
             self.pointers(facts, verdicts).into_iter().filter(|p| !received(p)).cloned().collect();
         (!hidden.is_empty()).then(|| Hide::new(move |pointer| hidden.contains(pointer)))
     }
-}
-
-/// Whether a record holds a reference that is left out for this caller: what is not shown whole cannot be written back.
-pub(crate) async fn conceals(
-    tenant: &Tenant,
-    standing: &Arc<Standing>,
-    view: &View,
-    token: &Zeroizing<String>,
-    facts: &Arc<Facts>,
-    durable: Durable<'_>,
-) -> Result<bool, Refusal> {
-    let Some(mut ahead) = Ahead::of(tenant, standing, view, token) else { return Ok(false) };
-    let mut view = view.clone();
-    ahead.prepare(tenant, &mut view, std::slice::from_ref(facts), durable).await?;
-    Ok(ahead.hide(&view, facts, &view.rule(facts)).is_some())
 }
 
 fn name(facts: &Facts) -> Option<String> {

@@ -15,7 +15,7 @@ use drape_view::{Caller, Facts, Known};
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 
-pub(crate) use ahead::{Ahead, conceals};
+pub(crate) use ahead::Ahead;
 use relations::Seen;
 use source::{Failure, Source};
 
@@ -92,7 +92,7 @@ impl Lookups {
         &self,
         tenant: &Tenant,
         caller: &Arc<Caller>,
-        durable: Durable<'_>,
+        durable: Durable,
     ) -> Result<Arc<Caller>, Refusal> {
         let Some(user) = self.asks_for(caller) else { return Ok(self.believed(caller)) };
         let asked: Vec<_> = (0..self.relations.len())
@@ -116,7 +116,7 @@ impl Lookups {
         place: usize,
         caller: &Caller,
         user: &str,
-        durable: Durable<'_>,
+        durable: Durable,
     ) -> Result<Arc<BTreeSet<String>>, Failure> {
         let now_ms = tenant.clock.now_ms();
         let key = key(place, caller, user);
@@ -180,7 +180,7 @@ impl Lookups {
         &self,
         tenant: &Tenant,
         patients: BTreeSet<String>,
-        durable: Durable<'_>,
+        durable: Durable,
     ) -> Result<Known, Refusal> {
         let Some(source) = &self.ages else { return Ok(Known::new()) };
         let now_ms = tenant.clock.now_ms();
@@ -219,7 +219,7 @@ impl Lookups {
         names: BTreeSet<String>,
         caller: &Caller,
         token: &str,
-        durable: Durable<'_>,
+        durable: Durable,
     ) -> Result<Found<Option<Arc<Facts>>>, Refusal> {
         let (Some(source), Some(rules)) = (&self.references, &self.rules.references) else {
             return Ok(Found::new());
@@ -278,7 +278,7 @@ async fn records(
     kind: &str,
     ids: &[String],
     token: &str,
-    durable: Durable<'_>,
+    durable: Durable,
 ) -> Result<Found<Option<Arc<Facts>>>, Failure> {
     let path = format!("/{kind}?_id={}&_count={}", ids.join(","), ids.len());
     let mut seen = Vec::new();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, StatusCode};
+use http::StatusCode;
 use tokio::sync::Semaphore;
 
 use crate::client::{ClientError, read_bounded};
@@ -98,7 +98,7 @@ impl Source {
     /// Nothing goes out but under a durable log entry. `token` goes along only where the tenant shows the caller's own.
     pub(super) async fn pages(
         &self,
-        _: Durable<'_>,
+        _: Durable,
         path: String,
         token: &str,
         read: impl FnMut(&Bytes) -> Result<Option<String>, Failure>,
@@ -118,8 +118,7 @@ impl Source {
         let _place = self.room.acquire().await.map_err(|_| Failure::Unreachable)?;
         let mut left = self.rules.response_bytes_max;
         for _ in 0..self.rules.pages_max {
-            let request =
-                UpstreamRequest { method: Method::GET, path_and_query: path, body: None, if_match: None };
+            let request = UpstreamRequest::get(path);
             let sent = self.upstream.send(&request, token, self.rules.deadline).await;
             let response = sent.map_err(|e| Failure::of(&e))?;
             if response.status() != StatusCode::OK {

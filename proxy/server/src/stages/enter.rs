@@ -37,15 +37,15 @@ pub struct Entered {
     route: &'static str,
 }
 
-/// Proof that an entry is durable while this is in hand, for what is asked of the upstream beside the request itself. Its
-/// field is private and only an [`Entered`] gives one.
+/// Proof that an entry was made durable, for what is asked of the upstream beside the request itself. Its field is private
+/// and only an [`Entered`] gives one.
 ///
 /// ```compile_fail
 /// use drape_server::stages::enter::Durable;
-/// fn forge() -> Durable<'static> { Durable(std::marker::PhantomData) }
+/// fn forge() -> Durable { Durable(()) }
 /// ```
 #[derive(Clone, Copy, Debug)]
-pub struct Durable<'a>(std::marker::PhantomData<&'a ()>);
+pub struct Durable(());
 
 /// Writes down what was judged. A crash right after this leaves an intent without an outcome, which accounting counts
 /// as a disclosure.
@@ -133,8 +133,8 @@ fn describe(tenant: &Tenant, asked: &Asked, caller: Option<&Caller>) -> Event {
 
 impl Entered {
     /// Proof for look-ups.
-    pub(crate) fn durable(&self) -> Durable<'_> {
-        Durable(std::marker::PhantomData)
+    pub(crate) fn durable(&self) -> Durable {
+        Durable(())
     }
 
     /// Says how far the request has come, for the entry that is written if everything is dropped.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use drape_shield::{Expect, Setup, Shield};
+use drape_shield::{Expect, Links, Setup, Shield};
 use http::{HeaderMap, Response, StatusCode, header};
 use hyper::body::Incoming;
 use serde_json::json;
@@ -19,7 +19,7 @@ use links::{Cursor, PageLinks, Reading};
 
 use super::classify::Unless;
 use super::decide::{Grant, Records, Way, decide_later};
-use super::enter::Entered;
+use super::enter::{Durable, Entered};
 use super::protect::Stream;
 use super::seal::Totals;
 use super::{Guard, Own};
@@ -55,6 +55,7 @@ pub async fn forward(tenant: &Arc<Tenant>, grant: Grant, entered: &mut Entered) 
         shows_all: standing.shows_all(),
         changes_with_time: standing.changes_with_time(),
         unless,
+        durable: entered.durable(),
         token,
     });
     match way {
@@ -62,7 +63,7 @@ pub async fn forward(tenant: &Arc<Tenant>, grant: Grant, entered: &mut Entered) 
         Way::Records(records) => {
             desk.records(records).await.map(|stream| Upstream::Records(Box::new(stream)))
         }
-        Way::Write(write) => desk.write(write, &standing, entered.durable()).await,
+        Way::Write(write) => desk.write(write, &standing).await,
         Way::Aggregate(aggregate) => desk.aggregate(aggregate).await.map(Upstream::Own),
         Way::Later(_) => {
             let public = "the request cannot be decided at this time";
@@ -79,6 +80,7 @@ pub(super) struct Desk {
     shows_all: bool,
     changes_with_time: bool,
     unless: Unless,
+    durable: Durable,
     token: zeroize::Zeroizing<String>,
 }
 
@@ -174,27 +176,11 @@ impl Desk {
             cursor: Arc::clone(&cursor),
         };
         let ahead = Ahead::new(tenant, &self.standing, &self.view, &self.token, &expect);
+        let mut setup = self.setup(expect, Box::new(links));
+        setup.pointers = ahead.as_ref().is_some_and(Ahead::references);
         // Where every record is judged alike, none is withheld but all are, and the server's pages have no holes.
-        let paging = records.as_ref().filter(|_| !single && !self.view.uniform()).map(|r| r.paging);
-        let shield = Shield::new(Setup {
-            paging,
-            catalogue: Arc::clone(&tenant.catalogue),
-            expect,
-            upstream_base: tenant.upstream.base_url().to_owned(),
-            public_base: tenant.public_base.clone(),
-            limits: drape_shield::Limits {
-                entry_bytes_max: tenant.limits.entry_bytes_max,
-                depth_max: tenant.limits.json_depth_max,
-            },
-            uniform: self.view.uniform(),
-            shows_all: self.shows_all && self.view.uniform(),
-            declared: true,
-            links: Box::new(links),
-            pseudonyms: Arc::clone(&tenant.pseudonymizer),
-            tenant: tenant.name.clone(),
-            today: caller.environment.today.clone(),
-            pointers: ahead.as_ref().is_some_and(Ahead::references),
-        });
+        setup.paging = records.as_ref().filter(|_| !single && !self.view.uniform()).map(|r| r.paging);
+        let shield = Shield::new(setup);
         let text = |name: header::HeaderName| {
             response.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned)
         };
@@ -220,6 +206,29 @@ impl Desk {
             ahead,
             deadline: Instant::now() + tenant.limits.request_timeout,
             pages: records.map(|records| Pages { desk: Arc::clone(self), records, cursor }),
+        }
+    }
+
+    fn setup(&self, expect: Expect, links: Box<dyn Links + Send + Sync>) -> Setup {
+        let tenant = &self.tenant;
+        Setup {
+            catalogue: Arc::clone(&tenant.catalogue),
+            expect,
+            upstream_base: tenant.upstream.base_url().to_owned(),
+            public_base: tenant.public_base.clone(),
+            limits: drape_shield::Limits {
+                entry_bytes_max: tenant.limits.entry_bytes_max,
+                depth_max: tenant.limits.json_depth_max,
+            },
+            uniform: self.view.uniform(),
+            shows_all: self.shows_all && self.view.uniform(),
+            declared: true,
+            paging: None,
+            links,
+            pseudonyms: Arc::clone(&tenant.pseudonymizer),
+            tenant: tenant.name.clone(),
+            today: self.view.caller().environment.today.clone(),
+            pointers: false,
         }
     }
 

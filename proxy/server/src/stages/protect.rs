@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use drape_keys::DataKey;
 use drape_shield::{Answer as Rulings, Fault as ShieldFault, FaultKind, PageEnd, Shield, Step, Summary};
-use drape_view::{Facts, Treatment, Verdict};
+use drape_view::{Category, Facts, Treatment, Verdict, View};
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -166,7 +166,7 @@ pub(super) enum Fault {
 }
 
 impl Fault {
-    fn refusal(&self) -> Refusal {
+    pub(super) fn refusal(&self) -> Refusal {
         match self {
             Self::TimedOut => Refusal::new(
                 "protect",
@@ -219,9 +219,54 @@ impl Fault {
     }
 }
 
+/// What `view` says of a record, with the key that seals where anything is to be sealed.
+/// `ahead` says which references are left out; the carriers could repeat them, and go too.
+pub(super) async fn rulings(
+    tenant: &Arc<Tenant>,
+    view: &View,
+    facts: &Facts,
+    ahead: Option<&Ahead>,
+) -> Result<Rulings, Fault> {
+    let mut verdicts = view.rule(facts);
+    let hide = ahead.and_then(|ahead| ahead.hide(view, facts, &verdicts));
+    if hide.is_some() {
+        for verdict in &mut verdicts {
+            if let Verdict::Keep(plan) = verdict {
+                *plan = Arc::new(plan.without_carriers());
+            }
+        }
+    }
+    let seals = verdicts.iter().any(|v| match v {
+        Verdict::Keep(plan) => Category::ALL.into_iter().any(|c| plan.treatment(c) == Treatment::Encrypt),
+        Verdict::Withhold(_) => false,
+    });
+    let seal_key = if seals { Some(seal_key(tenant, facts).await?) } else { None };
+    Ok(Rulings { verdicts, seal_key, hide })
+}
+
+/// The data key of the one patient the record is about. It is on disk before anything is sealed with it.
+async fn seal_key(tenant: &Arc<Tenant>, facts: &Facts) -> Result<Arc<DataKey>, Fault> {
+    let main = facts.main().ok_or_else(|| Fault::Own("an entry without a record".into()))?;
+    // A record about nobody in particular, or about several, has a key of its own.
+    let owner = match (&main.patients[..], main.patients_complete) {
+        ([one], true) => format!("Patient/{one}"),
+        _ => format!("{}/{}", main.resource_type, main.id.as_deref().unwrap_or_default()),
+    };
+    // A page about one patient asks for the same key at each entry; only the first need go to the disk's threads.
+    if let Some(key) = tenant.keyring.recent_key(&tenant.name, &owner) {
+        return Ok(key);
+    }
+    let keyring = Arc::clone(&tenant.keyring);
+    let name = tenant.name.clone();
+    let key = tokio::task::spawn_blocking(move || keyring.patient_key(&name, &owner))
+        .await
+        .map_err(|e| Fault::Own(format!("the key task failed: {e}")))?;
+    key.map_err(|e| Fault::Own(format!("no data key: {e}")))
+}
+
 impl Pump {
     /// One step: takes what the upstream sent, judges what is complete.
-    async fn turn(&mut self, durable: Durable<'_>) -> Result<Turn, Fault> {
+    async fn turn(&mut self, durable: Durable) -> Result<Turn, Fault> {
         if self.pending.is_empty() {
             match self.next_prepared(durable).await? {
                 Some(chunk) => self.pending = chunk,
@@ -242,7 +287,7 @@ impl Pump {
     }
 
     /// The next piece, after what the records in it need was looked up for as many as were read ahead.
-    async fn next_prepared(&mut self, durable: Durable<'_>) -> Result<Option<Bytes>, Fault> {
+    async fn next_prepared(&mut self, durable: Durable) -> Result<Option<Bytes>, Fault> {
         let enough = self.shield.as_ref().is_some_and(|s| s.has_enough());
         if enough || !self.ahead.as_ref().is_some_and(Ahead::reads) {
             return self.next_chunk().await;
@@ -262,7 +307,7 @@ impl Pump {
         Ok(self.ahead.as_mut().and_then(Ahead::take))
     }
 
-    async fn prepare(&mut self, seen: &[Arc<Facts>], durable: Durable<'_>) -> Result<(), Fault> {
+    async fn prepare(&mut self, seen: &[Arc<Facts>], durable: Durable) -> Result<(), Fault> {
         let Some(ahead) = self.ahead.as_mut().filter(|_| !seen.is_empty()) else { return Ok(()) };
         let ready = ahead.prepare(&self.tenant, &mut self.guard.view, seen, durable);
         match timeout_at(self.deadline, ready).await {
@@ -340,53 +385,18 @@ impl Pump {
         }
     }
 
-    async fn judge(&mut self, facts: &Arc<Facts>, durable: Durable<'_>) -> Result<Rulings, Fault> {
+    async fn judge(&mut self, facts: &Arc<Facts>, durable: Durable) -> Result<Rulings, Fault> {
         self.guard.hold(&self.tenant).map_err(Fault::Own)?;
         if !self.ahead.as_ref().is_some_and(Ahead::covers) {
             self.prepare(std::slice::from_ref(facts), durable).await?;
         }
-        let mut verdicts = self.guard.view.rule(facts);
-        let hide = self.ahead.as_ref().and_then(|ahead| ahead.hide(&self.guard.view, facts, &verdicts));
-        if hide.is_some() {
-            for verdict in &mut verdicts {
-                if let Verdict::Keep(plan) = verdict {
-                    *plan = Arc::new(plan.without_carriers());
-                }
-            }
-        }
-        for verdict in &verdicts {
+        let rulings = rulings(&self.tenant, &self.guard.view, facts, self.ahead.as_ref()).await?;
+        for verdict in &rulings.verdicts {
             if let Verdict::Keep(plan) = verdict {
                 self.totals.determined(plan.policies());
             }
         }
-        let seals = verdicts.iter().any(|v| match v {
-            Verdict::Keep(plan) => {
-                drape_view::Category::ALL.into_iter().any(|c| plan.treatment(c) == Treatment::Encrypt)
-            }
-            Verdict::Withhold(_) => false,
-        });
-        let seal_key = if seals { Some(self.seal_key(facts).await?) } else { None };
-        Ok(Rulings { verdicts, seal_key, hide })
-    }
-
-    /// The data key of the one patient the record is about. It is on disk before anything is sealed with it.
-    async fn seal_key(&self, facts: &Facts) -> Result<Arc<DataKey>, Fault> {
-        let main = facts.main().ok_or_else(|| Fault::Own("an entry without a record".into()))?;
-        // A record about nobody in particular, or about several, has a key of its own.
-        let owner = match (&main.patients[..], main.patients_complete) {
-            ([one], true) => format!("Patient/{one}"),
-            _ => format!("{}/{}", main.resource_type, main.id.as_deref().unwrap_or_default()),
-        };
-        // A page about one patient asks for the same key at each entry; only the first need go to the disk's threads.
-        if let Some(key) = self.tenant.keyring.recent_key(&self.tenant.name, &owner) {
-            return Ok(key);
-        }
-        let keyring = Arc::clone(&self.tenant.keyring);
-        let tenant = self.tenant.name.clone();
-        let key = tokio::task::spawn_blocking(move || keyring.patient_key(&tenant, &owner))
-            .await
-            .map_err(|e| Fault::Own(format!("the key task failed: {e}")))?;
-        key.map_err(|e| Fault::Own(format!("no data key: {e}")))
+        Ok(rulings)
     }
 
     /// Counts what the shield holds against the limit over all connections.
