@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
+use drape_fhir::interaction;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::{Map, Value, json};
 
@@ -37,7 +38,7 @@ pub async fn answer(tenant: &Tenant, head: &http::request::Parts, path: &str) ->
         return Some(Answer::Refused(refusal));
     }
     if path == "/metadata"
-        && let Err(refusal) = wants_json(head)
+        && let Err(refusal) = understood(head)
     {
         return Some(Answer::Refused(refusal));
     }
@@ -56,39 +57,29 @@ pub async fn answer(tenant: &Tenant, head: &http::request::Parts, path: &str) ->
     }
 }
 
-/// Only `mode=full` and a JSON `_format` are understood.
-fn wants_json(head: &http::request::Parts) -> Result<(), Refusal> {
+/// Only `mode=full` and the form of the answer are understood.
+fn understood(head: &http::request::Parts) -> Result<(), Refusal> {
     let query = head.uri.query().unwrap_or_default();
     for pair in query.split('&').filter(|p| !p.is_empty()) {
-        let understood = matches!(
-            pair,
-            "mode=full"
-                | "_format=json"
-                | "_format=application/fhir%2Bjson"
-                | "_format=application/fhir+json"
-                | "_pretty=true"
-                | "_pretty=false"
-        );
-        if pair.starts_with("_format=") && !understood {
-            let public = "only JSON is offered";
-            return Err(Refusal::new("classify", StatusCode::NOT_ACCEPTABLE, "not-supported", public));
-        }
-        if !understood {
-            let name = pair.split('=').next().unwrap_or_default();
+        let name = pair.split('=').next().unwrap_or_default();
+        if pair != "mode=full" && !matches!(name, "_format" | "_pretty") {
             let public = format!("the parameter `{name}` is not understood here");
             return Err(Refusal::new("classify", StatusCode::BAD_REQUEST, "not-supported", public));
         }
     }
     let accept = head.headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    let json = accept.is_empty()
-        || accept.contains("json")
-        || accept.contains("*/*")
-        || accept.contains("application/*");
-    if !json && !query.contains("_format=") {
-        let public = "only JSON is offered";
-        return Err(Refusal::new("classify", StatusCode::NOT_ACCEPTABLE, "not-supported", public));
-    }
-    Ok(())
+    let headers = [("accept", accept)];
+    let parts = interaction::Parts {
+        method: "GET",
+        path: head.uri.path(),
+        query: head.uri.query(),
+        headers: &headers,
+        body: None,
+    };
+    interaction::format(&parts).map(drop).map_err(|misunderstood| {
+        let status = StatusCode::from_u16(misunderstood.status).unwrap_or(StatusCode::NOT_ACCEPTABLE);
+        Refusal::new("classify", status, misunderstood.code, misunderstood.text())
+    })
 }
 
 /// Makes both documents anew. Called at start and every few minutes; what cannot be made leaves the last one standing.
@@ -126,10 +117,11 @@ async fn capabilities(tenant: &Tenant, smart: Option<&Value>) -> Result<Value, S
 }
 
 /// Interactions that Drape lets through, where the upstream has them.
-const INTERACTIONS: [&str; 6] = ["read", "vread", "history-instance", "search-type", "create", "update"];
+const INTERACTIONS: [&str; 7] =
+    ["read", "vread", "history-instance", "search-type", "create", "update", "delete"];
 
 /// The upstream's statement cut down to what Drape offers: listed interactions, parameters whose elements are known,
-/// no operations, no conditional forms, JSON only.
+/// no operations. Patches and conditional forms are Drape's own, made of what the upstream has.
 pub(crate) fn rewrite(theirs: &Value, public_base: &str, smart: Option<&Value>) -> Result<Value, String> {
     if theirs["resourceType"] != "CapabilityStatement" {
         return Err("the upstream's /metadata is no CapabilityStatement".into());
@@ -146,17 +138,21 @@ pub(crate) fn rewrite(theirs: &Value, public_base: &str, smart: Option<&Value>) 
         if !drape_fhir::definitions::r4().is_resource(name) {
             continue;
         }
-        let interactions: Vec<Value> = resource["interaction"]
+        let mut codes: Vec<&str> = resource["interaction"]
             .as_array()
             .unwrap_or(&none)
             .iter()
             .filter_map(|i| i["code"].as_str())
             .filter(|code| INTERACTIONS.contains(code))
-            .map(|code| json!({ "code": code }))
             .collect();
-        if interactions.is_empty() {
+        if codes.is_empty() {
             continue;
         }
+        if codes.contains(&"update") {
+            codes.push("patch");
+        }
+        let finds = |code: &str| codes.contains(&code) && codes.contains(&"search-type");
+        let interactions: Vec<Value> = codes.iter().map(|code| json!({ "code": code })).collect();
         let parameters: Vec<Value> = resource["searchParam"]
             .as_array()
             .unwrap_or(&none)
@@ -169,10 +165,11 @@ pub(crate) fn rewrite(theirs: &Value, public_base: &str, smart: Option<&Value>) 
         ours.insert("type".into(), json!(name));
         ours.insert("interaction".into(), Value::Array(interactions));
         ours.insert("versioning".into(), resource.get("versioning").cloned().unwrap_or(json!("versioned")));
-        for off in ["conditionalCreate", "conditionalUpdate", "updateCreate"] {
-            ours.insert(off.into(), json!(false));
-        }
-        ours.insert("conditionalDelete".into(), json!("not-supported"));
+        ours.insert("updateCreate".into(), json!(false));
+        ours.insert("conditionalCreate".into(), json!(finds("create")));
+        ours.insert("conditionalUpdate".into(), json!(finds("update")));
+        let deletes = if finds("delete") { "single" } else { "not-supported" };
+        ours.insert("conditionalDelete".into(), json!(deletes));
         ours.insert("conditionalRead".into(), json!("not-supported"));
         if !parameters.is_empty() {
             ours.insert("searchParam".into(), Value::Array(parameters));
@@ -204,7 +201,8 @@ pub(crate) fn rewrite(theirs: &Value, public_base: &str, smart: Option<&Value>) 
         "software": { "name": "Drape", "version": env!("CARGO_PKG_VERSION") },
         "implementation": { "description": "FHIR R4 behind Drape: each caller is shown what policy permits", "url": public_base },
         "fhirVersion": "4.0.1",
-        "format": ["application/fhir+json", "json"],
+        "patchFormat": ["application/json-patch+json", "application/fhir+json"],
+        "format": ["application/fhir+json", "json", "application/fhir+xml", "xml"],
         "rest": [{ "mode": "server", "security": security, "resource": resources }],
     }))
 }
@@ -264,11 +262,12 @@ mod tests {
         });
         let ours = rewrite(&theirs, "https://fhir.example.org", None).unwrap();
         let text = ours.to_string();
-        for gone in ["internal", "delete\"", "everything", "export", "_text", "vendor"] {
+        for gone in ["internal", "patch\"", "everything", "export", "_text", "vendor"] {
             assert!(!text.contains(gone), "{gone} in {text}");
         }
         assert_eq!(ours["rest"][0]["resource"][0]["searchParam"][0]["name"], "birthdate");
         assert_eq!(ours["rest"][0]["resource"][0]["conditionalCreate"], false);
+        assert_eq!(ours["rest"][0]["resource"][0]["conditionalDelete"], "single");
         assert_eq!(ours["implementation"]["url"], "https://fhir.example.org");
     }
 

@@ -12,7 +12,7 @@ use drape_keys::source::{FileSource, RootKeySource as _};
 use drape_keys::{Keyring, PseudonymMap, Pseudonymizer};
 use drape_noise::ledger::Ledger;
 use drape_policy::{Decider, PolicySet};
-use drape_view::{Catalogue, Labels, Overrides, Profiler, Treatments};
+use drape_view::{Catalogue, Labels, Overrides, Profiler, Redaction, Treatments};
 use sha2::Digest as _;
 use tokio::sync::Semaphore;
 
@@ -67,6 +67,8 @@ pub struct Tenant {
     pub tokens: Tokens,
     /// Browser origins.
     pub cors: config::Cors,
+    /// Whether answers are compressed for callers who accept it.
+    pub gzip: bool,
     /// Its time zone.
     pub time_zone: jiff::tz::TimeZone,
     /// What decides.
@@ -75,6 +77,8 @@ pub struct Tenant {
     pub policy_digest: String,
     /// Which category each element belongs to.
     pub catalogue: Arc<Catalogue>,
+    /// Whether reduced records show that they are.
+    pub redaction: Redaction,
     /// Turns facts into profiles.
     pub profiler: Arc<Profiler>,
     /// Data keys.
@@ -146,6 +150,8 @@ pub struct Loaded {
     pub overrides: Arc<Overrides>,
     /// Where facts come from.
     pub facts: FactRules,
+    /// Whether reduced records show that they are.
+    pub redaction: Redaction,
     /// The Cedar set.
     pub set: Arc<PolicySet>,
 }
@@ -190,7 +196,9 @@ pub fn load_policies(tenant: &config::Tenant) -> Result<Loaded, Vec<drape_view::
         return Err(faults);
     };
     let treatments_ = Arc::new(treatments_);
-    let extra = [&categories, &treatments, &labels, &overrides, &facts].map(|text| text.as_bytes());
+    let redaction = config.redaction.unwrap_or(treatments_.redaction());
+    let texts = [&categories, &treatments, &labels, &overrides, &facts].map(|text| text.as_bytes());
+    let extra: Vec<&[u8]> = texts.into_iter().chain([redaction.name().as_bytes()]).collect();
     let set = match &config.source {
         PolicySource::Shipped(name) => PolicySet::shipped(name, &treatments_, &extra)?,
         PolicySource::Directory(path) => PolicySet::load(path, &treatments_, &extra)?,
@@ -201,6 +209,7 @@ pub fn load_policies(tenant: &config::Tenant) -> Result<Loaded, Vec<drape_view::
         labels: Arc::new(labels_),
         overrides: Arc::new(overrides_),
         facts: facts_,
+        redaction,
         set: Arc::new(set),
     })
 }
@@ -268,11 +277,13 @@ impl Parts {
                     .map_err(|e| what(&e))?,
                 tokens: Tokens::default(),
                 cors: tenant.cors.clone(),
+                gzip: tenant.gzip,
                 time_zone: jiff::tz::TimeZone::get(&tenant.time_zone).map_err(|e| what(&e))?,
                 policy_digest: loaded.set.digest().to_owned(),
                 decider: Arc::new(Decider::new(Arc::clone(&loaded.set)).map_err(|e| what(&e))?),
                 profiler: Arc::new(Profiler::new(Arc::clone(&loaded.labels), Arc::clone(&loaded.overrides))),
                 catalogue: loaded.catalogue,
+                redaction: loaded.redaction,
                 keyring: Arc::clone(&keyring),
                 pseudonymizer: Arc::new(Pseudonymizer::new(&secrets, &tenant.project)),
                 pseudonyms: Arc::new(pseudonyms),

@@ -14,6 +14,7 @@ mod bundles;
 mod hostile;
 mod links;
 mod merge;
+mod modes;
 mod named;
 mod pages;
 

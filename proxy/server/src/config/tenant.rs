@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use drape_view::Redaction;
+
 use super::read::{Faults, Table};
 
 /// A FHIR server that Drape stands in front of.
@@ -17,6 +19,8 @@ pub struct Tenant {
     pub issuers: Vec<Issuer>,
     /// Browser origins that may call.
     pub cors: Cors,
+    /// Whether answers are compressed for callers who accept it.
+    pub gzip: bool,
     /// IANA name; hours, weekdays and ages are counted in it.
     pub time_zone: String,
     /// What decides.
@@ -38,6 +42,8 @@ pub struct Upstream {
     pub ca_file: Option<PathBuf>,
     /// How it pages and answers.
     pub dialect: Dialect,
+    /// Whether it may compress its answers.
+    pub gzip: bool,
 }
 
 /// How Drape authenticates to the upstream.
@@ -158,6 +164,8 @@ pub struct Policies {
     pub labels_file: Option<PathBuf>,
     /// Instead of the shipped `facts.yaml`.
     pub facts_file: Option<PathBuf>,
+    /// Instead of what `treatments.yaml` says: whether reduced records show that they are.
+    pub redaction: Option<Redaction>,
 }
 
 /// Where the Cedar files are.
@@ -185,6 +193,7 @@ pub(super) fn read(mut t: Table, base: &Path, faults: &mut Faults) -> Tenant {
                 identities: Vec::new(),
                 ca_file: None,
                 dialect: Dialect::Generic,
+                gzip: false,
             },
         };
     if !t.has("issuers") {
@@ -207,6 +216,7 @@ pub(super) fn read(mut t: Table, base: &Path, faults: &mut Faults) -> Tenant {
         }
         None => Cors::default(),
     };
+    let gzip = t.flag("gzip", false, faults);
     let time_zone = t.required("time_zone", "an IANA name, e.g. `America/New_York`", faults);
     if !time_zone.is_empty() && jiff::tz::TimeZone::get(&time_zone).is_err() {
         let help = "use an IANA name, e.g. `Europe/Berlin`".to_owned();
@@ -221,11 +231,12 @@ pub(super) fn read(mut t: Table, base: &Path, faults: &mut Faults) -> Tenant {
             treatments_file: None,
             labels_file: None,
             facts_file: None,
+            redaction: None,
         },
     };
     let project = t.string("project", faults).unwrap_or_else(|| "default".into());
     t.finish(faults);
-    Tenant { name, public_base_url, upstream, issuers, cors, time_zone, policies, project }
+    Tenant { name, public_base_url, upstream, issuers, cors, gzip, time_zone, policies, project }
 }
 
 /// A base URL without a trailing slash, a query or a fragment. Plain HTTP only where `plaintext: true` stands beside.
@@ -273,6 +284,7 @@ fn upstream(mut t: Table, base: &Path, faults: &mut Faults) -> Upstream {
             Dialect::Generic
         }
     };
+    let gzip = t.flag("gzip", false, faults);
     let ca_file = t.table("tls", faults).and_then(|mut tls| {
         let file = tls.file("ca_file", base, faults);
         tls.finish(faults);
@@ -295,7 +307,7 @@ fn upstream(mut t: Table, base: &Path, faults: &mut Faults) -> Upstream {
         identities.push((name, identity));
     }
     t.finish(faults);
-    Upstream { base_url, auth, identities, ca_file, dialect }
+    Upstream { base_url, auth, identities, ca_file, dialect, gzip }
 }
 
 fn auth(mut t: Table, base: &Path, plaintext: bool, faults: &mut Faults) -> UpstreamAuth {
@@ -446,6 +458,11 @@ fn policies(mut t: Table, base: &Path, faults: &mut Faults) -> Policies {
             PolicySource::Shipped(String::new())
         }
     };
+    let word = t.string("redaction", faults);
+    let redaction = word.as_deref().and_then(Redaction::parse);
+    if let (Some(word), None) = (&word, redaction) {
+        faults.add(&t.at("redaction"), format!("`{word}` is not known"), Redaction::HELP.to_owned());
+    }
     let policies = Policies {
         source,
         overrides_file: t.file("overrides_file", base, faults),
@@ -453,6 +470,7 @@ fn policies(mut t: Table, base: &Path, faults: &mut Faults) -> Policies {
         treatments_file: t.file("treatments_file", base, faults),
         labels_file: t.file("labels_file", base, faults),
         facts_file: t.file("facts_file", base, faults),
+        redaction,
     };
     t.finish(faults);
     policies

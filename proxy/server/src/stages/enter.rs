@@ -46,6 +46,11 @@ pub struct Entered {
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Durable(());
+impl std::fmt::Debug for Entered {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Entered").field("route", &self.route).finish_non_exhaustive()
+    }
+}
 
 /// Writes down what was judged. A crash right after this leaves an intent without an outcome, which accounting counts
 /// as a disclosure.

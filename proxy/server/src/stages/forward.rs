@@ -2,20 +2,24 @@
 
 use std::sync::Arc;
 
+use drape_policy::Standing;
 use drape_shield::{Expect, Links, Setup, Shield};
+use drape_view::Redaction;
 use http::{HeaderMap, Response, StatusCode, header};
-use hyper::body::Incoming;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
 mod counts;
 mod links;
+mod transaction;
 mod writes;
 
 pub(crate) use counts::epsilon;
 pub(super) use links::Pages;
 use links::{Cursor, PageLinks, Reading};
+pub(crate) use transaction::in_entry;
+pub use transaction::{Member, transact};
 
 use super::classify::Unless;
 use super::decide::{Grant, Records, Way, decide_later};
@@ -27,7 +31,7 @@ use crate::client::{ClientError, read_bounded};
 use crate::facts::Ahead;
 use crate::parts::Tenant;
 use crate::refusal::Refusal;
-use crate::upstream::{UpstreamRequest, error_status, is_fhir_json};
+use crate::upstream::{UpstreamBody, UpstreamRequest, error_status, is_fhir_json};
 
 /// What came of the grant.
 pub enum Upstream {
@@ -42,22 +46,8 @@ pub enum Upstream {
 /// Sends the granted request. Without an entry it cannot be called, so nothing goes upstream that is not in the log.
 pub async fn forward(tenant: &Arc<Tenant>, grant: Grant, entered: &mut Entered) -> Result<Upstream, Refusal> {
     entered.at("forward");
-    let mut grant = grant;
-    if let Way::Later(later) = grant.way {
-        let caller = tenant.facts.look_up(tenant, grant.view.caller(), entered.durable()).await?;
-        grant = decide_later(tenant, &caller, &grant.token, *later)?;
-    }
-    let Grant { way, view, standing, token, unless, .. } = grant;
-    let desk = Arc::new(Desk {
-        tenant: Arc::clone(tenant),
-        view,
-        standing: Arc::clone(&standing),
-        shows_all: standing.shows_all(),
-        changes_with_time: standing.changes_with_time(),
-        unless,
-        durable: entered.durable(),
-        token,
-    });
+    let durable = entered.durable();
+    let (desk, way, standing) = Desk::of(tenant, settled(tenant, grant, durable).await?, durable);
     match way {
         Way::Nothing { address } => Ok(Upstream::Own(desk.nothing(&address))),
         Way::Records(records) => {
@@ -70,6 +60,16 @@ pub async fn forward(tenant: &Arc<Tenant>, grant: Grant, entered: &mut Entered) 
             Err(Refusal::unavailable("forward", public, "it waits for relations that were looked up"))
         }
     }
+}
+
+/// The grant for good: one that waits to know what the caller is to whom is decided once more, before anything else is
+/// asked of the upstream.
+async fn settled(tenant: &Tenant, mut grant: Grant, durable: Durable) -> Result<Grant, Refusal> {
+    if let Way::Later(later) = grant.way {
+        let caller = tenant.facts.look_up(tenant, grant.view.caller(), durable).await?;
+        grant = decide_later(tenant, &caller, &grant.token, *later)?;
+    }
+    Ok(grant)
 }
 
 /// What asks the upstream on behalf of one grant.
@@ -87,7 +87,23 @@ pub(super) struct Desk {
 const OUTCOME_BYTES_MAX: usize = 64 << 10;
 
 impl Desk {
-    async fn send(&self, request: &UpstreamRequest) -> Result<Response<Incoming>, Refusal> {
+    /// The desk of a grant, what it is for, and how its caller stands.
+    fn of(tenant: &Arc<Tenant>, grant: Grant, durable: Durable) -> (Arc<Self>, Way, Arc<Standing>) {
+        let Grant { way, view, standing, token, unless, .. } = grant;
+        let desk = Self {
+            tenant: Arc::clone(tenant),
+            view,
+            standing: Arc::clone(&standing),
+            shows_all: standing.shows_all(),
+            changes_with_time: standing.changes_with_time(),
+            unless,
+            durable,
+            token,
+        };
+        (Arc::new(desk), way, standing)
+    }
+
+    async fn send(&self, request: &UpstreamRequest) -> Result<Response<UpstreamBody>, Refusal> {
         self.tenant.upstream.send(request, &self.token, self.tenant.limits.upstream_timeout).await.map_err(
             |e| {
                 let (kind, refusal) = match &e {
@@ -109,7 +125,7 @@ impl Desk {
     }
 
     /// An upstream error becomes one of Drape's: the status, the issue code and `Retry-After` stay, nothing else.
-    async fn check(&self, response: Response<Incoming>) -> Result<Response<Incoming>, Refusal> {
+    async fn check(&self, response: Response<UpstreamBody>) -> Result<Response<UpstreamBody>, Refusal> {
         let status = response.status();
         let Some(ours) = error_status(status) else {
             if !is_fhir_json(&response) && !is_empty(&response) {
@@ -145,7 +161,7 @@ impl Desk {
     }
 
     /// What a read or search is answered with, if it is 200.
-    async fn fetch(&self, request: &UpstreamRequest) -> Result<Response<Incoming>, Refusal> {
+    async fn fetch(&self, request: &UpstreamRequest) -> Result<Response<UpstreamBody>, Refusal> {
         let response = self.check(self.send(request).await?).await?;
         if response.status() != StatusCode::OK {
             return Err(Refusal::upstream(format!("the upstream answers {} to a read", response.status())));
@@ -155,7 +171,7 @@ impl Desk {
 
     fn stream(
         self: &Arc<Self>,
-        response: Response<Incoming>,
+        response: Response<UpstreamBody>,
         expect: Expect,
         records: Option<Records>,
         status: StatusCode,
@@ -193,6 +209,7 @@ impl Desk {
             view_until_ms: Guard::view_until(self.changes_with_time, tenant.clock.now_ms()),
             names_one: single || records.as_ref().is_some_and(|r| r.names_one) && !self.view.uniform(),
             viewer: viewer(tenant, caller),
+            always_marked: tenant.redaction == Redaction::Silent && !(self.shows_all && self.view.uniform()),
             unless: self.unless.clone(),
             etag,
             last_modified,
@@ -212,6 +229,7 @@ impl Desk {
     fn setup(&self, expect: Expect, links: Box<dyn Links + Send + Sync>) -> Setup {
         let tenant = &self.tenant;
         Setup {
+            paging: None,
             catalogue: Arc::clone(&tenant.catalogue),
             expect,
             upstream_base: tenant.upstream.base_url().to_owned(),
@@ -222,8 +240,7 @@ impl Desk {
             },
             uniform: self.view.uniform(),
             shows_all: self.shows_all && self.view.uniform(),
-            declared: true,
-            paging: None,
+            declared: tenant.redaction == Redaction::Declared,
             links,
             pseudonyms: Arc::clone(&tenant.pseudonymizer),
             tenant: tenant.name.clone(),
@@ -239,7 +256,7 @@ impl Desk {
     }
 }
 
-fn is_empty(response: &Response<Incoming>) -> bool {
+fn is_empty(response: &Response<UpstreamBody>) -> bool {
     response.status() == StatusCode::NO_CONTENT || hyper::body::Body::is_end_stream(response.body())
 }
 

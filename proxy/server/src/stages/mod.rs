@@ -16,6 +16,7 @@ pub mod seal;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use drape_fhir::media::Format;
 use drape_policy::RecordJudge;
 use drape_view::{Caller, View};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -76,6 +77,8 @@ pub struct Guard {
     pub names_one: bool,
     /// Makes the ETag of a treated view, which is not the upstream's.
     pub viewer: Sha256,
+    /// Whether whole records are marked too: where nothing may say that a record is reduced, its ETag may not either.
+    pub always_marked: bool,
     /// What the caller has already.
     pub unless: Unless,
     /// The upstream's ETag and Last-Modified, for single records.
@@ -114,13 +117,15 @@ impl Guard {
 
     /// Adds the headers that depend on what was done to the record: an ETag of a treated view is marked by who looks
     /// and, where it is known whole, by what is seen, so that a view that changes without its version is not taken for
-    /// the old one. The time of the last change is told only where nothing was hidden.
+    /// the old one. The time of the last change is told only where nothing was hidden. In silent mode neither hangs on the
+    /// record: both are as for a treated one, whatever was done.
     pub(crate) fn finish_headers(&self, headers: &mut HeaderMap, totals: &Totals, whole: Option<&[u8]>) {
         if !self.single {
             return;
         }
+        let plain = totals.untouched() && !self.always_marked;
         if let Some(etag) = &self.etag {
-            let value = if totals.untouched() {
+            let value = if plain {
                 etag.clone()
             } else {
                 let mut mark = self.viewer.clone();
@@ -131,9 +136,7 @@ impl Guard {
                 headers.insert(header::ETAG, value);
             }
         }
-        if totals.untouched()
-            && let Some(value) = &self.last_modified
-        {
+        if plain && let Some(value) = &self.last_modified {
             headers.insert(header::LAST_MODIFIED, value.clone());
         }
     }
@@ -167,26 +170,32 @@ pub(crate) fn opaque(etag: &str) -> &str {
 }
 
 impl Answer {
-    /// The HTTP answer, with the headers that every answer carries.
-    pub fn into_response(self, request_id: &str) -> http::Response<OutBody> {
+    /// The HTTP answer, with the headers that every answer carries. Drape's own words are put into the wanted form here;
+    /// shielded records came in it.
+    pub fn into_response(self, request_id: &str, format: Format) -> http::Response<OutBody> {
         let (status, mut headers, body) = match self {
             Self::Shielded(shielded) => shielded.into_parts(),
-            Self::Own(own) => (own.status, own.headers, OutBody::whole(own.body)),
+            Self::Own(own) => {
+                let is_fhir = !own.headers.contains_key(header::CONTENT_TYPE);
+                words(own.status, own.headers, own.body, format, is_fhir)
+            }
             Self::Refused(refusal) => {
                 let body =
                     drape_fhir::outcome::Outcome::error(refusal.code, &refusal.public, Some(request_id));
-                (refusal.status, refusal.headers.into_iter().collect(), OutBody::whole(body.to_json()))
+                let headers = refusal.headers.into_iter().collect();
+                words(refusal.status, headers, body.to_json().into(), format, true)
             }
         };
+        // The same version in another form is not the same bytes.
+        if format == Format::Xml {
+            crate::deflate::weaken(&mut headers);
+        }
         if !hyper::body::Body::is_end_stream(&body) && !headers.contains_key(header::CONTENT_TYPE) {
-            headers.insert(
-                header::CONTENT_TYPE,
-                HeaderValue::from_static("application/fhir+json; charset=utf-8"),
-            );
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(Format::Json.media_type()));
         }
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        headers.append(header::VARY, HeaderValue::from_static("Authorization"));
+        headers.append(header::VARY, HeaderValue::from_static("Accept, Authorization"));
         if let Ok(id) = HeaderValue::from_str(request_id) {
             headers.insert("x-request-id", id);
         }
@@ -196,3 +205,25 @@ impl Answer {
         response
     }
 }
+
+/// Words of Drape's own in the wanted form. They stay JSON where they quote a character that XML cannot carry.
+fn words(
+    status: StatusCode,
+    mut headers: HeaderMap,
+    body: Bytes,
+    format: Format,
+    is_fhir: bool,
+) -> (StatusCode, HeaderMap, OutBody) {
+    if format == Format::Xml
+        && is_fhir
+        && !body.is_empty()
+        && let Ok(xml) = drape_fhir::xml::to_xml(&body, OWN_DEPTH_MAX)
+    {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(Format::Xml.media_type()));
+        return (status, headers, OutBody::whole(xml));
+    }
+    (status, headers, OutBody::whole(body))
+}
+
+/// How deep Drape's own words nest at most; a batch's answer holds whole records.
+const OWN_DEPTH_MAX: usize = 128;

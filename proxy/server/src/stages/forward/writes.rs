@@ -11,7 +11,6 @@ use drape_fhir::reference::Reference;
 use drape_policy::Standing;
 use drape_shield::Expect;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
-use hyper::body::Incoming;
 
 mod find;
 mod judge;
@@ -23,7 +22,7 @@ use crate::stages::Own;
 use crate::stages::classify::Return;
 use crate::stages::decide::{Act, At, Finding, Write};
 use crate::stages::seal::Totals;
-use crate::upstream::UpstreamRequest;
+use crate::upstream::{UpstreamBody, UpstreamRequest};
 use find::Found;
 
 /// What came of judging a write.
@@ -41,11 +40,11 @@ pub(in crate::stages) enum Ready {
 pub(in crate::stages) struct Prepared {
     /// What goes upstream.
     pub(in crate::stages) request: UpstreamRequest,
-    resource_type: String,
+    pub(super) resource_type: String,
     /// `None` where the upstream will give one.
-    id: Option<String>,
+    pub(super) id: Option<String>,
     /// Whom the record is about, for the log.
-    patients: Vec<String>,
+    pub(super) patients: Vec<String>,
     /// Whether the caller named the version.
     held: bool,
 }
@@ -103,6 +102,33 @@ impl Desk {
         match &write.act {
             Act::Delete { .. } => self.delete(&write, &id, standing).await.map(Ready::Send),
             _ => self.update(&write, &id, finding.is_some(), standing).await.map(Ready::Send),
+        }
+    }
+
+    /// The same for a member of a transaction, which is sent whether its record is there or not: the upstream finds it
+    /// anew by the criteria that were judged.
+    pub(super) async fn prepare_member(
+        self: &Arc<Self>,
+        write: Write,
+        standing: &Standing,
+    ) -> Result<Prepared, Refusal> {
+        if let Act::Create { unless: Some(finding) } = &write.act
+            && let Found::One(_) = self.find(finding).await?
+        {
+            return self.create(&write, standing, finding.criteria());
+        }
+        match self.prepare(write, standing).await? {
+            Ready::Send(prepared) => Ok(prepared),
+            Ready::There { .. } => Err(changed(false)),
+        }
+    }
+
+    /// The id of the one record that a search finds and the caller may see.
+    pub(super) async fn found(self: &Arc<Self>, finding: &Finding) -> Result<Option<String>, Refusal> {
+        match self.find(finding).await? {
+            Found::One(id) => Ok(Some(id)),
+            Found::Several => Err(several()),
+            Found::Nothing { .. } => Ok(None),
         }
     }
 
@@ -194,9 +220,9 @@ impl Desk {
     /// says other things too; the version tells which.
     async fn check_written(
         self: &Arc<Self>,
-        response: Response<Incoming>,
+        response: Response<UpstreamBody>,
         prepared: &Prepared,
-    ) -> Result<Response<Incoming>, Refusal> {
+    ) -> Result<Response<UpstreamBody>, Refusal> {
         let status = response.status();
         let raced = matches!(status, StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED);
         // The end of a delete has no body that anybody needs, whatever it is written in.
@@ -219,7 +245,7 @@ impl Desk {
     /// The answer to a write.
     fn written(
         self: &Arc<Self>,
-        response: Response<Incoming>,
+        response: Response<UpstreamBody>,
         prepared: Prepared,
         prefer: Return,
     ) -> Result<Upstream, Refusal> {
