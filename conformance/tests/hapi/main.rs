@@ -11,6 +11,7 @@ mod counts;
 mod crash;
 mod demo;
 mod exact;
+mod facts;
 mod forms;
 mod leaks;
 mod views;
@@ -27,7 +28,7 @@ use world::World;
 type Step = (&'static str, fn(&World) -> Outcome);
 
 /// In this order: what writes comes late, what spends the budget after it, and the log is searched last.
-const STEPS: [Step; 32] = [
+const STEPS: [Step; 34] = [
     ("views-of-a-patient", views::of_a_patient),
     ("views-of-an-observation", views::of_an_observation),
     ("views-of-sensitive-records", views::of_sensitive_records),
@@ -53,6 +54,8 @@ const STEPS: [Step; 32] = [
     ("conditional-writes-and-deletes", writes::conditional),
     ("fhirpy", clients::fhirpy),
     ("fhir-kit-client", clients::kit),
+    ("relations-and-ages-from-hapi", facts::looked_up),
+    ("references-tell-of-nothing-withheld", facts::references),
     ("xml-as-hapi-reads-it", forms::as_hapi_reads_it),
     ("counts-cost-once", counts::once),
     ("counts-end", counts::exhausted),

@@ -35,7 +35,7 @@ pub struct Asked {
 }
 
 /// An interaction with the request's body.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Classified {
     /// What FHIR calls it.
     pub interaction: Interaction,

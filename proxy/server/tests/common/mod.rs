@@ -96,7 +96,7 @@ pub(crate) struct Wishes<'a> {
     pub policies_more: &'a str,
     /// Instead of the system's clock.
     pub clock: Option<Clock>,
-    /// Written into the folder before the start.
+    /// Written into the folder before the start; `facts.yaml` is used as it is called.
     pub files: Vec<(&'a str, String)>,
 }
 
@@ -174,12 +174,13 @@ tenants:
         audiences: ["urn:test"]
         algorithms: [ES256]
         purposes:
-          TREAT: [clinician]
+          TREAT: [clinician, nurse]
+          FAMRQT: [guardian]
           HPAYMT: [billing]
           HRESCH: [researcher]
           PUBHLTH: [analyst]
           HOPERAT: [privacy-officer, records-officer]
-    policies: {{ {policies}{policies_more} }}
+    policies: {{ {policies}{policies_more}{facts} }}
     {tenant_more}
 budgets:
   - {{ name: ph, tenant: main, organization: public-health, ledger_file: budget.redb, epsilon_total: "0.9", epsilon_per_query: "0.4" }}
@@ -190,6 +191,11 @@ budgets:
             upstream_more =
                 if wishes.upstream_more.is_empty() { "auth: { kind: none }" } else { wishes.upstream_more },
             iss = issuer.url(),
+            facts = if wishes.files.iter().any(|f| f.0 == "facts.yaml") {
+                ", facts_file: facts.yaml"
+            } else {
+                ""
+            },
             policies = if wishes.policy.is_some() { "directory: policies" } else { "set: hospital" },
             policies_more = wishes.policies_more,
             more = wishes.more,

@@ -11,6 +11,7 @@ use sha2::Digest as _;
 
 use super::{Desk, changed};
 use crate::client::read_bounded;
+use crate::facts::Ahead;
 use crate::refusal::Refusal;
 use crate::stages::decide::{Act, Write};
 use crate::stages::protect::rulings;
@@ -85,7 +86,15 @@ impl Desk {
         if let Some(Verdict::Withhold(reason)) = self.view.rule(&facts).first() {
             return Err(withheld(reason.name()));
         }
-        let answer = rulings(tenant, &self.view, &facts).await.map_err(|fault| fault.refusal())?;
+        // As a read shows it: with what is looked up of its patient, and without what names a withheld record.
+        let (mut seen, shared) = (self.view.clone(), Arc::new(facts));
+        let mut ahead = Ahead::of(tenant, &self.standing, &self.view, &self.token);
+        if let Some(ahead) = &mut ahead {
+            ahead.prepare(tenant, &mut seen, std::slice::from_ref(&shared), self.durable).await?;
+        }
+        let answer =
+            rulings(tenant, &seen, &shared, ahead.as_ref()).await.map_err(|fault| fault.refusal())?;
+        let facts = Arc::unwrap_or_clone(shared);
         let beside = Beside { text: &text, facts: &facts, answer: &answer };
         let view =
             merge::view(&self.one(resource_type, Some(id)), &beside).map_err(|unmerged| match unmerged {
