@@ -6,6 +6,8 @@ use drape_fhir::json::{Kind, Token, Tokenizer, write_string};
 use drape_fhir::reference::Reference;
 use drape_view::{Category, Facts, Plan, Reason, Treatment, Verdict};
 
+mod lines;
+
 use crate::rewrite::{self, Effects, Rewriter};
 use crate::tape::{TEXT_BYTES_MAX, Tape, json_fault, limits};
 use crate::{Answer, BundleKind, Expect, Fault, FaultKind, RecordSeen, Setup, Step, Summary, facts};
@@ -92,6 +94,9 @@ impl Shield {
         if self.place == Place::Asked {
             return Err(Fault::internal("fed while a verdict is awaited"));
         }
+        if self.line_type().is_some() {
+            return self.feed_lines(chunk);
+        }
         let (mut at, mut copied) = (0, 0);
         loop {
             let some = match self.tokenizer.advance(chunk, &mut at) {
@@ -138,9 +143,11 @@ impl Shield {
         if answer.verdicts.len() != facts.records.len() {
             return Err(Fault::internal("not one verdict a record"));
         }
-        let single = matches!(self.setup.expect, Expect::Record { .. });
-        let written =
-            if single { self.record(&facts, &answer, out)? } else { self.entry(&facts, &answer, out)? };
+        let written = match self.setup.expect {
+            Expect::Record { .. } => self.record(&facts, &answer, out)?,
+            Expect::Bundle(_) => self.entry(&facts, &answer, out)?,
+            Expect::Lines { .. } => self.write_line(&facts, &answer, out)?,
+        };
         if let Err(reason) = written {
             *self.summary.withheld.entry(reason).or_default() += 1;
         } else if let Some(main) = facts.main() {
@@ -151,9 +158,14 @@ impl Shield {
                 patients: main.patients.clone(),
             });
         }
+        if self.line_type().is_some() {
+            self.next_line();
+            return Ok(());
+        }
         let (_, end) = self.tape.end(0);
         let end = self.base + end as u64;
         self.tape.clear();
+        let single = matches!(self.setup.expect, Expect::Record { .. });
         self.place = if single { Place::End } else { Place::Entries };
         self.gap_from = end;
         self.discard(end);
@@ -162,6 +174,13 @@ impl Shield {
 
     /// Ends the answer: it must be complete.
     pub fn finish(mut self, out: &mut Vec<u8>) -> Result<Summary, Fault> {
+        if self.line_type().is_some() {
+            return if self.lines_are_done() {
+                Ok(self.drain())
+            } else {
+                Err(Fault::internal("ended while a verdict is awaited"))
+            };
+        }
         // A number at the very end is only known to be whole here; a body that is one is no record.
         let last = self.tokenizer.finish().map_err(|e| json_fault(&e))?;
         if last.is_some() || self.place != Place::End {
@@ -408,7 +427,7 @@ impl Shield {
         let catalogue = &self.setup.catalogue;
         let bases = self.bases();
         let resource = match self.setup.expect {
-            Expect::Record { .. } => Some(0),
+            Expect::Record { .. } | Expect::Lines { .. } => Some(0),
             Expect::Bundle(_) => self.tape.member(&self.held, 0, "resource"),
         };
         let Some(i) = resource else { return Ok(Facts::default()) };

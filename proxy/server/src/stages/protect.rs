@@ -211,6 +211,7 @@ impl Pump {
             match self.next_chunk().await? {
                 Some(chunk) => self.pending = chunk,
                 None => {
+                    self.last_line().await?;
                     let shield =
                         self.shield.take().ok_or_else(|| Fault::Own("the shield ended twice".into()))?;
                     let summary = shield.finish(&mut self.out).map_err(Fault::Shield)?;
@@ -225,12 +226,23 @@ impl Pump {
         let (consumed, step) = shield.feed(&chunk, &mut self.out).map_err(Fault::Shield)?;
         self.pending = chunk.slice(consumed..);
         self.account()?;
-        if let Step::Ask(facts) = step {
-            let rulings = self.judge(&facts).await?;
-            let shield = self.shield.as_mut().ok_or_else(|| Fault::Own("the shield ended".into()))?;
-            shield.answer(rulings, &mut self.out).map_err(Fault::Shield)?;
-        }
+        self.answer(step).await?;
         Ok(Turn::More)
+    }
+
+    /// Judges what the shield asks about, if it asks.
+    async fn answer(&mut self, step: Step) -> Result<(), Fault> {
+        let Step::Ask(facts) = step else { return Ok(()) };
+        let rulings = self.judge(&facts).await?;
+        let shield = self.shield.as_mut().ok_or_else(|| Fault::Own("the shield ended".into()))?;
+        shield.answer(rulings, &mut self.out).map_err(Fault::Shield)
+    }
+
+    /// The last line of a file may want its end of line; then it is judged only now.
+    async fn last_line(&mut self) -> Result<(), Fault> {
+        let shield = self.shield.as_mut().ok_or_else(|| Fault::Own("the shield ended twice".into()))?;
+        let step = shield.close().map_err(Fault::Shield)?;
+        self.answer(step).await
     }
 
     async fn next_chunk(&mut self) -> Result<Option<Bytes>, Fault> {
