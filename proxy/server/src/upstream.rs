@@ -13,6 +13,10 @@ use hyper::body::Incoming;
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
+mod exports;
+
+pub(crate) use exports::{NDJSON, Place};
+
 use crate::client::{Client, ClientError};
 use crate::config::{self, Dialect, UpstreamAuth};
 
@@ -24,6 +28,7 @@ pub struct Upstream {
     credential: Credential,
     /// How it pages and answers.
     pub dialect: Dialect,
+    export_hosts: Vec<String>,
 }
 
 /// What is sent to it, already rebuilt from what was judged.
@@ -118,7 +123,13 @@ impl Upstream {
             }
         };
         let client = Client::new(config.ca_file.as_deref(), connect_timeout)?;
-        Ok(Self { client, base_url: config.base_url.clone(), credential, dialect: config.dialect })
+        Ok(Self {
+            client,
+            base_url: config.base_url.clone(),
+            credential,
+            dialect: config.dialect,
+            export_hosts: config.export_hosts.clone(),
+        })
     }
 
     /// The base URL, without a trailing slash.

@@ -36,6 +36,8 @@ pub struct Upstream {
     pub ca_file: Option<PathBuf>,
     /// How it pages and answers.
     pub dialect: Dialect,
+    /// Origins besides the base URL under which its bulk exports may lie, `https://files.example.org`.
+    pub export_hosts: Vec<String>,
 }
 
 /// How Drape authenticates to the upstream.
@@ -180,6 +182,7 @@ pub(super) fn read(mut t: Table, base: &Path, faults: &mut Faults) -> Tenant {
                 auth: UpstreamAuth::None,
                 ca_file: None,
                 dialect: Dialect::Generic,
+                export_hosts: Vec::new(),
             },
         };
     if !t.has("issuers") {
@@ -277,8 +280,16 @@ fn upstream(mut t: Table, base: &Path, faults: &mut Faults) -> Upstream {
         Some(a) => auth(a, base, plaintext, faults),
         None => UpstreamAuth::None,
     };
+    let export_hosts = t.strings("export_hosts", faults).unwrap_or_default();
+    for host in &export_hosts {
+        check_url(host, &t, "export_hosts", plaintext, faults);
+        if host.split('/').count() != 3 {
+            let help = "name each origin without a path, e.g. `https://files.example.org`".to_owned();
+            faults.add(&t.at("export_hosts"), format!("`{host}` is not an origin"), help);
+        }
+    }
     t.finish(faults);
-    Upstream { base_url, auth, ca_file, dialect }
+    Upstream { base_url, auth, ca_file, dialect, export_hosts }
 }
 
 fn auth(mut t: Table, base: &Path, plaintext: bool, faults: &mut Faults) -> UpstreamAuth {
