@@ -35,12 +35,24 @@ pub struct Asked {
 pub struct Classified {
     /// What FHIR calls it.
     pub interaction: Interaction,
-    /// The body of a create or update.
+    /// The body, where it is a part of what is asked.
     pub body: Option<Bytes>,
     /// `If-Match` of an update.
     pub if_match: Option<String>,
     /// `Prefer: return=…` as the caller wishes it.
-    pub prefer_minimal: bool,
+    pub prefer: Return,
+}
+
+/// What the caller wishes to get back of a write (R4 http, 3.1.0.1.9).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Return {
+    /// The record as it now is.
+    #[default]
+    Representation,
+    /// Nothing.
+    Minimal,
+    /// An OperationOutcome.
+    Outcome,
 }
 
 impl Asked {
@@ -112,7 +124,7 @@ pub async fn classify(
             let status = StatusCode::from_u16(misunderstood.status).unwrap_or(StatusCode::FORBIDDEN);
             let mut refusal = Refusal::new("classify", status, misunderstood.code, misunderstood.text());
             if status == StatusCode::METHOD_NOT_ALLOWED {
-                refusal = refusal.with(header::ALLOW, "GET, POST, PUT");
+                refusal = refusal.with(header::ALLOW, interaction::METHODS);
             }
             return (asked, Err(refusal));
         }
@@ -125,13 +137,17 @@ pub async fn classify(
         asked.target.push_str(if head.uri.query().is_some() { "&" } else { "?" });
         asked.target.push_str(&String::from_utf8_lossy(form));
     }
-    let writes = matches!(interaction, Interaction::Create { .. } | Interaction::Update { .. });
+    let takes_body = interaction.takes_body();
     let found = |name: &str| headers.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
     let classified = Classified {
         interaction,
-        body: body.filter(|_| writes),
+        body: body.filter(|_| takes_body),
         if_match: found("if-match"),
-        prefer_minimal: found("prefer").is_some_and(|p| p.contains("return=minimal")),
+        prefer: match found("prefer") {
+            Some(p) if p.contains("return=minimal") => Return::Minimal,
+            Some(p) if p.contains("return=OperationOutcome") => Return::Outcome,
+            _ => Return::Representation,
+        },
     };
     (asked, Ok(classified))
 }
@@ -141,7 +157,7 @@ async fn body_of(
     head: &http::request::Parts,
     body: Incoming,
 ) -> Result<Option<Bytes>, Refusal> {
-    if head.method != Method::POST && head.method != Method::PUT {
+    if ![Method::POST, Method::PUT, Method::PATCH].contains(&head.method) {
         // A body where none belongs is refused rather than passed over: something meant it.
         if !hyper::body::Body::is_end_stream(&body) {
             let public = format!("a {} request carries no body", head.method);
