@@ -18,7 +18,15 @@ use crate::upstream::{UpstreamRequest, is_fhir_json};
 #[derive(Debug, Default)]
 pub struct Discovery {
     capabilities: ArcSwapOption<Bytes>,
+    types: ArcSwapOption<Vec<String>>,
     smart: ArcSwapOption<Bytes>,
+}
+
+impl Discovery {
+    /// Whether the upstream serves that type, as far as it has said so.
+    pub(crate) fn serves(&self, resource_type: &str) -> bool {
+        self.types.load().as_ref().is_none_or(|types| types.iter().any(|t| t == resource_type))
+    }
 }
 
 const CAPABILITIES_BYTES_MAX: usize = 16 << 20;
@@ -98,6 +106,9 @@ pub async fn refresh(tenant: &Arc<Tenant>) -> Result<(), String> {
         tenant.discovery.smart.store(Some(Arc::new(bytes(document))));
     }
     let statement = capabilities(tenant, smart.as_ref().ok()).await?;
+    let resources = statement["rest"][0]["resource"].as_array().into_iter().flatten();
+    let types = resources.filter_map(|r| r["type"].as_str()).map(str::to_owned).collect();
+    tenant.discovery.types.store(Some(Arc::new(types)));
     tenant.discovery.capabilities.store(Some(Arc::new(bytes(&statement))));
     smart.map(drop)
 }

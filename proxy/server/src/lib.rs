@@ -9,6 +9,7 @@ pub mod cors;
 pub mod demo;
 pub mod discovery;
 pub mod exchange;
+pub mod exports;
 pub mod issuers;
 pub mod listen;
 pub mod metrics;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::operation::{Parameters, is_date_time};
+use super::operation::Parameters;
 use super::{Misunderstood, bad, id, known, not_offered, wire};
 use crate::definitions::r4;
 use crate::query::{Search, encode};
@@ -72,7 +72,7 @@ impl Export {
                     format = Some(value);
                 }
                 "_since" if export.since.is_none() => {
-                    if !is_date_time(value) || !value.contains('T') {
+                    if !wire::is_instant(value) || !value.contains('T') {
                         return Err(bad(format!("`_since={value}` is no instant")));
                     }
                     export.since = Some(value.clone());
@@ -124,8 +124,7 @@ impl Export {
         }
         for filter in &export.filters {
             if !export.types.is_empty() && !export.types.contains(&filter.resource_type) {
-                let what =
-                    format!("`_typeFilter` names {}, which `_type` leaves out", filter.resource_type);
+                let what = format!("`_typeFilter` names {}, which `_type` leaves out", filter.resource_type);
                 return Err(bad(what));
             }
         }
@@ -156,8 +155,20 @@ impl Export {
         query
     }
 
-    /// Reads again what [`Self::to_query`] wrote, for Drape's own links.
-    pub fn reread(level: Level, query: &str) -> Result<Self, Misunderstood> {
+    /// The kick-off, path and query below the base.
+    pub fn address(&self) -> String {
+        format!("{}?{}", self.level.path(), self.to_query())
+    }
+
+    /// Reads again what [`Self::address`] wrote, for Drape's own links.
+    pub fn reread(address: &str) -> Result<Self, Misunderstood> {
+        let (path, query) = address.split_once('?').unwrap_or((address, ""));
+        let level = match path.split('/').collect::<Vec<_>>().as_slice() {
+            ["", "$export"] => Level::System,
+            ["", "Patient", "$export"] => Level::Patient,
+            ["", "Group", text, "$export"] => Level::Group(id(text)?),
+            _ => return Err(bad("no kick-off of an export")),
+        };
         Self::read(level, &Parameters { pairs: wire::pairs(query)?, posted: true })
     }
 }
@@ -186,7 +197,9 @@ fn filter(text: &str) -> Result<Search, Misunderstood> {
     let search = Search::read(&resource_type, &pairs)?;
     let plain = Search { criteria: search.criteria.clone(), ..Search::read(&resource_type, &[])? };
     if search != plain || search.criteria.is_empty() {
-        return Err(not_offered("a `_typeFilter` holds criteria, no sorting, includes, paging or projection"));
+        return Err(not_offered(
+            "a `_typeFilter` holds criteria, no sorting, includes, paging or projection",
+        ));
     }
     Ok(search)
 }

@@ -115,6 +115,21 @@ pub(super) fn format(parts: &Parts<'_>, pairs: &mut Vec<(String, String)>) -> Re
     Ok(())
 }
 
+/// Whether a Binary's content itself is asked for: `Accept` names media types, and none of them is one of FHIR's or
+/// stands for any (R4 Binary, 2.4.0).
+pub(super) fn wants_content(parts: &Parts<'_>, pairs: &[(String, String)]) -> bool {
+    const OF_FHIR: [&str; 6] =
+        ["application/fhir+xml", "application/xml", "text/xml", "xml", "application/fhir+turtle", "*/*"];
+    let accept = parts.header("accept").unwrap_or_default();
+    let resource = |range: &str| {
+        let range = essence(range);
+        JSON.contains(&range.as_str()) || OF_FHIR.contains(&range.as_str())
+    };
+    !accept.trim().is_empty()
+        && !accept.split(',').any(resource)
+        && !pairs.iter().any(|(name, _)| name == "_format")
+}
+
 /// A media type without parameters; a `+` that a form turned into a space is put back.
 fn essence(media: &str) -> String {
     media.split(';').next().unwrap_or_default().trim().replace(' ', "+").to_ascii_lowercase()

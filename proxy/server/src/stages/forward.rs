@@ -10,16 +10,19 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
 mod counts;
+mod exports;
 mod links;
+mod operations;
 mod writes;
 
 pub(crate) use counts::epsilon;
+pub(super) use exports::Files;
 pub(super) use links::Pages;
 use links::{NextPage, PageLinks};
 
 use super::decide::{Grant, Records, Way};
 use super::enter::Entered;
-use super::protect::Stream;
+use super::protect::{Held, Stream};
 use super::seal::Totals;
 use super::{Guard, Own};
 use crate::client::{ClientError, read_bounded};
@@ -35,6 +38,8 @@ pub enum Upstream {
     Own(Own),
     /// Drape's own words about a record that was written, and its name and patients for the log.
     Written(Own, Totals),
+    /// A small answer that is known whole, still to be judged.
+    Held(Box<Held>),
 }
 
 /// Sends the granted request. Without an entry it cannot be called, so nothing goes upstream that is not in the log.
@@ -55,6 +60,12 @@ pub async fn forward(tenant: &Arc<Tenant>, grant: Grant, entered: &mut Entered) 
         }
         Way::Write(write) => desk.write(write, &standing).await,
         Way::Aggregate(aggregate) => desk.aggregate(aggregate).await.map(Upstream::Own),
+        Way::Everything { records, resource_type, id } => {
+            desk.everything(records, &resource_type, &id).await.map(|s| Upstream::Records(Box::new(s)))
+        }
+        Way::Export(step) => desk.export(*step).await,
+        Way::Words(words) => desk.words(words, &standing).await,
+        Way::Binary(binary) => desk.binary(binary).await,
     }
 }
 
@@ -192,6 +203,7 @@ impl Desk {
             guard,
             deadline: Instant::now() + tenant.limits.request_timeout,
             pages: records.map(|records| Pages { desk: Arc::clone(self), records, next }),
+            files: None,
         }
     }
 

@@ -12,8 +12,13 @@ use hyper::body::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};
 
+mod held;
+
+pub use held::{Held, hold};
+pub(super) use held::{Related, What};
+
 use super::enter::Entered;
-use super::forward::Pages;
+use super::forward::{Files, Pages};
 use super::seal::{Outcome, Totals, seal};
 use super::{Answer, Guard};
 use crate::body::{OutBody, Piece};
@@ -31,6 +36,8 @@ pub struct Stream {
     pub(super) deadline: Instant,
     /// Of a search or history: the pages behind this one.
     pub(super) pages: Option<Pages>,
+    /// Of an export: the files that follow this one.
+    pub(super) files: Option<Files>,
 }
 
 /// Upstream data that was judged. Its fields are private and only [`protect`] makes one, so no upstream byte can
@@ -73,7 +80,7 @@ const HELD_STEP: usize = 64 << 10;
 /// Judges and shields `stream`. The entry rides on it and is sealed with the last byte, an abort or a drop.
 pub async fn protect(tenant: &Arc<Tenant>, stream: Stream, mut entered: Entered) -> Answer {
     entered.at("protect");
-    let Stream { status, mut headers, body, shield, guard, deadline, pages } = stream;
+    let Stream { status, mut headers, body, shield, guard, deadline, pages, files } = stream;
     let mut pump = Pump {
         tenant: Arc::clone(tenant),
         body,
@@ -87,6 +94,7 @@ pub async fn protect(tenant: &Arc<Tenant>, stream: Stream, mut entered: Entered)
         held: Vec::new(),
         totals: Totals::default(),
         pages,
+        files,
         empty_pages: 0,
     };
     loop {
@@ -140,6 +148,7 @@ struct Pump {
     held: Vec<OwnedSemaphorePermit>,
     totals: Totals,
     pages: Option<Pages>,
+    files: Option<Files>,
     empty_pages: u32,
 }
 
@@ -217,7 +226,7 @@ impl Pump {
                     let summary = shield.finish(&mut self.out).map_err(Fault::Shield)?;
                     self.note(summary).await?;
                     self.held.clear();
-                    return Ok(Turn::Done);
+                    return if self.next_file().await? { Ok(Turn::More) } else { Ok(Turn::Done) };
                 }
             }
         }
@@ -236,6 +245,16 @@ impl Pump {
         let rulings = self.judge(&facts).await?;
         let shield = self.shield.as_mut().ok_or_else(|| Fault::Own("the shield ended".into()))?;
         shield.answer(rulings, &mut self.out).map_err(Fault::Shield)
+    }
+
+    /// Goes on to the next file of an export that is given as one.
+    async fn next_file(&mut self) -> Result<bool, Fault> {
+        let Some(files) = self.files.as_mut() else { return Ok(false) };
+        let Some(next) = files.follow().await else { return Ok(false) };
+        let next = next.map_err(|refusal| Fault::Upstream(refusal.reason))?;
+        (self.body, self.shield, self.deadline) = (next.body, Some(next.shield), next.deadline);
+        self.received = 0;
+        Ok(true)
     }
 
     /// The last line of a file may want its end of line; then it is judged only now.

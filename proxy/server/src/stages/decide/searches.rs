@@ -105,7 +105,7 @@ impl Desk<'_> {
 
     /// Whether each criterion and sort key may be used. Gives the categories that hold only for patients who are
     /// proved, or `None` when a pseudonym names nothing.
-    fn criteria(&self, search: &mut Search) -> Result<Option<BTreeSet<Category>>, Refusal> {
+    pub(super) fn criteria(&self, search: &mut Search) -> Result<Option<BTreeSet<Category>>, Refusal> {
         let mut narrowed = BTreeSet::new();
         let mut matched = true;
         for criterion in &mut search.criteria {
@@ -228,7 +228,7 @@ impl Desk<'_> {
     }
 
     /// Holds a search to patients whose relation to the caller is proved, where it needs that.
-    fn narrow(
+    pub(super) fn narrow(
         &self,
         search: &mut Search,
         needed: &BTreeSet<Category>,

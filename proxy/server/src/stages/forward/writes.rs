@@ -92,7 +92,7 @@ impl Desk {
         Ok(Upstream::Records(Box::new(self.stream(response, expect, None, status, headers))))
     }
 
-    fn may_change(
+    pub(super) fn may_change(
         &self,
         standing: &drape_policy::Standing,
         facts: &Facts,
@@ -182,7 +182,7 @@ impl Desk {
 
 /// A body may name records by a search (`Patient?identifier=…`), which the upstream would resolve: that is a search
 /// nobody judged (LV-34).
-fn searches_in(body: &[u8]) -> Result<(), Refusal> {
+pub(super) fn searches_in(body: &[u8]) -> Result<(), Refusal> {
     fn walk(value: &Value) -> bool {
         match value {
             Value::Object(map) => map.iter().any(|(key, v)| {
