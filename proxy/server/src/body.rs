@@ -5,6 +5,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt as _;
 use tokio::sync::mpsc;
 
 /// What goes out. A stream that ends by an error makes hyper break the connection off (HTTP/1.1: no final chunk;
@@ -43,6 +44,15 @@ pub enum Piece {
 #[error("the answer was cut off")]
 pub struct Cut;
 
+/// Why a body was not gathered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ungathered {
+    /// The stream was cut.
+    Cut,
+    /// There was more of it than fits.
+    TooLarge,
+}
+
 impl OutBody {
     /// A body known whole.
     pub fn whole(bytes: impl Into<Bytes>) -> Self {
@@ -54,10 +64,39 @@ impl OutBody {
         Self { source: Source::Stream(pieces, false), rider: None }
     }
 
+    /// The whole body in memory, where it is no longer than `limit` bytes.
+    pub async fn gather(mut self, limit: usize) -> Result<Bytes, Ungathered> {
+        let mut all = Vec::new();
+        while let Some(frame) = self.frame().await {
+            let Ok(data) = frame.map_err(|Cut| Ungathered::Cut)?.into_data() else { continue };
+            if all.len() + data.len() > limit {
+                return Err(Ungathered::TooLarge);
+            }
+            if all.is_empty() && self.is_end_stream() {
+                return Ok(data);
+            }
+            all.extend_from_slice(&data);
+        }
+        Ok(all.into())
+    }
+
+    /// For HEAD: a body without bytes. What would still come is taken in and let go, so that the request is carried out
+    /// and entered as it would have been. Gives the length, where it is known.
+    pub fn silence(mut self) -> (Self, Option<u64>) {
+        let length = self.size_hint().exact().filter(|_| matches!(self.source, Source::Whole(_)));
+        if length.is_none() {
+            tokio::spawn(async move { while let Some(Ok(_)) = self.frame().await {} });
+            return (Self::whole(Bytes::new()), None);
+        }
+        self.source = Source::Whole(None);
+        (self, length)
+    }
+
     /// Keeps `rider` alive as long as the body is.
     #[must_use]
     pub fn with(mut self, rider: impl Send + 'static) -> Self {
-        self.rider = Some(Box::new(rider));
+        let others = self.rider.take();
+        self.rider = Some(Box::new((others, rider)));
         self
     }
 }
@@ -105,7 +144,6 @@ impl Body for OutBody {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http_body_util::BodyExt as _;
 
     #[tokio::test]
     async fn a_stream_without_its_end_mark_ends_in_an_error() {
@@ -118,10 +156,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_body_is_gathered_up_to_its_limit_and_never_without_its_end() {
+        let stream = |end: bool| {
+            let (send, pieces) = mpsc::channel(4);
+            for piece in [Piece::Data("ab".into()), Piece::Data("cd".into())] {
+                send.try_send(piece).unwrap();
+            }
+            if end {
+                send.try_send(Piece::End).unwrap();
+            }
+            OutBody::stream(pieces)
+        };
+        assert_eq!(stream(true).gather(4).await, Ok(Bytes::from_static(b"abcd")));
+        assert_eq!(stream(true).gather(3).await, Err(Ungathered::TooLarge));
+        assert_eq!(stream(false).gather(4).await, Err(Ungathered::Cut));
+        assert_eq!(OutBody::whole("ab").gather(2).await, Ok(Bytes::from_static(b"ab")));
+        assert_eq!(OutBody::whole("ab").gather(1).await, Err(Ungathered::TooLarge));
+    }
+
+    #[tokio::test]
     async fn what_rides_on_a_body_is_let_go_with_it() {
         let place = std::sync::Arc::new(());
-        let body = OutBody::whole("x").with(std::sync::Arc::clone(&place));
-        assert_eq!(std::sync::Arc::strong_count(&place), 2);
+        let body =
+            OutBody::whole("x").with(std::sync::Arc::clone(&place)).with(std::sync::Arc::clone(&place));
+        assert_eq!(std::sync::Arc::strong_count(&place), 3, "what comes second does not throw the first off");
         drop(body);
         assert_eq!(std::sync::Arc::strong_count(&place), 1);
     }

@@ -39,8 +39,20 @@ pub struct Classified {
     pub body: Option<Bytes>,
     /// `If-Match` of an update.
     pub if_match: Option<String>,
+    /// `If-None-Match` and `If-Modified-Since` of a read.
+    pub unless: Unless,
     /// `Prefer: return=…` as the caller wishes it.
     pub prefer: Return,
+}
+
+/// A conditional read (R4 http, 3.1.0.5.1): what the caller has already. It is compared with the caller's own view and
+/// never sent on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unless {
+    /// `If-None-Match`.
+    pub none_match: Option<String>,
+    /// `If-Modified-Since`.
+    pub modified_since: Option<String>,
 }
 
 /// What the caller wishes to get back of a write (R4 http, 3.1.0.1.9).
@@ -75,48 +87,62 @@ impl Asked {
     }
 }
 
-/// Reads the body where the body decides and says what FHIR calls the request.
-pub async fn classify(
+/// A request as it was sent: by itself, or as an entry of a batch.
+#[derive(Clone, Debug, Default)]
+pub struct Sent {
+    /// The method; HEAD is asked as GET.
+    pub method: String,
+    /// The path below the tenant's base, still encoded.
+    pub path: String,
+    /// The query, still encoded.
+    pub query: Option<String>,
+    /// Headers that change what is meant ([`interaction::HEADERS`]), each once.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body, of a method that has one.
+    pub body: Option<Bytes>,
+}
+
+/// Takes the request in whole: headers that could mean two things and bodies that are too long are refused.
+pub async fn receive(
     tenant: &Tenant,
     head: &http::request::Parts,
     path: &str,
     body: Incoming,
-    mut asked: Asked,
-) -> (Asked, Result<Classified, Refusal>) {
-    let body = match body_of(tenant, head, body).await {
-        Ok(body) => body,
-        Err(refusal) => return (asked, Err(refusal)),
+) -> Result<Sent, Refusal> {
+    let body = body_of(tenant, head, body).await?;
+    let method = if head.method == Method::HEAD { &Method::GET } else { &head.method };
+    let mut sent = Sent {
+        method: method.as_str().to_owned(),
+        path: path.to_owned(),
+        query: head.uri.query().map(str::to_owned),
+        headers: Vec::new(),
+        body,
     };
-    let header = |name: &str| -> Result<Option<&str>, Refusal> {
-        let mut values = head.headers.get_all(name).iter();
-        let Some(first) = values.next() else { return Ok(None) };
-        if values.next().is_some() && name != "accept" {
-            return Err(Refusal::new(
-                "classify",
-                StatusCode::BAD_REQUEST,
-                "structure",
-                format!("the header `{name}` stands twice"),
-            ));
+    for name in interaction::HEADERS {
+        let mut values = head.headers.get_all(*name).iter();
+        let Some(first) = values.next() else { continue };
+        if values.next().is_some() && *name != "accept" {
+            let public = format!("the header `{name}` stands twice");
+            return Err(Refusal::new("classify", StatusCode::BAD_REQUEST, "structure", public));
         }
-        first.to_str().map(Some).map_err(|_| {
+        let text = first.to_str().map_err(|_| {
             let public = format!("the header `{name}` is not readable text");
             Refusal::new("classify", StatusCode::BAD_REQUEST, "structure", public)
-        })
-    };
-    let mut headers = Vec::new();
-    for name in interaction::HEADERS {
-        match header(name) {
-            Ok(Some(value)) => headers.push((*name, value)),
-            Ok(None) => {}
-            Err(refusal) => return (asked, Err(refusal)),
-        }
+        })?;
+        sent.headers.push((*name, text.to_owned()));
     }
+    Ok(sent)
+}
+
+/// Says what FHIR calls the request.
+pub fn classify(sent: &Sent, mut asked: Asked) -> (Asked, Result<Classified, Refusal>) {
+    let headers: Vec<(&str, &str)> = sent.headers.iter().map(|(n, v)| (*n, v.as_str())).collect();
     let request = interaction::Parts {
-        method: head.method.as_str(),
-        path,
-        query: head.uri.query(),
+        method: &sent.method,
+        path: &sent.path,
+        query: sent.query.as_deref(),
         headers: &headers,
-        body: body.as_deref(),
+        body: sent.body.as_deref(),
     };
     let interaction = match interaction::parse(&request) {
         Ok(interaction) => interaction,
@@ -132,17 +158,18 @@ pub async fn classify(
     asked.route = interaction.code();
     asked.interaction = Some(interaction.code());
     asked.resource_type = interaction.resource_type().map(str::to_owned);
-    if let (Interaction::Search(_), Some(form)) = (&interaction, &body) {
+    if let (Interaction::Search(_), Some(form)) = (&interaction, &sent.body) {
         // The search as a whole, wherever the caller put it.
-        asked.target.push_str(if head.uri.query().is_some() { "&" } else { "?" });
+        asked.target.push_str(if sent.query.is_some() { "&" } else { "?" });
         asked.target.push_str(&String::from_utf8_lossy(form));
     }
     let takes_body = interaction.takes_body();
     let found = |name: &str| headers.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
     let classified = Classified {
         interaction,
-        body: body.filter(|_| takes_body),
+        body: sent.body.clone().filter(|_| takes_body),
         if_match: found("if-match"),
+        unless: Unless { none_match: found("if-none-match"), modified_since: found("if-modified-since") },
         prefer: match found("prefer") {
             Some(p) if p.contains("return=minimal") => Return::Minimal,
             Some(p) if p.contains("return=OperationOutcome") => Return::Outcome,

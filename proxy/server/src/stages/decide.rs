@@ -22,7 +22,7 @@ mod searches;
 mod writes;
 
 use super::admit::Admitted;
-use super::classify::{Asked, Classified, Return};
+use super::classify::{Asked, Classified, Return, Unless};
 use crate::page::Page;
 use crate::parts::Tenant;
 use crate::refusal::Refusal;
@@ -33,7 +33,7 @@ use crate::upstream::UpstreamRequest;
 /// ```compile_fail
 /// use drape_server::stages::Grant;
 /// fn forge() -> Grant {
-///     Grant { way: todo!(), view: todo!(), standing: todo!(), policies: vec![], names: vec![], token: todo!() }
+///     Grant { way: todo!(), view: todo!(), standing: todo!(), policies: vec![], names: vec![], unless: todo!(), token: todo!() }
 /// }
 /// ```
 #[derive(Debug)]
@@ -43,6 +43,7 @@ pub struct Grant {
     pub(super) standing: Arc<Standing>,
     policies: Vec<String>,
     names: Vec<String>,
+    pub(super) unless: Unless,
     pub(super) token: zeroize::Zeroizing<String>,
 }
 
@@ -186,6 +187,7 @@ pub fn decide(
         standing: desk.standing,
         policies: decided.policies,
         names: decided.names,
+        unless: classified.unless,
         token: admitted.token.clone(),
     })
 }

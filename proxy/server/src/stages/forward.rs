@@ -20,6 +20,7 @@ pub(super) use exports::Files;
 pub(super) use links::Pages;
 use links::{NextPage, PageLinks};
 
+use super::classify::Unless;
 use super::decide::{Grant, Records, Way};
 use super::enter::Entered;
 use super::protect::{Held, Stream};
@@ -45,12 +46,13 @@ pub enum Upstream {
 /// Sends the granted request. Without an entry it cannot be called, so nothing goes upstream that is not in the log.
 pub async fn forward(tenant: &Arc<Tenant>, grant: Grant, entered: &mut Entered) -> Result<Upstream, Refusal> {
     entered.at("forward");
-    let Grant { way, view, standing, token, .. } = grant;
+    let Grant { way, view, standing, token, unless, .. } = grant;
     let desk = Arc::new(Desk {
         tenant: Arc::clone(tenant),
         view,
         shows_all: standing.shows_all(),
         changes_with_time: standing.changes_with_time(),
+        unless,
         token,
     });
     match way {
@@ -75,6 +77,7 @@ pub(super) struct Desk {
     view: drape_view::View,
     shows_all: bool,
     changes_with_time: bool,
+    unless: Unless,
     token: zeroize::Zeroizing<String>,
 }
 
@@ -191,7 +194,8 @@ impl Desk {
             token_until_ms: caller.proof.expires_at.saturating_mul(1_000).saturating_add(60_000),
             view_until_ms: Guard::view_until(self.changes_with_time, tenant.clock.now_ms()),
             names_one: single || records.as_ref().is_some_and(|r| r.names_one) && !self.view.uniform(),
-            etag_suffix: etag_suffix(tenant, caller),
+            viewer: viewer(tenant, caller),
+            unless: self.unless.clone(),
             etag,
             last_modified,
         };
@@ -218,8 +222,9 @@ fn is_empty(response: &Response<Incoming>) -> bool {
     response.status() == StatusCode::NO_CONTENT || hyper::body::Body::is_end_stream(response.body())
 }
 
-/// Marks the ETag of this caller's view: two views of one version are not the same bytes.
-fn etag_suffix(tenant: &Tenant, caller: &drape_view::Caller) -> String {
+/// Begins the mark of this caller's views: two views of one version are not the same bytes, and whoever knows the bytes
+/// of one cannot tell the mark of another.
+fn viewer(tenant: &Tenant, caller: &drape_view::Caller) -> Sha256 {
     let mut hash = Sha256::new();
     hash.update(tenant.etag_secret.expose());
     hash.update(tenant.policy_digest.as_bytes());
@@ -227,5 +232,5 @@ fn etag_suffix(tenant: &Tenant, caller: &drape_view::Caller) -> String {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part.as_bytes());
     }
-    hash.finalize()[..4].iter().map(|b| format!("{b:02x}")).collect()
+    hash
 }
