@@ -122,6 +122,19 @@ const REPEATED: &[&str] = &[
     "force-system-version",
 ];
 
+impl Offered {
+    /// The parameters, rebuilt from what was understood; those of a posted operation stand nowhere else.
+    pub fn to_query(&self) -> String {
+        match self {
+            Self::Export(asked) => asked.to_query(),
+            Self::Everything(asked) => asked.to_query(),
+            Self::Terminology(asked) => asked.to_query(),
+            Self::LastN(asked) => asked.to_query(),
+            Self::Validate { .. } => String::new(),
+        }
+    }
+}
+
 impl Operation {
     /// What is asked, if it is offered; `body` is that of a POST.
     pub fn offered(&self, body: Option<&[u8]>) -> Result<Offered, Misunderstood> {

@@ -231,7 +231,10 @@ impl Desk {
         let resource_type = file.resource_type.clone();
         let mut files = Files { desk: Arc::clone(self), resource_type, places };
         let Some(first) = files.follow().await else {
-            return Ok(Upstream::Own(Own { status: StatusCode::OK, headers: headers(), body: Bytes::new() }));
+            // In every header like a file of which nothing may be shown.
+            let mut headers = headers();
+            headers.insert(header::CONTENT_LENGTH, 0.into());
+            return Ok(Upstream::Own(Own { status: StatusCode::OK, headers, body: Bytes::new() }));
         };
         let mut stream = first?;
         stream.files = Some(files);
