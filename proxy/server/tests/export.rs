@@ -3,7 +3,6 @@
 
 mod common;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::script::{Asked, Said, Script};
@@ -347,15 +346,14 @@ async fn lv_48_a_file_elsewhere_is_not_fetched_and_a_manifest_that_is_none_is_re
     let elsewhere = Script::start(|_| Said::typed("application/fhir+ndjson", lines(&["p1"]))).await;
     let output = |url: String| json!({"transactionTime": "2026-11-25T10:00:00Z", "output": [{"type": "Patient", "url": url}]});
     let far = elsewhere.base.clone();
-    let wrong: Vec<Arc<dyn Fn(&str) -> Value + Send + Sync>> = vec![
-        Arc::new(move |_: &str| output(format!("{far}/file"))),
-        Arc::new(|_: &str| json!({"output": []})),
-        Arc::new(|_: &str| json!({"transactionTime": "Canary", "output": []})),
-        Arc::new(|_: &str| json!({"transactionTime": "2026-11-25T10:00:00Z"})),
-        Arc::new(|_: &str| json!("Canary")),
-    ];
-    for manifest in wrong {
-        let (house, _) = odd(move |base| manifest(base), Said::status(404)).await;
+    for manifest in [
+        output(format!("{far}/file")),
+        json!({"output": []}),
+        json!({"transactionTime": "Canary", "output": []}),
+        json!({"transactionTime": "2026-11-25T10:00:00Z"}),
+        json!("Canary"),
+    ] {
+        let (house, _) = odd(move |_| manifest.clone(), Said::status(404)).await;
         let reply = first_file(&house).await;
         assert_eq!(reply.status, 502, "{}", reply.text);
         assert!(!reply.text.contains("Canary") && !reply.text.contains("127.0.0.1"), "{}", reply.text);

@@ -126,9 +126,12 @@ impl Desk<'_> {
         }
         if export.types.is_empty() {
             for resource_type in r4().resource_types() {
-                let within = export.level == Level::System
-                    || resource_type == "Patient"
-                    || !compartment("Patient", resource_type).is_empty();
+                // Servers do not put attachments into bulk exports, and lists of people into those of people.
+                let within = match export.level {
+                    Level::System => resource_type != "Binary",
+                    _ if ["Group", "List"].contains(&resource_type) => false,
+                    _ => resource_type == "Patient" || !compartment("Patient", resource_type).is_empty(),
+                };
                 if !within || !self.tenant.discovery.serves(resource_type) {
                     continue;
                 }
