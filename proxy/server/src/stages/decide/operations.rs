@@ -14,7 +14,7 @@ use drape_view::Category;
 use drape_view::view::is_open;
 use http::StatusCode;
 
-use super::{Cleared, Decided, Desk, Way, misread};
+use super::{Cleared, Decided, Desk, Way, misread, paging};
 use crate::page::Page;
 use crate::refusal::Refusal;
 
@@ -88,7 +88,7 @@ impl Desk<'_> {
         let mut decided = self.record(cleared, path, expect, &asked.resource_type, &id);
         decided.reach = Some(reach);
         if let Way::Records(mut records) = decided.way {
-            records.skip = page.map_or(0, |page| page.skip);
+            records.paging = paging(page.as_ref(), true);
             records.address = own(&asked.id);
             decided.way = Way::Everything { records, resource_type: asked.resource_type.clone(), id };
         }
@@ -209,7 +209,7 @@ impl Desk<'_> {
         let mut decided = self.records(cleared, path, Expect::Bundle(BundleKind::Searchset));
         decided.reach = Some(reach);
         if let Way::Records(records) = &mut decided.way {
-            records.skip = page.map_or(0, |page| page.skip);
+            records.paging = paging(page.as_ref(), !search.includes.is_empty());
             records.address = own;
         }
         Ok(decided)

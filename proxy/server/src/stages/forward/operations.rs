@@ -33,7 +33,7 @@ impl Desk {
     }
 
     /// Reads one record whole.
-    async fn fetch(&self, resource_type: &str, id: &str) -> Result<Bytes, Refusal> {
+    async fn read_whole(&self, resource_type: &str, id: &str) -> Result<Bytes, Refusal> {
         let response = self.send(&Self::get(format!("/{resource_type}/{id}"))).await?;
         let response = self.check(response).await?;
         read_bounded(response.into_body(), self.tenant.limits.entry_bytes_max)
@@ -48,7 +48,7 @@ impl Desk {
         resource_type: &str,
         id: &str,
     ) -> Result<Stream, Refusal> {
-        let text = self.fetch(resource_type, id).await?;
+        let text = self.read_whole(resource_type, id).await?;
         let facts = drape_shield::facts_of(
             &self.tenant.catalogue,
             &text,
@@ -164,7 +164,7 @@ impl Desk {
             if !drape_fhir::definitions::r4().is_resource(resource_type) {
                 return Err(unknown("its securityContext names no record here".into()));
             }
-            let text = self.fetch(resource_type, id).await.map_err(hidden)?;
+            let text = self.read_whole(resource_type, id).await.map_err(hidden)?;
             return Ok(vec![Related { resource_type: resource_type.into(), id: Some(id.into()), text }]);
         }
         self.documents(id).await
