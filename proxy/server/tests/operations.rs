@@ -58,7 +58,7 @@ fn clinic(asked: &Asked) -> Said {
             Some("?_getpages=x"),
         )),
         "/fhir/Patient/p2/$everything" => Said::json(bundle(&base, &[record("p2"), place], None)),
-        "/fhir" => Said::json(bundle(&base, &[record("o1"), record("c3")], None)),
+        "/fhir" => Said::json(bundle(&base, &[record("o1"), record("c3"), record("o2")], None)),
         _ => Said::status(404),
     }
 }
@@ -84,7 +84,8 @@ async fn lv_38_everything_is_a_search_whose_every_record_is_judged() {
     assert_eq!(reply.status, 200, "{}", reply.text);
     let first = reply.json();
     // The one about substance use is gone (42 CFR Part 2), and so are the total and whatever the server says of itself.
-    assert_eq!(ids(&first), ["p1", "c1", "org"]);
+    // As many are shown as the server puts on a page.
+    assert_eq!(ids(&first), ["p1", "c1", "org", "o1"]);
     assert!(
         first.get("total").is_none() && !reply.text.contains("Opioid") && !reply.text.contains("127.0.0.1")
     );
@@ -92,7 +93,8 @@ async fn lv_38_everything_is_a_search_whose_every_record_is_judged() {
         script.targets(),
         [
             "GET /fhir/Patient/p1",
-            "GET /fhir/Patient/p1/$everything?_type=Condition,Organization,Observation&_count=4"
+            "GET /fhir/Patient/p1/$everything?_type=Condition,Organization,Observation&_count=4",
+            "GET /fhir?_getpages=x"
         ]
     );
     let link = |relation: &str| {
@@ -103,7 +105,7 @@ async fn lv_38_everything_is_a_search_whose_every_record_is_judged() {
     // The next page is judged as the first, and belongs to who asked.
     let next = link("next");
     let reply = ask(Method::GET, &next, Some(&house.token(Persona::Doctor)), &[], "").await;
-    assert_eq!((reply.status.as_u16(), ids(&reply.json())), (200, vec!["o1"]));
+    assert_eq!((reply.status.as_u16(), ids(&reply.json())), (200, vec!["o2"]));
     let reply = ask(Method::GET, &next, Some(&house.token(Persona::RecordsOfficer)), &[], "").await;
     assert_eq!(reply.status, 410, "{}", reply.text);
     let reply = house.get(Persona::RecordsOfficer, "Patient/p1/$everything").await;
@@ -317,6 +319,10 @@ async fn lv_45_a_binary_passes_where_what_it_belongs_to_is_shown_whole_and_is_el
         assert!([403, 404].contains(&reply.status.as_u16()), "{}: {}", persona.word(), reply.text);
         assert!(!reply.text.contains("Q2Fu"));
     }
+    // The look-up is a part of the request: whom the record is about was looked at by who read the Binary.
+    let url = format!("{}/officer?patient=Patient%2Fp1", house.admin);
+    let page = ask(Method::GET, &url, Some(&house.token(Persona::Officer)), &[], "").await;
+    assert!(page.text.contains("read Binary"), "{}", page.text);
     // And who is shown everything, everything.
     for id in ["secret", "two", "none"] {
         let reply = house.get(Persona::RecordsOfficer, &format!("Binary/{id}")).await;

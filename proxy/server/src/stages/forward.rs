@@ -85,24 +85,20 @@ const OUTCOME_BYTES_MAX: usize = 64 << 10;
 
 impl Desk {
     async fn send(&self, request: &UpstreamRequest) -> Result<Response<Incoming>, Refusal> {
-        self.tenant.upstream.send(request, &self.token, self.tenant.limits.upstream_timeout).await.map_err(
-            |e| {
-                let (kind, refusal) = match &e {
-                    ClientError::TimedOut(_) => (
-                        "timeout",
-                        Refusal::new(
-                            "forward",
-                            StatusCode::GATEWAY_TIMEOUT,
-                            "timeout",
-                            "the FHIR server behind did not answer in time",
-                        ),
-                    ),
-                    _ => ("unreachable", Refusal::upstream("")),
-                };
-                self.tenant.metrics.upstream_error(kind);
-                refusal.because(e.to_string())
-            },
-        )
+        let sent = self.tenant.upstream.send(request, &self.token, self.tenant.limits.upstream_timeout).await;
+        sent.map_err(|error| self.unreachable(&error))
+    }
+
+    fn unreachable(&self, error: &ClientError) -> Refusal {
+        let (kind, refusal) = match error {
+            ClientError::TimedOut(_) => {
+                let public = "the FHIR server behind did not answer in time";
+                ("timeout", Refusal::new("forward", StatusCode::GATEWAY_TIMEOUT, "timeout", public))
+            }
+            _ => ("unreachable", Refusal::upstream("")),
+        };
+        self.tenant.metrics.upstream_error(kind);
+        refusal.because(error.to_string())
     }
 
     /// An upstream error becomes one of Drape's: the status, the issue code and `Retry-After` stay, nothing else.

@@ -98,7 +98,8 @@ impl Upstream {
                 return Ok(response);
             }
             let next = response.headers().get(LOCATION).and_then(|v| v.to_str().ok());
-            match next.and_then(|link| self.place(link)) {
+            // Relative to the origin and not to the base; no store sends such.
+            match next.filter(|link| !link.starts_with('/')).and_then(|link| self.place(link)) {
                 Some(next) => place = next,
                 None => return Ok(response),
             }

@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use super::{Desk, Stream, Upstream};
-use crate::client::{ClientError, read_bounded};
+use crate::client::read_bounded;
 use crate::exports::{File, Job};
 use crate::refusal::Refusal;
 use crate::stages::Own;
@@ -55,18 +55,6 @@ impl Desk {
             Step::Cancel { place } => self.cancel(place.as_ref()).await.map(Upstream::Own),
             Step::File { place, file } => self.files(place.as_ref(), &file).await,
         }
-    }
-
-    fn unreachable(&self, error: &ClientError) -> Refusal {
-        let (kind, refusal) = match error {
-            ClientError::TimedOut(_) => {
-                let public = "the FHIR server behind did not answer in time";
-                ("timeout", Refusal::new("forward", StatusCode::GATEWAY_TIMEOUT, "timeout", public))
-            }
-            _ => ("unreachable", Refusal::upstream("")),
-        };
-        self.tenant.metrics.upstream_error(kind);
-        refusal.because(error.to_string())
     }
 
     async fn ask_place(

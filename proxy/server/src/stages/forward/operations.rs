@@ -180,6 +180,9 @@ impl Desk {
         let body = read_bounded(response.into_body(), self.tenant.limits.entry_bytes_max)
             .await
             .map_err(|e| unknown(format!("the documents cannot be read: {e}")))?;
+        // Read strictly first, so that no two readers see two records in it.
+        drape_shield::rebase(&body, base, base, self.tenant.limits.json_depth_max)
+            .map_err(|e| unknown(format!("the documents cannot be read: {}", e.what)))?;
         let bundle: Value =
             serde_json::from_slice(&body).map_err(|_| unknown("the documents are not JSON".into()))?;
         let more = bundle["link"].as_array().into_iter().flatten().any(|l| l["relation"] == "next");
