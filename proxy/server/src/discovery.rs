@@ -118,12 +118,7 @@ fn bytes(document: &Value) -> Bytes {
 }
 
 async fn capabilities(tenant: &Tenant, smart: Option<&Value>) -> Result<Value, String> {
-    let request = UpstreamRequest {
-        method: Method::GET,
-        path_and_query: "/metadata".into(),
-        body: None,
-        if_match: None,
-    };
+    let request = UpstreamRequest::get("/metadata".into());
     // The proxy's own question: a caller's token is not at hand and not needed, every server tells this freely.
     let response = tenant
         .upstream

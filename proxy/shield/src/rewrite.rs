@@ -2,8 +2,10 @@
 
 mod meta;
 mod object;
+mod trace;
 
 pub(crate) use object::Of;
+pub(crate) use trace::Trace;
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
@@ -77,6 +79,8 @@ pub(crate) struct Rewriter<'a> {
     pub(crate) resource_type: &'a str,
     /// Whether the current record is a definition.
     pub(crate) is_definition: bool,
+    /// What came from where, if somebody wants to know.
+    pub(crate) trace: Option<Trace>,
 }
 
 /// `#id` or `#`, as it was written.
@@ -160,6 +164,27 @@ impl<'a> Rewriter<'a> {
             binding: None,
             resource_type: "",
             is_definition: false,
+            trace: None,
+        }
+    }
+
+    /// Notes from now on what came from where.
+    pub(crate) fn traced(mut self) -> Self {
+        self.trace = Some(Trace::default());
+        self
+    }
+
+    /// An item of a list is about to be written.
+    pub(super) fn begins(&mut self, item: usize, out: &[u8]) {
+        if let Some(trace) = &mut self.trace {
+            trace.items.push((out.len(), item));
+        }
+    }
+
+    /// The value at `i` was treated in its place.
+    pub(crate) fn treated(&mut self, i: usize) {
+        if let Some(trace) = &mut self.trace {
+            trace.treated.push(i);
         }
     }
 
@@ -181,6 +206,9 @@ impl<'a> Rewriter<'a> {
         for _ in 0..ROUNDS_MAX {
             self.cut(mark, out);
             *self.effects = Effects::default();
+            if let Some(trace) = &mut self.trace {
+                trace.treated.clear();
+            }
             self.next = 0;
             let dropped = self.dropped.len();
             match self.one(i, out, false) {
@@ -231,6 +259,11 @@ impl<'a> Rewriter<'a> {
         out.truncate(to);
         while self.links.last().is_some_and(|link| link.at >= to) {
             self.links.pop();
+        }
+        if let Some(trace) = &mut self.trace {
+            while trace.items.last().is_some_and(|(at, _)| *at >= to) {
+                trace.items.pop();
+            }
         }
     }
 
@@ -298,12 +331,7 @@ impl<'a> Rewriter<'a> {
 
     /// The id under which the caller knows a record.
     pub(crate) fn shown_id(&self, plan: &Plan, resource_type: &str, id: Option<&str>) -> Option<String> {
-        let id = id?;
-        match plan.treatment(Category::RecordId) {
-            Treatment::Show => Some(id.to_owned()),
-            Treatment::Pseudonymize => Some(self.setup.pseudonyms.of(resource_type, id)),
-            _ => None,
-        }
+        shown_id(self.setup, plan, resource_type, id)
     }
 
     /// What ciphertexts of the record that is being written are bound to: the id under which the caller knows it.
@@ -378,6 +406,16 @@ impl<'a> Rewriter<'a> {
     pub(crate) fn shown_address(&self, i: usize) -> Option<String> {
         let token = self.tape.get(i);
         public(self.setup, &self.text[token.start as usize..token.end as usize], token.escaped)
+    }
+}
+
+/// The id under which a caller knows a record.
+pub(crate) fn shown_id(setup: &Setup, plan: &Plan, resource_type: &str, id: Option<&str>) -> Option<String> {
+    let id = id?;
+    match plan.treatment(Category::RecordId) {
+        Treatment::Show => Some(id.to_owned()),
+        Treatment::Pseudonymize => Some(setup.pseudonyms.of(resource_type, id)),
+        _ => None,
     }
 }
 

@@ -12,7 +12,8 @@ use drape_view::{Catalogue, Category, Coarsening, Plan, Treatment};
 use crate::rewrite::{Rewriter, Wrote, YES};
 use crate::{ENCRYPTED_ELEMENT, Fault};
 
-const ABSENT: &str = "http://hl7.org/fhir/StructureDefinition/data-absent-reason";
+/// The extension that says why something is absent.
+pub(crate) const ABSENT: &str = "http://hl7.org/fhir/StructureDefinition/data-absent-reason";
 
 fn absent_extension(declared: bool, out: &mut Vec<u8>) {
     let code = if declared { "masked" } else { "unknown" };
@@ -54,6 +55,7 @@ pub(crate) fn primitive(
         Treatment::Generalize(how) => {
             if let Some(coarse) = generalize(r, i, edge, category, how) {
                 r.count(category, treatment);
+                r.treated(i);
                 out.extend_from_slice(&coarse);
                 return Ok(YES);
             }
@@ -173,6 +175,16 @@ fn zip3(text: &str) -> Option<&str> {
     Some(if SMALL_AREAS.contains(&&text[..3]) { "000" } else { &text[..3] })
 }
 
+/// Whether an object of that type is treated as one thing, not member by member.
+pub(crate) fn is_one_thing(edge: &Edge, treatment: Treatment) -> bool {
+    match treatment {
+        Treatment::Encrypt => !matches!(edge.type_name, "BackboneElement" | "Element"),
+        Treatment::Pseudonymize => edge.type_name == "Identifier",
+        Treatment::Generalize(Coarsening::Year) => edge.type_name == "Age",
+        _ => false,
+    }
+}
+
 /// An object that is treated as one thing; `None` when its members are judged one by one.
 pub(crate) fn complex(
     r: &mut Rewriter<'_>,
@@ -186,6 +198,9 @@ pub(crate) fn complex(
         return Ok(None);
     }
     let treatment = plan.treatment(category);
+    if is_one_thing(edge, treatment) {
+        r.treated(i);
+    }
     match treatment {
         Treatment::Encrypt => {
             let sealed = seal(r, i, plan)?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use drape_shield::{Expect, Setup, Shield};
+use drape_shield::{Expect, Links, Setup, Shield};
 use http::{HeaderMap, Response, StatusCode, header};
 use hyper::body::Incoming;
 use serde_json::json;
@@ -168,26 +168,10 @@ impl Desk {
             own_link: records.as_ref().map(|r| r.own_link.clone()).unwrap_or_default(),
             cursor: Arc::clone(&cursor),
         };
+        let mut setup = self.setup(expect, Box::new(links));
         // Where every record is judged alike, none is withheld but all are, and the server's pages have no holes.
-        let paging = records.as_ref().filter(|_| !single && !self.view.uniform()).map(|r| r.paging);
-        let shield = Shield::new(Setup {
-            paging,
-            catalogue: Arc::clone(&tenant.catalogue),
-            expect,
-            upstream_base: tenant.upstream.base_url().to_owned(),
-            public_base: tenant.public_base.clone(),
-            limits: drape_shield::Limits {
-                entry_bytes_max: tenant.limits.entry_bytes_max,
-                depth_max: tenant.limits.json_depth_max,
-            },
-            uniform: self.view.uniform(),
-            shows_all: self.shows_all && self.view.uniform(),
-            declared: true,
-            links: Box::new(links),
-            pseudonyms: Arc::clone(&tenant.pseudonymizer),
-            tenant: tenant.name.clone(),
-            today: caller.environment.today.clone(),
-        });
+        setup.paging = records.as_ref().filter(|_| !single && !self.view.uniform()).map(|r| r.paging);
+        let shield = Shield::new(setup);
         let text = |name: header::HeaderName| {
             response.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned)
         };
@@ -213,6 +197,28 @@ impl Desk {
             deadline: Instant::now() + tenant.limits.request_timeout,
             pages: records.map(|records| Pages { desk: Arc::clone(self), records, cursor }),
             files: None,
+        }
+    }
+
+    fn setup(&self, expect: Expect, links: Box<dyn Links + Send + Sync>) -> Setup {
+        let tenant = &self.tenant;
+        Setup {
+            catalogue: Arc::clone(&tenant.catalogue),
+            expect,
+            upstream_base: tenant.upstream.base_url().to_owned(),
+            public_base: tenant.public_base.clone(),
+            limits: drape_shield::Limits {
+                entry_bytes_max: tenant.limits.entry_bytes_max,
+                depth_max: tenant.limits.json_depth_max,
+            },
+            uniform: self.view.uniform(),
+            shows_all: self.shows_all && self.view.uniform(),
+            declared: true,
+            paging: None,
+            links,
+            pseudonyms: Arc::clone(&tenant.pseudonymizer),
+            tenant: tenant.name.clone(),
+            today: self.view.caller().environment.today.clone(),
         }
     }
 

@@ -125,8 +125,7 @@ impl Guard {
             } else {
                 let mut mark = self.viewer.clone();
                 mark.update(whole.unwrap_or_default());
-                let mark: String = mark.finalize()[..4].iter().map(|b| format!("{b:02x}")).collect();
-                format!("W/\"{}-{mark}\"", opaque(etag))
+                format!("W/\"{}\"", marked(opaque(etag), mark))
             };
             if let Ok(value) = HeaderValue::from_str(&value) {
                 headers.insert(header::ETAG, value);
@@ -154,6 +153,12 @@ impl Guard {
         self.unless.modified_since.is_some()
             && self.unless.modified_since.as_deref() == text(header::LAST_MODIFIED)
     }
+}
+
+/// The version of a treated view: the upstream's with a mark of who looks at what.
+pub(crate) fn marked(version: &str, view: Sha256) -> String {
+    let mark: String = view.finalize()[..4].iter().map(|b| format!("{b:02x}")).collect();
+    format!("{version}-{mark}")
 }
 
 /// An entity tag without `W/` and quotes.

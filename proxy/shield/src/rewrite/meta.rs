@@ -24,9 +24,10 @@ impl Rewriter<'_> {
         let mut any = false;
         // The labels, with commas between them.
         let mut security = Vec::new();
+        let mut came_from = Vec::new();
         self.path.push("meta");
         if let (Some(i), Some(edge)) = (head.meta, self.catalogue().edge(root, "meta")) {
-            self.meta_members(i, edge, plan, out, &mut any, &mut security)?;
+            self.meta_members(i, edge, plan, out, &mut any, (&mut security, &mut came_from))?;
         }
         self.path.pop();
         if self.setup.declared && !contained {
@@ -48,6 +49,9 @@ impl Rewriter<'_> {
         if !security.is_empty() {
             separate(&mut any, out);
             out.extend_from_slice(b"\"security\":[");
+            if let Some(trace) = &mut self.trace {
+                trace.put(out.len(), came_from);
+            }
             out.extend_from_slice(&security);
             out.push(b']');
         }
@@ -58,6 +62,9 @@ impl Rewriter<'_> {
         out.push(b'}');
         let length = out.len() - mark;
         out[head.at..].rotate_right(length);
+        if let Some(trace) = &mut self.trace {
+            trace.rotated(head.at, out.len(), length);
+        }
         Ok(())
     }
 
@@ -68,7 +75,7 @@ impl Rewriter<'_> {
         plan: &Plan,
         out: &mut Vec<u8>,
         any: &mut bool,
-        security: &mut Vec<u8>,
+        (security, came_from): (&mut Vec<u8>, &mut Vec<(usize, usize)>),
     ) -> Result<(), Stop> {
         if self.tape.get(i).kind != J::ObjectStart {
             self.count(Category::Unknown, Treatment::Redact);
@@ -92,9 +99,14 @@ impl Rewriter<'_> {
             self.path.push(base);
             if base == "security" && self.tape.get(value).kind == J::ArrayStart {
                 for item in self.tape.items(value) {
+                    self.begins(item, out);
                     match self.value(item, edge, plan, out, Of::Shown)? {
                         Wrote::Yes { .. } => {
                             separate(&mut !security.is_empty(), security);
+                            if let Some(trace) = &mut self.trace {
+                                let found = trace.split_off(before);
+                                came_from.extend(found.into_iter().map(|(at, i)| (security.len() + at, i)));
+                            }
                             security.extend_from_slice(&out[before..]);
                             out.truncate(before);
                         }

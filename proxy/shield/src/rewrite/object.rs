@@ -30,6 +30,12 @@ pub(crate) enum Of {
     Extension(Category),
 }
 
+/// One position of two lists that belong together.
+struct Half {
+    text: Vec<u8>,
+    came_from: Vec<(usize, usize)>,
+}
+
 /// What of an object is known only when all its members were seen.
 #[derive(Default)]
 struct Kept<'a> {
@@ -259,7 +265,7 @@ impl<'a> Rewriter<'a> {
         let node = self.setup.catalogue.primitive_node();
         let mut others = self.tape.items(others);
         let mut left = self.tape.items(values);
-        let mut lists: [Vec<Option<Vec<u8>>>; 2] = Default::default();
+        let mut lists: [Vec<Option<Half>>; 2] = Default::default();
         let mut says = false;
         loop {
             let (value, other) = (left.next(), others.next());
@@ -268,6 +274,7 @@ impl<'a> Rewriter<'a> {
             }
             let mut halves = [None, None];
             if let Some(item) = value.filter(|v| self.tape.get(*v).kind != J::Null) {
+                self.begins(item, out);
                 let wrote = self.value(item, edge, plan, out, Of::Shown)?;
                 halves[0] = self.taken(mark, wrote, out, &mut says);
                 if edge.modifier && halves[0].is_none() {
@@ -275,6 +282,7 @@ impl<'a> Rewriter<'a> {
                 }
             }
             if let Some(item) = other.filter(|o| self.tape.get(*o).kind == J::ObjectStart) {
+                self.begins(item, out);
                 let wrote = self.object(item, node, plan, out, None, Of::Shown)?;
                 halves[1] = self.taken(mark, wrote, out, &mut says);
             }
@@ -296,7 +304,14 @@ impl<'a> Rewriter<'a> {
                 if place > 0 {
                     out.push(b',');
                 }
-                out.extend(half.unwrap_or_else(|| b"null".to_vec()));
+                let Some(half) = half else {
+                    out.extend_from_slice(b"null");
+                    continue;
+                };
+                if let Some(trace) = &mut self.trace {
+                    trace.put(out.len(), half.came_from);
+                }
+                out.extend(half.text);
             }
             out.push(b']');
         }
@@ -307,10 +322,11 @@ impl<'a> Rewriter<'a> {
         Ok(Wrote::Yes { substance: says })
     }
 
-    fn taken(&mut self, mark: usize, wrote: Wrote, out: &mut Vec<u8>, says: &mut bool) -> Option<Vec<u8>> {
+    fn taken(&mut self, mark: usize, wrote: Wrote, out: &mut Vec<u8>, says: &mut bool) -> Option<Half> {
         if let Wrote::Yes { substance } = wrote {
             *says |= substance;
-            return Some(out.split_off(mark));
+            let came_from = self.trace.as_mut().map(|t| t.split_off(mark)).unwrap_or_default();
+            return Some(Half { text: out.split_off(mark), came_from });
         }
         self.cut(mark, out);
         None
@@ -353,6 +369,7 @@ impl<'a> Rewriter<'a> {
                     if some {
                         out.push(b',');
                     }
+                    self.begins(item, out);
                     let stays = self.tape.get(item).kind == J::ObjectStart
                         && matches!(self.object(item, node, plan, out, None, Of::Shown)?, Wrote::Yes { .. });
                     if stays {
@@ -412,6 +429,7 @@ impl<'a> Rewriter<'a> {
             if some {
                 out.push(b',');
             }
+            self.begins(item, out);
             match self.value(item, edge, plan, out, of)? {
                 Wrote::Yes { substance } => {
                     some = true;

@@ -226,10 +226,10 @@ impl Desk<'_> {
         Search::read(resource_type, &[(parameter.to_owned(), values.join(","))]).map(Some).map_err(misread)
     }
 
-    /// Whether a search may be made among the records that are exported. One that is open only for patients who are
+    /// Whether a search may be made among the records that are exported; what is withheld of them leaves no gap. One that is open only for patients who are
     /// proved must name such patients: nothing is narrowed silently. False where a pseudonym names nothing.
     fn held_to(&self, export: &Export, search: &mut Search) -> Result<bool, Refusal> {
-        let Some(mut needed) = self.criteria(search)? else { return Ok(false) };
+        let Some(mut needed) = self.criteria(search, true)? else { return Ok(false) };
         self.hops(search)?;
         if needed.is_empty() {
             return Ok(true);
@@ -237,7 +237,7 @@ impl Desk<'_> {
         if !export.patients.is_empty()
             && let Some(mut about) = self.about(export, &search.resource_type)?
         {
-            needed.extend(self.criteria(&mut about)?.unwrap_or_default());
+            needed.extend(self.criteria(&mut about, true)?.unwrap_or_default());
             about.criteria.extend(search.criteria.iter().cloned());
             return self.among_proved(&about, &needed).map(|()| true);
         }

@@ -117,7 +117,8 @@ impl Desk<'_> {
         for of in types {
             let answer = self.standing.search_by(category, of);
             let told = match answer {
-                Criterion::Open => true,
+                // Pages are filled, so that what is withheld leaves no gap.
+                Criterion::Open | Criterion::Shown => true,
                 Criterion::Narrowed if resource_type == "Patient" => {
                     self.standing.patients(&self.tenant.profiler, of, &[category]).contains(id)
                 }
@@ -197,7 +198,7 @@ impl Desk<'_> {
         };
         let own = address(&search);
         let reach = self.reach(&search, &Cleared { patient_only: false, policies: Vec::new() })?;
-        let needed = self.criteria(&mut search)?;
+        let needed = self.criteria(&mut search, true)?;
         let Some(needed) = needed else {
             let way = Way::Nothing { address: own };
             let policies = cleared.policies;

@@ -6,18 +6,19 @@ use bytes::Bytes;
 use drape_fhir::query::encode;
 use drape_fhir::reference::Reference;
 use drape_view::Verdict;
-use http::{HeaderMap, Method, Response, StatusCode, header};
+use http::{HeaderMap, Response, header};
 use hyper::body::Incoming;
 use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::writes::searches_in;
+use super::writes::Ready;
 use super::{Desk, Stream, Upstream};
 use crate::client::read_bounded;
 use crate::refusal::Refusal;
 use crate::stages::Own;
-use crate::stages::decide::Records;
+use crate::stages::classify::Return;
 use crate::stages::decide::operations::{Binary, Words};
+use crate::stages::decide::{Act, Records, Write};
 use crate::stages::protect::{Held, Related, What};
 use crate::upstream::UpstreamRequest;
 
@@ -28,13 +29,9 @@ const WORDS_BYTES_MAX: usize = 4 << 20;
 const DOCUMENTS_MAX: usize = 50;
 
 impl Desk {
-    fn get(path_and_query: String) -> UpstreamRequest {
-        UpstreamRequest { method: Method::GET, path_and_query, body: None, if_match: None }
-    }
-
     /// Reads one record whole.
     async fn read_whole(&self, resource_type: &str, id: &str) -> Result<Bytes, Refusal> {
-        let response = self.send(&Self::get(format!("/{resource_type}/{id}"))).await?;
+        let response = self.send(&UpstreamRequest::get(format!("/{resource_type}/{id}"))).await?;
         let response = self.check(response).await?;
         read_bounded(response.into_body(), self.tenant.limits.entry_bytes_max)
             .await
@@ -67,13 +64,13 @@ impl Desk {
     }
 
     pub(super) async fn words(
-        &self,
+        self: &Arc<Self>,
         words: Words,
         standing: &drape_policy::Standing,
     ) -> Result<Upstream, Refusal> {
         match words {
             Words::Terminology { target } => {
-                let response = self.check(self.send(&Self::get(target)).await?).await?;
+                let response = self.check(self.send(&UpstreamRequest::get(target)).await?).await?;
                 let text = read_bounded(response.into_body(), WORDS_BYTES_MAX)
                     .await
                     .map_err(|e| Refusal::upstream(format!("the answer cannot be read: {e}")))?;
@@ -92,28 +89,23 @@ impl Desk {
     /// A record that is judged like one that is created, and looked at by the upstream. Of what it says nothing is
     /// passed on that could speak of other records.
     async fn validate(
-        &self,
+        self: &Arc<Self>,
         resource_type: &str,
         body: &Bytes,
         standing: &drape_policy::Standing,
     ) -> Result<Own, Refusal> {
-        let tenant = &self.tenant;
-        let bad = |what: String| Refusal::new("forward", StatusCode::BAD_REQUEST, "structure", what);
-        let bases = [tenant.public_base.as_str(), tenant.upstream.base_url()];
-        let depth = tenant.limits.json_depth_max;
-        let facts = drape_shield::facts_of(&tenant.catalogue, body, resource_type, &bases, depth)
-            .map_err(|e| bad(format!("the body cannot be read: {}", e.what)))?;
-        searches_in(body)?;
-        self.may_change(standing, &facts, resource_type)?;
-        let (public, own) = (tenant.public_base.as_str(), tenant.upstream.base_url());
-        let body = drape_shield::rebase(body, public, own, depth)
-            .map_err(|e| bad(format!("the body cannot be read: {}", e.what)))?;
-        let request = UpstreamRequest {
-            method: Method::POST,
-            path_and_query: format!("/{resource_type}/$validate"),
-            body: Some(body.into()),
+        let write = Write {
+            resource_type: resource_type.to_owned(),
+            act: Act::Create { unless: None },
+            body: body.clone(),
             if_match: None,
+            prefer: Return::default(),
         };
+        let Ready::Send(prepared) = self.prepare(write, standing).await? else {
+            return Err(Refusal::upstream("a record that is only looked at was found"));
+        };
+        let path_and_query = format!("/{resource_type}/$validate");
+        let request = UpstreamRequest { path_and_query, ..prepared.request };
         let response = self.send(&request).await?;
         // Some servers say by a status, too, that the record is not valid.
         let told = [200, 400, 412, 422].contains(&response.status().as_u16());
@@ -129,7 +121,7 @@ impl Desk {
     /// there.
     pub(super) async fn binary(&self, asked: Binary) -> Result<Upstream, Refusal> {
         let Binary { id, raw, unbound } = asked;
-        let response = self.check(self.send(&Self::get(format!("/Binary/{id}"))).await?).await?;
+        let response = self.check(self.send(&UpstreamRequest::get(format!("/Binary/{id}"))).await?).await?;
         let room = self.room(&response)?;
         let text = read_bounded(response.into_body(), self.tenant.limits.entry_bytes_max)
             .await
@@ -175,7 +167,7 @@ impl Desk {
         let forms = [format!("Binary/{id}"), format!("{base}/Binary/{id}")];
         let location = encode(&forms.join(","));
         let path = format!("/DocumentReference?location={location}&_count={DOCUMENTS_MAX}");
-        let response = self.send(&Self::get(path)).await.map_err(hidden)?;
+        let response = self.send(&UpstreamRequest::get(path)).await.map_err(hidden)?;
         let response = self.check(response).await.map_err(hidden)?;
         let body = read_bounded(response.into_body(), self.tenant.limits.entry_bytes_max)
             .await
