@@ -15,6 +15,7 @@ mod hostile;
 mod lines;
 mod links;
 mod merge;
+mod modes;
 mod pages;
 
 struct Keep;
