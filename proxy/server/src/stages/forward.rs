@@ -227,7 +227,6 @@ impl Desk {
             uniform: self.view.uniform(),
             shows_all: self.shows_all && self.view.uniform(),
             declared: tenant.redaction == Redaction::Declared,
-            paging: None,
             links,
             pseudonyms: Arc::clone(&tenant.pseudonymizer),
             tenant: tenant.name.clone(),
