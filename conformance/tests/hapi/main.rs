@@ -12,6 +12,7 @@ mod crash;
 mod demo;
 mod exact;
 mod export;
+mod forms;
 mod leaks;
 mod views;
 mod world;
@@ -27,7 +28,7 @@ use world::World;
 type Step = (&'static str, fn(&World) -> Outcome);
 
 /// In this order: what writes comes late, what spends the budget after it, and the log is searched last.
-const STEPS: [Step; 31] = [
+const STEPS: [Step; 36] = [
     ("views-of-a-patient", views::of_a_patient),
     ("views-of-an-observation", views::of_an_observation),
     ("views-of-sensitive-records", views::of_sensitive_records),
@@ -36,6 +37,7 @@ const STEPS: [Step; 31] = [
     ("exact-history", exact::history),
     ("exact-searches", exact::searches),
     ("exact-posted-search", exact::posted_search),
+    ("xml-as-hapi-writes-it", forms::as_hapi_writes_it),
     ("no-canary-in-searches", leaks::searches),
     ("no-canary-in-reads", leaks::reads),
     ("attacks-on-tokens", attacks::tokens),
@@ -51,8 +53,12 @@ const STEPS: [Step; 31] = [
     ("create-lands-in-hapi", writes::create),
     ("update-needs-the-version", writes::update),
     ("others-cannot-write", writes::others),
+    ("patches-are-updates", writes::patches),
+    ("of-two-writers-one-is-late", writes::lost_update),
+    ("conditional-writes-and-deletes", writes::conditional),
     ("fhirpy", clients::fhirpy),
     ("fhir-kit-client", clients::kit),
+    ("xml-as-hapi-reads-it", forms::as_hapi_reads_it),
     ("counts-cost-once", counts::once),
     ("counts-end", counts::exhausted),
     ("kill-9", crash::kill),

@@ -21,7 +21,7 @@ pub use changes::{Changes, changes};
 
 use crate::rewrite::{Effects, Rewriter, Trace};
 use crate::tape::Tape;
-use crate::{Answer, Fault, Links, PlaceOfMore, Setup, rebase};
+use crate::{Answer, Fault, Links, Setup, rebase};
 use walk::Walk;
 
 /// The stored record and the verdicts on it.
@@ -175,10 +175,6 @@ fn inward(setup: &Setup) -> Setup {
     struct None_;
     impl Links for None_ {
         fn rewrite(&mut self, _: &str, _: &str) -> Option<String> {
-            None
-        }
-
-        fn more(&mut self, _: PlaceOfMore, _: u32) -> Option<String> {
             None
         }
     }

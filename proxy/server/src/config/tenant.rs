@@ -19,6 +19,8 @@ pub struct Tenant {
     pub issuers: Vec<Issuer>,
     /// Browser origins that may call.
     pub cors: Cors,
+    /// Whether answers are compressed for callers who accept it.
+    pub gzip: bool,
     /// IANA name; hours, weekdays and ages are counted in it.
     pub time_zone: String,
     /// What decides.
@@ -40,6 +42,8 @@ pub struct Upstream {
     pub dialect: Dialect,
     /// Origins besides the base URL under which its bulk exports may lie, `https://files.example.org`.
     pub export_hosts: Vec<String>,
+    /// Whether it may compress its answers.
+    pub gzip: bool,
 }
 
 /// How Drape authenticates to the upstream.
@@ -187,6 +191,7 @@ pub(super) fn read(mut t: Table, base: &Path, faults: &mut Faults) -> Tenant {
                 ca_file: None,
                 dialect: Dialect::Generic,
                 export_hosts: Vec::new(),
+                gzip: false,
             },
         };
     if !t.has("issuers") {
@@ -209,6 +214,7 @@ pub(super) fn read(mut t: Table, base: &Path, faults: &mut Faults) -> Tenant {
         }
         None => Cors::default(),
     };
+    let gzip = t.flag("gzip", false, faults);
     let time_zone = t.required("time_zone", "an IANA name, e.g. `America/New_York`", faults);
     if !time_zone.is_empty() && jiff::tz::TimeZone::get(&time_zone).is_err() {
         let help = "use an IANA name, e.g. `Europe/Berlin`".to_owned();
@@ -227,7 +233,7 @@ pub(super) fn read(mut t: Table, base: &Path, faults: &mut Faults) -> Tenant {
     };
     let project = t.string("project", faults).unwrap_or_else(|| "default".into());
     t.finish(faults);
-    Tenant { name, public_base_url, upstream, issuers, cors, time_zone, policies, project }
+    Tenant { name, public_base_url, upstream, issuers, cors, gzip, time_zone, policies, project }
 }
 
 /// A base URL without a trailing slash, a query or a fragment. Plain HTTP only where `plaintext: true` stands beside.
@@ -275,6 +281,7 @@ fn upstream(mut t: Table, base: &Path, faults: &mut Faults) -> Upstream {
             Dialect::Generic
         }
     };
+    let gzip = t.flag("gzip", false, faults);
     let ca_file = t.table("tls", faults).and_then(|mut tls| {
         let file = tls.file("ca_file", base, faults);
         tls.finish(faults);
@@ -294,7 +301,7 @@ fn upstream(mut t: Table, base: &Path, faults: &mut Faults) -> Upstream {
         }
     }
     t.finish(faults);
-    Upstream { base_url, auth, ca_file, dialect, export_hosts }
+    Upstream { base_url, auth, ca_file, dialect, gzip, export_hosts }
 }
 
 fn auth(mut t: Table, base: &Path, plaintext: bool, faults: &mut Faults) -> UpstreamAuth {

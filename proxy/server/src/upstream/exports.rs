@@ -6,10 +6,10 @@ use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, LOCATION};
 use http::{Method, Request, Response, Uri};
 use http_body_util::Full;
-use hyper::body::Incoming;
 
-use super::Upstream;
+use super::{Upstream, UpstreamBody};
 use crate::client::ClientError;
+use crate::inflate::Inflated;
 
 /// An address of an export that may be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ impl Upstream {
         body: Option<Bytes>,
         caller_token: &str,
         timeout: Duration,
-    ) -> Result<Response<Incoming>, ClientError> {
+    ) -> Result<Response<UpstreamBody>, ClientError> {
         let method = if body.is_some() { Method::POST } else { Method::GET };
         let mut builder = Request::builder()
             .method(method)
@@ -68,7 +68,7 @@ impl Upstream {
             builder = builder.header(AUTHORIZATION, authorization);
         }
         let request = builder.body(Full::new(body.unwrap_or_default()));
-        self.client.send(request.map_err(unusable)?, timeout).await
+        Ok(self.client.send(request.map_err(unusable)?, timeout).await?.map(Inflated::plain))
     }
 
     /// Asks a place of an export. A redirect is followed for files alone, and only to a place that may be asked.
@@ -79,7 +79,7 @@ impl Upstream {
         accept: &'static str,
         caller_token: &str,
         timeout: Duration,
-    ) -> Result<Response<Incoming>, ClientError> {
+    ) -> Result<Response<UpstreamBody>, ClientError> {
         let mut place = place.clone();
         for _ in 0..=REDIRECTS_MAX {
             let mut builder = Request::builder()
@@ -93,7 +93,7 @@ impl Upstream {
                 builder = builder.header(AUTHORIZATION, authorization);
             }
             let request = builder.body(Full::default()).map_err(unusable)?;
-            let response = self.client.send(request, timeout).await?;
+            let response = self.client.send(request, timeout).await?.map(Inflated::plain);
             if !response.status().is_redirection() || accept != NDJSON {
                 return Ok(response);
             }
@@ -135,6 +135,7 @@ mod tests {
             auth: UpstreamAuth::None,
             ca_file: None,
             dialect: Dialect::Generic,
+            gzip: false,
             export_hosts: export_hosts.iter().map(|h| (*h).to_owned()).collect(),
         };
         Upstream::new(&config, Duration::from_secs(1)).unwrap()

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use drape_shield::Expect;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
-use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use super::{Desk, Stream, Upstream};
@@ -15,7 +14,7 @@ use crate::exports::{File, Job};
 use crate::refusal::Refusal;
 use crate::stages::Own;
 use crate::stages::decide::export::Step;
-use crate::upstream::{NDJSON, Place};
+use crate::upstream::{NDJSON, Place, UpstreamBody};
 
 /// A manifest names files; even one of thousands is small.
 const MANIFEST_BYTES_MAX: usize = 4 << 20;
@@ -62,7 +61,7 @@ impl Desk {
         method: Method,
         place: &Place,
         accept: &'static str,
-    ) -> Result<Response<Incoming>, Refusal> {
+    ) -> Result<Response<UpstreamBody>, Refusal> {
         let timeout = self.tenant.limits.upstream_timeout;
         let asked = self.tenant.upstream.ask_place(method, place, accept, &self.token, timeout).await;
         asked.map_err(|error| self.unreachable(&error))
@@ -112,7 +111,10 @@ impl Desk {
 
     /// What of the upstream's manifest is understood: its time, and where the files are. `deleted` and `error` are left
     /// behind, for they name records and repeat values that nobody has judged.
-    async fn read_manifest(&self, response: Response<Incoming>) -> Result<(String, Vec<Output>), Refusal> {
+    async fn read_manifest(
+        &self,
+        response: Response<UpstreamBody>,
+    ) -> Result<(String, Vec<Output>), Refusal> {
         if response.status() != StatusCode::OK {
             return Err(Refusal::upstream("the export has no manifest"));
         }

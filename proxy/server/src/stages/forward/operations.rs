@@ -7,7 +7,6 @@ use drape_fhir::query::encode;
 use drape_fhir::reference::Reference;
 use drape_view::Verdict;
 use http::{HeaderMap, Response, header};
-use hyper::body::Incoming;
 use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -20,7 +19,7 @@ use crate::stages::classify::Return;
 use crate::stages::decide::operations::{Binary, Words};
 use crate::stages::decide::{Act, Records, Write};
 use crate::stages::protect::{Held, Related, What};
-use crate::upstream::UpstreamRequest;
+use crate::upstream::{UpstreamBody, UpstreamRequest};
 
 /// Answers about codes are small.
 const WORDS_BYTES_MAX: usize = 4 << 20;
@@ -131,7 +130,7 @@ impl Desk {
     }
 
     /// Room for a body of unknown size among everything that is held: as much as it may be.
-    fn room(&self, response: &Response<Incoming>) -> Result<Vec<OwnedSemaphorePermit>, Refusal> {
+    fn room(&self, response: &Response<UpstreamBody>) -> Result<Vec<OwnedSemaphorePermit>, Refusal> {
         const STEP: usize = 64 << 10;
         let limit = self.tenant.limits.entry_bytes_max;
         let length = length(response.headers()).unwrap_or(limit).min(limit);

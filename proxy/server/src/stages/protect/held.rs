@@ -6,6 +6,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use drape_fhir::media::Format;
 use drape_view::{Verdict, View};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
@@ -54,7 +55,7 @@ pub(in crate::stages) struct Related {
 }
 
 /// Judges what is held, and lets it go or answers as if it were not there.
-pub async fn hold(tenant: &Arc<Tenant>, held: Held, mut entered: Entered) -> Answer {
+pub async fn hold(tenant: &Arc<Tenant>, held: Held, mut entered: Entered, format: Format) -> Answer {
     entered.at("protect");
     let Held { view, what, room } = held;
     let mut totals = Totals::default();
@@ -65,7 +66,7 @@ pub async fn hold(tenant: &Arc<Tenant>, held: Held, mut entered: Entered) -> Ans
         }
         What::Parameters(text) => parameters(tenant, &text),
     };
-    match judged {
+    match judged.and_then(|(headers, body)| formed(tenant, headers, body, format)) {
         Ok((mut headers, body)) => {
             headers.insert(header::CONTENT_LENGTH, body.len().into());
             let body = OutBody::whole(body).with(room);
@@ -74,6 +75,27 @@ pub async fn hold(tenant: &Arc<Tenant>, held: Held, mut entered: Entered) -> Ans
         }
         Err(refusal) => seal(entered, Outcome::refused(refusal, Totals::default())).await,
     }
+}
+
+/// A resource in the form that is wanted; content in a media type of its own stays as it is.
+fn formed(
+    tenant: &Tenant,
+    mut headers: HeaderMap,
+    body: Bytes,
+    format: Format,
+) -> Result<(HeaderMap, Bytes), Refusal> {
+    if headers.contains_key(header::CONTENT_TYPE) {
+        return Ok((headers, body));
+    }
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
+    if format == Format::Json {
+        return Ok((headers, body));
+    }
+    let xml = drape_fhir::xml::to_xml(&body, tenant.limits.json_depth_max).map_err(|e| {
+        let public = "the answer cannot be written as XML; ask for JSON";
+        Refusal::new("protect", StatusCode::NOT_ACCEPTABLE, "not-supported", public).because(e.to_string())
+    })?;
+    Ok((headers, xml.into()))
 }
 
 fn unknown(reason: &str) -> Refusal {

@@ -6,13 +6,13 @@ use bytes::Bytes;
 use drape_shield::merge::{self, Stored as Beside, Unmerged};
 use drape_shield::{Answer, Expect, Links};
 use drape_view::{Category, Facts, Redaction, Treatment, Verdict};
-use http::header;
+use http::{StatusCode, header};
 use sha2::Digest as _;
 
 use super::{Desk, changed};
 use crate::client::read_bounded;
 use crate::refusal::Refusal;
-use crate::stages::decide::Write;
+use crate::stages::decide::{Act, Write};
 use crate::stages::protect::rulings;
 use crate::stages::{marked, opaque};
 use crate::upstream::UpstreamRequest;
@@ -101,7 +101,16 @@ impl Desk {
     /// Holds a write to the version that the caller names, and to what she is shown of it: what she has since come to
     /// see must not be taken for what she took out (LV-36).
     pub(super) fn hold(&self, write: &Write, stored: &Stored) -> Result<(), Refusal> {
-        let Some(wanted) = write.if_match.as_deref().map(str::trim) else { return Ok(()) };
+        let Some(wanted) = write.if_match.as_deref().map(str::trim) else {
+            // What she came to see since she read it would be taken for what she took out. A patch says what it changes.
+            let replaces = matches!(write.act, Act::Update { .. });
+            if replaces && self.changes_with_time && !stored.is_whole() {
+                let public =
+                    "what you may see of the record changes with time; say by `If-Match` what you have read";
+                return Err(Refusal::new("forward", StatusCode::PRECONDITION_REQUIRED, "required", public));
+            }
+            return Ok(());
+        };
         let current = opaque(&stored.version);
         let named = opaque(wanted);
         // In silent mode whole records are marked as reduced ones are.
