@@ -11,6 +11,7 @@ mod counts;
 mod crash;
 mod demo;
 mod exact;
+mod export;
 mod facts;
 mod forms;
 mod leaks;
@@ -28,7 +29,7 @@ use world::World;
 type Step = (&'static str, fn(&World) -> Outcome);
 
 /// In this order: what writes comes late, what spends the budget after it, and the log is searched last.
-const STEPS: [Step; 34] = [
+const STEPS: [Step; 38] = [
     ("views-of-a-patient", views::of_a_patient),
     ("views-of-an-observation", views::of_an_observation),
     ("views-of-sensitive-records", views::of_sensitive_records),
@@ -46,6 +47,10 @@ const STEPS: [Step; 34] = [
     ("attacks-on-paging", attacks::paging),
     ("attacks-by-raw-ids", attacks::raw_ids),
     ("withheld-is-unknown", attacks::withheld_is_unknown),
+    ("export-of-a-cohort", export::of_a_cohort),
+    ("export-of-everything", export::of_everything),
+    ("everything-of-a-patient", export::everything_of_a_patient),
+    ("codes-and-validation", export::codes_and_validation),
     ("create-lands-in-hapi", writes::create),
     ("update-needs-the-version", writes::update),
     ("others-cannot-write", writes::others),

@@ -38,7 +38,7 @@ pub struct Pages {
 }
 
 /// Who a handle belongs to: the same subject, client and purpose, or it does not open.
-fn owner(caller: &Caller) -> [&[u8]; 4] {
+pub(crate) fn owner(caller: &Caller) -> [&[u8]; 4] {
     [
         caller.issuer.as_bytes(),
         caller.subject.as_bytes(),

@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::config::facts::FactRules;
 use crate::config::{self, Config, Limits, PolicySource};
 use crate::discovery::Discovery;
+use crate::exports::Exports;
 use crate::facts::Lookups;
 use crate::issuers::Issuers;
 use crate::metrics::Metrics;
@@ -89,6 +90,8 @@ pub struct Tenant {
     pub pseudonyms: Arc<PseudonymMap>,
     /// Paging handles.
     pub pages: Pages,
+    /// Handles of bulk exports.
+    pub exports: Exports,
     /// Marks the ETag of a treated view.
     pub etag_secret: Secret,
     /// The open documents.
@@ -291,6 +294,11 @@ impl Parts {
                     HandleKey::new(secrets.derive("page", &[])),
                     &tenant.public_base_url,
                     u64::try_from(config.limits.page_lifetime.as_millis()).unwrap_or(u64::MAX),
+                ),
+                exports: Exports::new(
+                    HandleKey::new(secrets.derive("export", &[])),
+                    &tenant.public_base_url,
+                    u64::try_from(config.limits.export_lifetime.as_millis()).unwrap_or(u64::MAX),
                 ),
                 etag_secret: secrets.derive("etag", &[]),
                 discovery: Discovery::default(),

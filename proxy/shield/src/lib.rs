@@ -36,6 +36,11 @@ pub enum Expect {
     },
     /// A Bundle.
     Bundle(BundleKind),
+    /// A file of a bulk export (NDJSON): one record a line, all of one type.
+    Lines {
+        /// The type.
+        resource_type: String,
+    },
 }
 
 /// Which Bundle.

@@ -12,6 +12,7 @@ use super::*;
 
 mod bundles;
 mod hostile;
+mod lines;
 mod links;
 mod merge;
 mod modes;
@@ -102,6 +103,10 @@ fn run(
                 }
             }
         }
+    }
+    if let Step::Ask(facts) = shield.close()? {
+        let verdicts = rule(&facts);
+        shield.answer(Answer { verdicts, seal_key: Some(key) }, &mut out)?;
     }
     let summary = shield.finish(&mut out)?;
     Ok((out, summary))

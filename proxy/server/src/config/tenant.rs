@@ -42,6 +42,8 @@ pub struct Upstream {
     pub ca_file: Option<PathBuf>,
     /// How it pages and answers.
     pub dialect: Dialect,
+    /// Origins besides the base URL under which its bulk exports may lie, `https://files.example.org`.
+    pub export_hosts: Vec<String>,
     /// Whether it may compress its answers.
     pub gzip: bool,
 }
@@ -193,6 +195,7 @@ pub(super) fn read(mut t: Table, base: &Path, faults: &mut Faults) -> Tenant {
                 identities: Vec::new(),
                 ca_file: None,
                 dialect: Dialect::Generic,
+                export_hosts: Vec::new(),
                 gzip: false,
             },
         };
@@ -306,8 +309,16 @@ fn upstream(mut t: Table, base: &Path, faults: &mut Faults) -> Upstream {
         }
         identities.push((name, identity));
     }
+    let export_hosts = t.strings("export_hosts", faults).unwrap_or_default();
+    for host in &export_hosts {
+        check_url(host, &t, "export_hosts", plaintext, faults);
+        if host.split('/').count() != 3 {
+            let help = "name each origin without a path, e.g. `https://files.example.org`".to_owned();
+            faults.add(&t.at("export_hosts"), format!("`{host}` is not an origin"), help);
+        }
+    }
     t.finish(faults);
-    Upstream { base_url, auth, identities, ca_file, dialect, gzip }
+    Upstream { base_url, auth, identities, ca_file, dialect, export_hosts, gzip }
 }
 
 fn auth(mut t: Table, base: &Path, plaintext: bool, faults: &mut Faults) -> UpstreamAuth {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use drape_caller::{Need, ScopeRuling, scopes};
-use drape_fhir::interaction::{self, History, Interaction};
+use drape_fhir::interaction::{self, History, Interaction, Misunderstood};
 use drape_fhir::query::Search;
 use drape_policy::{Action, RecordJudge, Standing};
 use drape_shield::{BundleKind, Expect, Paging};
@@ -14,8 +14,8 @@ use drape_view::{Caller, View};
 use http::StatusCode;
 
 mod counts;
-mod export;
-mod operations;
+pub(super) mod export;
+pub(super) mod operations;
 mod reach;
 mod searches;
 mod writes;
@@ -58,6 +58,21 @@ pub(super) enum Way {
     Aggregate(Aggregate),
     /// To be decided once more, when it is known what the caller is to whom.
     Later(Box<Later>),
+    /// All about a record, which must not be withheld itself.
+    Everything {
+        /// What comes.
+        records: Records,
+        /// Patient or Encounter.
+        resource_type: String,
+        /// Its logical id.
+        id: String,
+    },
+    /// A bulk export, or a part of one.
+    Export(Box<export::Step>),
+    /// An operation whose answer is rebuilt.
+    Words(operations::Words),
+    /// A Binary, by the record it belongs to.
+    Binary(operations::Binary),
     /// Nothing can match: a pseudonym that nobody was given.
     Nothing {
         /// The caller's own request, for the self link.
@@ -162,6 +177,9 @@ fn settle(
         .map_err(|e| Refusal::unavailable("decide", "policy cannot be asked at this time", e))?;
     let desk = Desk { tenant, caller, standing: Arc::new(standing), own: readable(&asked.target), waits };
     let mut decided = match classified.interaction {
+        Interaction::Read { resource_type, id, shape } if resource_type == "Binary" => {
+            desk.binary(&id, shape.raw)?
+        }
         Interaction::Read { resource_type, id, shape } => desk.read(&resource_type, &id, &shape.query)?,
         Interaction::Vread { resource_type, id, version } => desk.vread(&resource_type, &id, &version)?,
         Interaction::History(history) => desk.history(history, None)?,
@@ -257,6 +275,14 @@ struct Cleared {
 
 impl Desk<'_> {
     fn clear(&self, need: Need, action: Action, resource_type: &str) -> Result<Cleared, Refusal> {
+        if resource_type == "Subscription"
+            && matches!(action, Action::Create | Action::Update | Action::Patch | Action::Transaction)
+        {
+            // The server would push records to the subscriber itself, past every verdict (LV-49).
+            let public =
+                "subscriptions are not offered: the server would send records past what you are shown";
+            return Err(Refusal::new("decide", StatusCode::FORBIDDEN, "not-supported", public));
+        }
         let patient_only = self.scope(need, resource_type)?;
         let ruling = self.standing.request(action, resource_type);
         if ruling.erred {
@@ -463,6 +489,12 @@ fn history_path(own: &str, history: &History, page: Option<&Page>) -> String {
     let since = history.since.as_ref().map(|s| format!("_since={}", drape_fhir::query::encode(s)));
     let query: Vec<String> = count.into_iter().chain(since).collect();
     if query.is_empty() { own.to_owned() } else { format!("{own}?{}", query.join("&")) }
+}
+
+/// What was not understood of a request, as a refusal.
+fn misread(misunderstood: Misunderstood) -> Refusal {
+    let status = StatusCode::from_u16(misunderstood.status).unwrap_or(StatusCode::FORBIDDEN);
+    Refusal::new("decide", status, misunderstood.code, misunderstood.text())
 }
 
 fn word(action: Action) -> &'static str {

@@ -11,11 +11,14 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
 mod counts;
+mod exports;
 mod links;
+mod operations;
 mod transaction;
 mod writes;
 
 pub(crate) use counts::epsilon;
+pub(super) use exports::Files;
 pub(super) use links::Pages;
 use links::{Cursor, PageLinks, Reading};
 pub(crate) use transaction::in_entry;
@@ -24,7 +27,7 @@ pub use transaction::{Member, transact};
 use super::classify::Unless;
 use super::decide::{Grant, Records, Way, decide_later};
 use super::enter::{Durable, Entered};
-use super::protect::Stream;
+use super::protect::{Held, Stream};
 use super::seal::Totals;
 use super::{Guard, Own};
 use crate::client::{ClientError, read_bounded};
@@ -41,6 +44,8 @@ pub enum Upstream {
     Own(Own),
     /// Drape's own words about a record that was written, and its name and patients for the log.
     Written(Own, Totals),
+    /// A small answer that is known whole, still to be judged.
+    Held(Box<Held>),
 }
 
 /// Sends the granted request. Without an entry it cannot be called, so nothing goes upstream that is not in the log.
@@ -55,6 +60,12 @@ pub async fn forward(tenant: &Arc<Tenant>, grant: Grant, entered: &mut Entered) 
         }
         Way::Write(write) => desk.write(write, &standing).await,
         Way::Aggregate(aggregate) => desk.aggregate(aggregate).await.map(Upstream::Own),
+        Way::Everything { records, resource_type, id } => {
+            desk.everything(records, &resource_type, &id).await.map(|s| Upstream::Records(Box::new(s)))
+        }
+        Way::Export(step) => desk.export(*step).await,
+        Way::Words(words) => desk.words(words, &standing).await,
+        Way::Binary(binary) => desk.binary(binary).await,
         Way::Later(_) => {
             let public = "the request cannot be decided at this time";
             Err(Refusal::unavailable("forward", public, "it waits for relations that were looked up"))
@@ -104,24 +115,20 @@ impl Desk {
     }
 
     async fn send(&self, request: &UpstreamRequest) -> Result<Response<UpstreamBody>, Refusal> {
-        self.tenant.upstream.send(request, &self.token, self.tenant.limits.upstream_timeout).await.map_err(
-            |e| {
-                let (kind, refusal) = match &e {
-                    ClientError::TimedOut(_) => (
-                        "timeout",
-                        Refusal::new(
-                            "forward",
-                            StatusCode::GATEWAY_TIMEOUT,
-                            "timeout",
-                            "the FHIR server behind did not answer in time",
-                        ),
-                    ),
-                    _ => ("unreachable", Refusal::upstream("")),
-                };
-                self.tenant.metrics.upstream_error(kind);
-                refusal.because(e.to_string())
-            },
-        )
+        let sent = self.tenant.upstream.send(request, &self.token, self.tenant.limits.upstream_timeout).await;
+        sent.map_err(|error| self.unreachable(&error))
+    }
+
+    fn unreachable(&self, error: &ClientError) -> Refusal {
+        let (kind, refusal) = match error {
+            ClientError::TimedOut(_) => {
+                let public = "the FHIR server behind did not answer in time";
+                ("timeout", Refusal::new("forward", StatusCode::GATEWAY_TIMEOUT, "timeout", public))
+            }
+            _ => ("unreachable", Refusal::upstream("")),
+        };
+        self.tenant.metrics.upstream_error(kind);
+        refusal.because(error.to_string())
     }
 
     /// An upstream error becomes one of Drape's: the status, the issue code and `Retry-After` stay, nothing else.
@@ -223,6 +230,7 @@ impl Desk {
             ahead,
             deadline: Instant::now() + tenant.limits.request_timeout,
             pages: records.map(|records| Pages { desk: Arc::clone(self), records, cursor }),
+            files: None,
         }
     }
 

@@ -14,8 +14,13 @@ use http_body_util::BodyExt as _;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};
 
+mod held;
+
+pub use held::{Held, hold};
+pub(super) use held::{Related, What};
+
 use super::enter::{Durable, Entered};
-use super::forward::Pages;
+use super::forward::{Files, Pages};
 use super::seal::{Outcome, Totals, seal};
 use super::{Answer, Guard};
 use crate::body::{OutBody, Piece};
@@ -37,6 +42,8 @@ pub struct Stream {
     pub(super) deadline: Instant,
     /// Of a search or history: the pages behind this one.
     pub(super) pages: Option<Pages>,
+    /// Of an export: the files that follow this one.
+    pub(super) files: Option<Files>,
 }
 
 /// Upstream data that was judged. Its fields are private and only [`protect`] makes one, so no upstream byte can
@@ -80,8 +87,10 @@ const HELD_STEP: usize = 64 << 10;
 /// XML is made of the shielded bytes, before anything of them leaves.
 pub async fn protect(tenant: &Arc<Tenant>, stream: Stream, mut entered: Entered, format: Format) -> Answer {
     entered.at("protect");
-    let Stream { status, mut headers, body, shield, guard, ahead, deadline, pages } = stream;
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
+    let Stream { status, mut headers, body, shield, guard, ahead, deadline, pages, files } = stream;
+    // The lines of an export have a form of their own.
+    let format = if headers.contains_key(CONTENT_TYPE) { Format::Json } else { format };
+    headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static(format.media_type()));
     let mut pump = Pump {
         tenant: Arc::clone(tenant),
         body: Some(body),
@@ -97,6 +106,7 @@ pub async fn protect(tenant: &Arc<Tenant>, stream: Stream, mut entered: Entered,
         held: Vec::new(),
         totals: Totals::default(),
         pages,
+        files,
         shown: 0,
         empty_pages: 0,
     };
@@ -151,6 +161,7 @@ struct Pump {
     held: Vec<OwnedSemaphorePermit>,
     totals: Totals,
     pages: Option<Pages>,
+    files: Option<Files>,
     /// Matches shown when the last page of the upstream ended.
     shown: u32,
     empty_pages: u32,
@@ -328,7 +339,7 @@ impl Pump {
         if self.pending.is_empty() {
             match self.next_prepared(durable).await? {
                 Some(chunk) => self.pending = chunk,
-                None => return self.end().await,
+                None => return self.end(durable).await,
             }
         }
         let chunk = std::mem::take(&mut self.pending);
@@ -337,12 +348,7 @@ impl Pump {
         let (consumed, step) = shield.feed(&chunk, sink).map_err(Fault::Shield)?;
         self.pending = chunk.slice(consumed..);
         self.account()?;
-        if let Step::Ask(facts) = step {
-            let rulings = self.judge(&facts, durable).await?;
-            let shield = self.shield.as_mut().ok_or_else(|| Fault::Own("the shield ended".into()))?;
-            let sink = self.xml.as_mut().map_or(&mut self.out, |xml| &mut xml.json);
-            shield.answer(rulings, sink).map_err(Fault::Shield)?;
-        }
+        self.answer(step, durable).await?;
         if let Some(xml) = &mut self.xml {
             xml.write(&mut self.out)?;
         }
@@ -379,8 +385,35 @@ impl Pump {
         }
     }
 
+    /// Judges what the shield asks about, if it asks.
+    async fn answer(&mut self, step: Step, durable: Durable) -> Result<(), Fault> {
+        let Step::Ask(facts) = step else { return Ok(()) };
+        let rulings = self.judge(&facts, durable).await?;
+        let shield = self.shield.as_mut().ok_or_else(|| Fault::Own("the shield ended".into()))?;
+        let sink = self.xml.as_mut().map_or(&mut self.out, |xml| &mut xml.json);
+        shield.answer(rulings, sink).map_err(Fault::Shield)
+    }
+
+    /// Goes on to the next file of an export that is given as one.
+    async fn next_file(&mut self) -> Result<bool, Fault> {
+        let Some(files) = self.files.as_mut() else { return Ok(false) };
+        let Some(next) = files.follow().await else { return Ok(false) };
+        let next = next.map_err(Fault::Refused)?;
+        (self.body, self.shield, self.deadline) = (Some(next.body), Some(next.shield), next.deadline);
+        self.received = 0;
+        Ok(true)
+    }
+
+    /// The last line of a file may want its end of line; then it is judged only now.
+    async fn last_line(&mut self, durable: Durable) -> Result<(), Fault> {
+        let shield = self.shield.as_mut().ok_or_else(|| Fault::Own("the shield ended twice".into()))?;
+        let step = shield.close().map_err(Fault::Shield)?;
+        self.answer(step, durable).await
+    }
+
     /// After the last byte of the upstream's body, or of as much of it as is wanted.
-    async fn end(&mut self) -> Result<Turn, Fault> {
+    async fn end(&mut self, durable: Durable) -> Result<Turn, Fault> {
+        self.last_line(durable).await?;
         let mut shield = self.shield.take().ok_or_else(|| Fault::Own("the shield ended twice".into()))?;
         let mut xml = self.xml.take();
         let sink = xml.as_mut().map_or(&mut self.out, |xml| &mut xml.json);
@@ -401,7 +434,7 @@ impl Pump {
             xml.finish(&mut self.out)?;
         }
         self.held.clear();
-        Ok(Turn::Done)
+        if self.next_file().await? { Ok(Turn::More) } else { Ok(Turn::Done) }
     }
 
     /// Goes on to the upstream's next page: the caller's page is not full, or nobody knows yet whether there is more. A

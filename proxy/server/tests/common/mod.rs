@@ -15,6 +15,8 @@ use http_body_util::{BodyExt as _, Full};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
+pub(crate) mod script;
+
 pub(crate) const ZONE: &str = "America/New_York";
 
 /// A hospital of a few records.

@@ -240,7 +240,7 @@ impl Desk<'_> {
     }
 
     /// Holds a search to patients whose relation to the caller is proved, where it needs that.
-    fn narrow(
+    pub(super) fn narrow(
         &self,
         search: &mut Search,
         needed: &BTreeSet<Category>,
