@@ -106,7 +106,7 @@ fn run(
     }
     if let Step::Ask(facts) = shield.close()? {
         let verdicts = rule(&facts);
-        shield.answer(Answer { verdicts, seal_key: Some(key) }, &mut out)?;
+        shield.answer(Answer { verdicts, seal_key: Some(key), hide: None }, &mut out)?;
     }
     let summary = shield.finish(&mut out)?;
     Ok((out, summary))
