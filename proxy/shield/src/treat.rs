@@ -21,13 +21,41 @@ fn absent_extension(declared: bool, out: &mut Vec<u8>) {
     }
 }
 
-/// A mandatory member that is hidden: its place says so. Primitives say it on their `_` sibling.
-pub(crate) fn absent(name: &str, edge: &Edge, declared: bool, out: &mut Vec<u8>) {
+/// A mandatory member that is hidden: its place says so, and so does the place of each mandatory member in it. Primitives say it on their `_` sibling. False where it cannot be said: a code from a fixed list
+/// is mandatory there, and nothing can stand for it.
+pub(crate) fn absent(catalogue: &Catalogue, name: &str, edge: &Edge, declared: bool, out: &mut Vec<u8>) -> bool {
+    if edge.required_binding {
+        return false;
+    }
     let name = if edge.kind == Kind::Primitive { format!("_{name}") } else { name.to_owned() };
     write_string(&name, out);
     out.extend_from_slice(if edge.list { b":[{\"extension\":[" } else { b":{\"extension\":[" });
     absent_extension(declared, out);
-    out.extend_from_slice(if edge.list { b"]}]" } else { b"]}" });
+    out.push(b']');
+    let mut said = true;
+    if edge.kind == Kind::Complex && edge.type_name != "Extension" {
+        let mut chosen: Vec<&str> = Vec::new();
+        for (name, inner) in catalogue.mandatory(edge.node) {
+            // Of a choice one is enough: `valueString`, `valueQuantity`.
+            let choice = without_type(name, inner.type_name);
+            if !chosen.contains(&choice) {
+                chosen.push(choice);
+                out.push(b',');
+                said &= absent(catalogue, name, inner, declared, out);
+            }
+        }
+    }
+    out.extend_from_slice(if edge.list { b"}]" } else { b"}" });
+    said
+}
+
+/// The name of a choice without the type that it was given.
+fn without_type<'a>(name: &'a str, data_type: &str) -> &'a str {
+    let split = name.len().saturating_sub(data_type.len());
+    match name.get(split..) {
+        Some(end) if split > 0 && end.eq_ignore_ascii_case(data_type) => &name[..split],
+        _ => name,
+    }
 }
 
 /// A string, number or boolean.

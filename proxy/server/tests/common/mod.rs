@@ -139,6 +139,12 @@ impl House {
                         member(Persona::Attacker, vec![]),
                         member(Persona::Officer, vec![]),
                         member(Persona::RecordsOfficer, vec![]),
+                        Member { works_in_shifts: true, ..member(Persona::Nurse, vec![relation("ward")]) },
+                        Member { patient: Some("p1".into()), ..member(Persona::Patient, vec![]) },
+                        member(
+                            Persona::Guardian,
+                            vec![Relation { birth_date: Some("2011-01-01".into()), ..relation("guardian") }],
+                        ),
                     ],
                     figures: Figures::default(),
                 };
@@ -170,7 +176,9 @@ tenants:
         audiences: ["urn:test"]
         algorithms: [ES256]
         purposes:
-          TREAT: [clinician]
+          TREAT: [clinician, nurse]
+          PATRQT: [patient]
+          FAMRQT: [guardian]
           HPAYMT: [billing]
           HRESCH: [researcher]
           PUBHLTH: [analyst]

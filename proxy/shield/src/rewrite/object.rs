@@ -156,12 +156,10 @@ impl<'a> Rewriter<'a> {
             if again || names.contains(name) {
                 continue;
             }
-            // Nothing can stand in the place of a code from a fixed list.
-            if edge.required_binding {
+            separate(&mut any, out);
+            if !treat::absent(&self.setup.catalogue, name, edge, self.setup.declared, out) {
                 return Err(Stop::Withhold(Reason::NotValid));
             }
-            separate(&mut any, out);
-            treat::absent(name, edge, self.setup.declared, out);
         }
         // obs-6: a value that was hidden is said to be hidden.
         if kept.value_hidden
@@ -223,7 +221,7 @@ impl<'a> Rewriter<'a> {
 
     /// The other half of a list of primitives, where values and extensions stand in two arrays by position and both
     /// are shown.
-    fn paired(
+    pub(super) fn paired(
         &self,
         i: usize,
         base: &str,
@@ -246,7 +244,7 @@ impl<'a> Rewriter<'a> {
 
     /// A list of primitives with the list of what stands beside each. A position stays in both or in neither, or an
     /// extension would move to another value.
-    fn pair(
+    pub(super) fn pair(
         &mut self,
         key: usize,
         (values, others): (usize, usize),
