@@ -26,10 +26,11 @@ use drape_view::{Category, Coarsening, Plan, Treatment, Treatments, Verdict, shi
 use http::Method;
 use parking_lot::Mutex;
 use proptest::prelude::*;
-use serde_json::Value;
+use serde_json::{Value, json};
 use shelf::{Script, Shelf};
 use shielding::{
-    PUB, Person, Seen, TODAY, UP, catalogue, of_the_cast, persons, rebased, record, resource_type, setup, shield,
+    PUB, Person, Seen, TODAY, UP, catalogue, of_the_cast, persons, rebased, record, resource_type, setup,
+    shield,
 };
 
 /// How often what happened; printed at the end and held against what must have happened at least.
@@ -45,7 +46,14 @@ struct Tally {
 }
 
 /// Holds what came out against the canaries of one record.
-fn check(who: &str, made: &Made, from: usize, out: Option<&BTreeSet<usize>>, verdicts: &[Verdict], tally: &mut Tally) {
+fn check(
+    who: &str,
+    made: &Made,
+    from: usize,
+    out: Option<&BTreeSet<usize>>,
+    verdicts: &[Verdict],
+    tally: &mut Tally,
+) {
     tally.planted += made.canaries.len();
     let Some(found) = out else {
         tally.withheld += 1;
@@ -66,8 +74,15 @@ fn check(who: &str, made: &Made, from: usize, out: Option<&BTreeSet<usize>>, ver
         let plan = plans.get(canary.place).copied().flatten();
         let may = plan.is_some_and(|p| canary.may_show(p));
         let must = whole || plan.is_some_and(|p| canary.must_show(p));
-        let around = || { let t = &made.text; let n = canaries_text(from + place, t); n };
-        let say = || format!("{who}: {} ({:?}), number {}: {}", canary.path, canary.needs, from + place, around());
+        let say = || {
+            format!(
+                "{who}: {} ({:?}), number {}: {}",
+                canary.path,
+                canary.needs,
+                from + place,
+                near(from + place, &made.text)
+            )
+        };
         assert!(may || !there, "leaked: {}", say());
         assert!(!must || there, "lost: {}", say());
         tally.hidden += usize::from(!may);
@@ -100,7 +115,10 @@ fn every_element_of_every_type_is_filled_and_judged_and_each_choice_has_its_turn
         for turn in 0..60 {
             // Of the data types, only those of whole definitions (ElementDefinition) are as wide.
             let own = coverage.is_complete(name);
-            if turn >= 2 && own && (name != "StructureDefinition" || coverage.is_complete("ElementDefinition")) {
+            if turn >= 2
+                && own
+                && (name != "StructureDefinition" || coverage.is_complete("ElementDefinition"))
+            {
                 break;
             }
             let filling = Filling { turn: number + turn, from: 0, modifiers: turn % 4 == 3 };
@@ -108,7 +126,8 @@ fn every_element_of_every_type_is_filled_and_judged_and_each_choice_has_its_turn
             records += 1;
             let sent: Value = serde_json::from_str(&one.text).unwrap();
             // Each filling before some of the persons; all of them see each type.
-            let looks = |n: usize| if turn < 2 { (n + turn).is_multiple_of(2) } else { n == 0 || n == 3 + turn % 2 };
+            let looks =
+                |n: usize| if turn < 2 { (n + turn).is_multiple_of(2) } else { n == 0 || n == 3 + turn % 2 };
             for (n, person) in persons.iter().enumerate().filter(|(n, _)| looks(*n)) {
                 let tally = tallies.entry(person.name).or_default();
                 let seed = (number * 100 + n) as u64;
@@ -120,7 +139,7 @@ fn every_element_of_every_type_is_filled_and_judged_and_each_choice_has_its_turn
                     let came: Value = serde_json::from_slice(text).unwrap();
                     assert_eq!(came["resourceType"], name);
                     let faults = new_faults(&sent, &came);
-                    assert!(faults.is_empty(), "{} made {name} invalid: {faults:?}\n{}\n{}", person.name, one.text, String::from_utf8_lossy(text));
+                    assert!(faults.is_empty(), "{} made {name} invalid: {faults:?}", person.name);
                 }
                 assert!(!person.shows_all || !seen.out.is_empty());
                 let found = single(&seen).map(find);
@@ -136,7 +155,9 @@ fn every_element_of_every_type_is_filled_and_judged_and_each_choice_has_its_turn
     assert!(covered.missing.is_empty(), "never filled: {:?}", covered.missing);
     assert_eq!(tallies["records officer"].withheld, 0);
     assert_eq!(tallies["nobody"].shown, 0);
-    for (name, reduced, whole) in [("nurse", 60, 0), ("billing", 80, 0), ("researcher", 100, 0), ("clinician", 20, 20)] {
+    for (name, reduced, whole) in
+        [("nurse", 60, 0), ("billing", 80, 0), ("researcher", 100, 0), ("clinician", 20, 20)]
+    {
         let tally = &tallies[name];
         assert!(tally.reduced >= reduced && tally.whole >= whole, "{name}: {tally:?}");
         assert!(tally.hidden > 2_000 && tally.shown > 10_000, "{name}: {tally:?}");
@@ -151,10 +172,14 @@ enum Form {
     /// With the patient included where the type leads to one.
     Search,
     History,
+    /// A read and a search in one batch.
+    Batch,
 }
 
 impl Form {
-    const ALL: [Self; 4] = [Self::Search, Self::Read, Self::Vread, Self::History];
+    /// The search first: it tells the names by which some callers know a record.
+    // NDJSON of a bulk export belongs here as soon as there is one: its lines are judged as records of a Bundle are.
+    const ALL: [Self; 5] = [Self::Search, Self::Read, Self::Vread, Self::History, Self::Batch];
 }
 
 /// What the upstream holds at the moment: one record, and the patient who is included with it.
@@ -185,7 +210,10 @@ fn answer(held: &Held, target: &str) -> Script {
         ("Link", format!("</{poison}>; rel=next")),
     ];
     let include = query.contains("_include").then(|| {
-        format!(",{{\"fullUrl\":\"{UP}/Patient/p1\",\"resource\":{},\"search\":{{\"mode\":\"include\"}}}}", held.patient.text)
+        format!(
+            ",{{\"fullUrl\":\"{UP}/Patient/p1\",\"resource\":{},\"search\":{{\"mode\":\"include\"}}}}",
+            held.patient.text
+        )
     });
     let one = &held.made.text;
     let text = match path.trim_start_matches('/').split('/').collect::<Vec<_>>().as_slice() {
@@ -240,7 +268,10 @@ impl std::io::Write for IntoLog {
 /// A search for the type that brings the patient along, where one of its parameters leads there.
 fn including(name: &str) -> Option<String> {
     let leads = |p: &&drape_fhir::search::Parameter| {
-        p.base == name && p.kind == Kind::Reference && p.is_resolvable() && p.targets().any(|t| t == "Patient")
+        p.base == name
+            && p.kind == Kind::Reference
+            && p.is_resolvable()
+            && p.targets().any(|t| t == "Patient")
     };
     let mut codes: Vec<&str> = parameters().filter(leads).map(|p| p.code).collect();
     codes.sort_unstable_by_key(|c| (*c != "patient", *c != "subject", *c));
@@ -249,7 +280,8 @@ fn including(name: &str) -> Option<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn figures_of_the_bench_over_http() {
-    let _ = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(|| IntoLog).try_init();
+    let _ =
+        tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(|| IntoLog).try_init();
     let (catalogue, listed) = (catalogue(), listed(shipped::CATEGORIES));
     let full = std::env::var("DRAPE_BENCH").is_ok_and(|v| v == "full");
     let state: Arc<Mutex<(Option<Held>, Option<Script>)>> = Arc::default();
@@ -285,7 +317,8 @@ async fn figures_of_the_bench_over_http() {
     for (number, name) in r4().resource_types().enumerate() {
         for round in 0..if full { 4 } else { 1 } {
             let turn = number + round;
-            let made = make(&catalogue, &listed, &mut coverage, name, Filling { turn, from: 0, modifiers: false });
+            let made =
+                make(&catalogue, &listed, &mut coverage, name, Filling { turn, from: 0, modifiers: false });
             let included = Filling { turn, from: INCLUDED, modifiers: false };
             let patient = make(&catalogue, &listed, &mut coverage, "Patient", included);
             let sent: Value = serde_json::from_str(&made.text).unwrap();
@@ -295,7 +328,9 @@ async fn figures_of_the_bench_over_http() {
             for (persona, person, token) in &cast {
                 // An address by itself: who knows records by pseudonym only asks by what the search told.
                 let mut known = None;
-                for form in Form::ALL {
+                // Without `DRAPE_BENCH=full` each type is asked for by everybody in two of the forms, in turn.
+                let other = Form::ALL[1 + (number + *persona as usize) % 4];
+                for form in Form::ALL.into_iter().filter(|f| full || *f == Form::Search || *f == other) {
                     let tally = tallies.entry((persona.word(), form)).or_default();
                     let asked = bench.ask(person, token, form, &mut known, tally).await;
                     if let Some(came) = asked {
@@ -304,7 +339,7 @@ async fn figures_of_the_bench_over_http() {
                     }
                 }
             }
-            if number % 10 == 0 {
+            if round == 0 && number % if full { 10 } else { 40 } == 0 {
                 bench.errors(&cast).await;
             }
         }
@@ -317,29 +352,31 @@ async fn figures_of_the_bench_over_http() {
     let told = find(&log);
     assert!(told.is_empty(), "the process log tells {told:?}");
     print_figures(&tallies, metrics.text.len(), log.len());
-    let of = |persona: Persona| {
-        Form::ALL.into_iter().map(move |form| (persona.word(), form)).map(|key| tallies[&key].clone()).collect::<Vec<_>>()
-    };
-    let rounds = if full { 4 } else { 1 };
-    for tally in of(Persona::RecordsOfficer) {
-        assert_eq!((tally.whole, tally.withheld, tally.refused), (146 * rounds, 0, 0), "{tally:?}");
-        assert!(tally.shown >= tally.planted, "{tally:?}");
-    }
-    for persona in [Persona::Attacker, Persona::Officer, Persona::Analyst] {
-        assert!(of(persona).iter().all(|t| t.shown == 0 && t.whole + t.reduced == 0), "{persona:?}");
+    let part = if full { 4 } else { 1 };
+    for form in Form::ALL {
+        for persona in [Persona::Attacker, Persona::Officer, Persona::Analyst] {
+            let tally = &tallies[&(persona.word(), form)];
+            assert!(tally.shown == 0 && tally.whole + tally.reduced == 0, "{persona:?} {form:?}: {tally:?}");
+        }
+        let tally = &tallies[&(Persona::RecordsOfficer.word(), form)];
+        assert!(tally.withheld == 0 && tally.refused == 0 && tally.whole >= 35 * part, "{form:?}: {tally:?}");
+        assert_eq!(tally.shown, tally.planted, "{form:?}: {tally:?}");
     }
     for (persona, form, least) in [
-        (Persona::Doctor, Form::Read, 70),
-        (Persona::Doctor, Form::History, 70),
-        (Persona::Nurse, Form::Search, 20),
-        (Persona::Billing, Form::Read, 30),
-        (Persona::Researcher, Form::Read, 30),
+        (Persona::Doctor, Form::Read, 10),
+        (Persona::Doctor, Form::History, 10),
+        (Persona::Doctor, Form::Batch, 10),
+        (Persona::Nurse, Form::Search, 30),
+        (Persona::Billing, Form::Read, 5),
+        (Persona::Researcher, Form::Read, 5),
+        (Persona::Researcher, Form::Batch, 5),
         (Persona::Researcher, Form::Search, 30),
-        (Persona::Patient, Form::Read, 30),
-        (Persona::Guardian, Form::Search, 20),
+        (Persona::Patient, Form::Vread, 5),
+        (Persona::Guardian, Form::Search, 40),
     ] {
         let tally = &tallies[&(persona.word(), form)];
-        assert!(tally.whole + tally.reduced >= least * rounds && tally.shown > 500, "{persona:?} {form:?}: {tally:?}");
+        let came = tally.whole + tally.reduced;
+        assert!(came >= least * part && tally.shown > 300, "{persona:?} {form:?}: {tally:?}");
     }
 }
 
@@ -379,11 +416,19 @@ impl Bench<'_> {
                 Form::Vread => format!("{name}/{id}/_history/{}", held.version),
                 Form::Search => including(name).unwrap_or_else(|| name.to_owned()),
                 Form::History => format!("{name}/{id}/_history"),
+                Form::Batch => format!("{name}/{id}"),
             };
             (name, path)
         };
         let url = |path: &str| format!("{}/{path}", self.house.base);
-        let mut reply = ask(Method::GET, &url(&path), Some(token), &[], "").await;
+        let mut reply = if form == Form::Batch {
+            let get = |url: &str| json!({"request": {"method": "GET", "url": url}});
+            let body = json!({"resourceType": "Bundle", "type": "batch", "entry": [get(&path), get(name)]});
+            let json = [("content-type", "application/fhir+json")];
+            ask(Method::POST, &url(""), Some(token), &json, &body.to_string()).await
+        } else {
+            ask(Method::GET, &url(&path), Some(token), &[], "").await
+        };
         let mut included = path.contains("_include");
         if form == Form::Search && included && reply.status == 403 {
             self.nothing(person, &reply);
@@ -397,10 +442,13 @@ impl Bench<'_> {
             drape_shield::facts_of(&catalogue(), text.as_bytes(), kind, &[self.base], 64).unwrap()
         };
         if reply.status != 200 {
-            if reply.status.is_server_error() {
-                println!("{}", String::from_utf8_lossy(&LOG.lock()).lines().rev().take(30).collect::<Vec<_>>().join("\n"));
-            }
-            assert!([403, 404].contains(&reply.status.as_u16()), "{} {path}: {} {}", person.name, reply.status, reply.text);
+            assert!(
+                [403, 404].contains(&reply.status.as_u16()),
+                "{} {path}: {} {}",
+                person.name,
+                reply.status,
+                reply.text
+            );
             assert!(!person.shows_all, "{path}: {}", reply.text);
             tally.refused += usize::from(reply.status == 403);
             // It may name what the caller asked for, and nothing else.
@@ -412,7 +460,14 @@ impl Bench<'_> {
         let json = reply.json();
         let came = match form {
             Form::Read | Form::Vread => Some(json.clone()),
-            _ => json["entry"].as_array().into_iter().flatten().map(|e| &e["resource"]).find(|r| r["resourceType"] == name).cloned(),
+            Form::Batch => Some(json["entry"][0]["resource"].clone()).filter(|r| r["resourceType"] == name),
+            _ => json["entry"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(|e| &e["resource"])
+                .find(|r| r["resourceType"] == name)
+                .cloned(),
         };
         let found = find(everything(&reply).as_bytes());
         // The Bundle's own id is part of what the one who sees everything is shown.
@@ -426,7 +481,11 @@ impl Bench<'_> {
         } else {
             assert!(!person.shows_all);
             check(person.name, &held.made, 0, None, &[], tally);
-            assert!(found.iter().all(|n| *n >= INCLUDED), "{} {path}: withheld and told {found:?}", person.name);
+            assert!(
+                found.iter().all(|n| *n >= INCLUDED),
+                "{} {path}: withheld and told {found:?}",
+                person.name
+            );
         }
         if included && form == Form::Search {
             let verdicts = person.view.rule(&facts(&held.patient.text, "Patient"));
@@ -454,7 +513,8 @@ impl Bench<'_> {
             self.state.lock().1 = Some(script);
             for (_, person, token) in cast {
                 for path in [format!("{name}/{id}"), name.to_owned()] {
-                    let reply = ask(Method::GET, &format!("{}/{path}", self.house.base), Some(token), &[], "").await;
+                    let reply =
+                        ask(Method::GET, &format!("{}/{path}", self.house.base), Some(token), &[], "").await;
                     assert!(reply.status.as_u16() >= 400, "{} {path}: {}", person.name, reply.text);
                     self.nothing(person, &reply);
                 }
@@ -476,11 +536,21 @@ fn headers(reply: &Reply) -> String {
 /// The figures that `docs/threat-model.md` quotes.
 fn print_figures(tallies: &BTreeMap<(&str, Form), Tally>, metrics: usize, log: usize) {
     let mut all = Tally::default();
-    println!("{:<16}{:<9}{:>7}{:>8}{:>9}{:>8}{:>10}{:>10}{:>10}", "who", "form", "whole", "reduced", "withheld", "refused", "planted", "hidden", "shown");
+    println!(
+        "{:<16}{:<9}{:>7}{:>8}{:>9}{:>8}{:>10}{:>10}{:>10}",
+        "who", "form", "whole", "reduced", "withheld", "refused", "planted", "hidden", "shown"
+    );
     for ((who, form), t) in tallies {
         println!(
             "{who:<16}{:<9}{:>7}{:>8}{:>9}{:>8}{:>10}{:>10}{:>10}",
-            format!("{form:?}").to_lowercase(), t.whole, t.reduced, t.withheld, t.refused, t.planted, t.hidden, t.shown
+            format!("{form:?}").to_lowercase(),
+            t.whole,
+            t.reduced,
+            t.withheld,
+            t.refused,
+            t.planted,
+            t.hidden,
+            t.shown
         );
         all.whole += t.whole;
         all.reduced += t.reduced;
@@ -572,7 +642,13 @@ fn a_modifier_that_nobody_knows_closes_a_record_to_every_reduced_view() {
     let hide = |c: Category| if c == Category::Genomic { Treatment::Redact } else { Treatment::Show };
     let plan = Arc::new(Plan::new(Category::ALL.map(hide), vec![]));
     for name in r4().resource_types() {
-        let one = make(&catalogue, &listed, &mut Coverage::default(), name, Filling { turn: 0, from: 0, modifiers: true });
+        let one = make(
+            &catalogue,
+            &listed,
+            &mut Coverage::default(),
+            name,
+            Filling { turn: 0, from: 0, modifiers: true },
+        );
         let judge = |facts: &drape_view::Facts| {
             facts.records.iter().map(|_| Verdict::Keep(Arc::clone(&plan))).collect()
         };
@@ -646,6 +722,91 @@ proptest! {
     }
 }
 
+/// What a random policy set says of one category.
+#[derive(Clone, Copy, Debug)]
+struct Rule {
+    /// The action that is permitted, if any.
+    permits: Option<&'static str>,
+    /// A condition on it, whether it holds for the doctor's patients, and its text.
+    when: (bool, &'static str),
+    /// Whether a forbid stands against showing it.
+    forbidden: bool,
+}
+
+fn rule() -> impl Strategy<Value = Rule> {
+    let permits = prop_oneof![
+        3 => Just(Some("show")),
+        1 => prop::sample::select(vec![Some("pseudonymize"), Some("generalize"), Some("encrypt"), None]),
+    ];
+    let when = prop::sample::select(vec![
+        (true, "true"),
+        (true, "context.env.purpose == \"TREAT\""),
+        (true, "!context.env.breakGlass"),
+        (false, "context.env.purpose == \"HRESCH\""),
+        (false, "context.record.type == ResourceType::\"Bundle\""),
+    ]);
+    (permits, when, prop::bool::weighted(0.1)).prop_map(|(permits, when, forbidden)| Rule {
+        permits,
+        when,
+        forbidden,
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 6, max_shrink_iters: 4, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_the_policies_nothing_hidden_leaves_and_everything_shown_arrives(
+        rules in prop::collection::vec(rule(), Category::COUNT),
+        first in 0usize..146,
+        seed: u64,
+    ) {
+        let role = "principal in Role::\"clinician\"";
+        let mut text = format!("@id(\"receive\") permit({role}, action == Action::\"receive\", resource);\n");
+        // What the catalogue of treatments does not offer for a category is shown instead.
+        let offered = |c: Category, action: &str| {
+            let name = format!("  {c}: ");
+            shipped::TREATMENTS.lines().any(|l| l.starts_with(&name) && l.contains(action))
+        };
+        let rules: Vec<Rule> = Category::ALL
+            .into_iter()
+            .zip(rules)
+            .map(|(c, rule)| Rule { permits: rule.permits.map(|a| if offered(c, a) { a } else { "show" }), ..rule })
+            .collect();
+        for (category, rule) in Category::ALL.into_iter().zip(&rules) {
+            let resource = format!("resource == Category::\"{category}\"");
+            if let Some(action) = rule.permits {
+                text += &format!("@id(\"p-{category}\") permit({role}, action == Action::\"{action}\", {resource}) when {{ {} }};\n", rule.when.1);
+            }
+            if rule.forbidden {
+                text += &format!("@id(\"f-{category}\") forbid({role}, action == Action::\"show\", {resource});\n");
+            }
+        }
+        let treatments = Arc::new(Treatments::parse(shipped::TREATMENTS).unwrap());
+        let set = PolicySet::read(&[("random.cedar", &text)], &treatments, &[]);
+        let set = set.unwrap_or_else(|f| panic!("{}\n{text}", f.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")));
+        let person = of_the_cast(Persona::Doctor, Some(&Arc::new(Decider::new(Arc::new(set)).unwrap())));
+        let shown = |c: Category| {
+            let rule = rules[c.index()];
+            rule.permits == Some("show") && rule.when.0 && !rule.forbidden
+        };
+        let (catalogue, listed) = (catalogue(), listed(shipped::CATEGORIES));
+        let (mut coverage, mut tally) = (Coverage::default(), Tally::default());
+        for name in r4().resource_types().skip(first).step_by(31) {
+            let one = make(&catalogue, &listed, &mut coverage, name, Filling { turn: first, from: 0, modifiers: false });
+            let seen = person.look(record(name), UP, one.text.as_bytes(), seed).unwrap();
+            for verdict in &seen.verdicts[0] {
+                if let Verdict::Keep(plan) = verdict {
+                    for category in Category::ALL.into_iter().filter(|c| plan.treatment(*c) == Treatment::Show) {
+                        prop_assert!(shown(category), "{category} of {name} is shown, and no policy says so:\n{text}");
+                    }
+                }
+            }
+            check(name, &one, 0, single(&seen).map(find).as_ref(), &seen.verdicts[0], &mut tally);
+        }
+    }
+}
+
 #[test]
 fn the_search_for_canaries_finds_them_in_every_disguise() {
     use base64::Engine as _;
@@ -660,6 +821,11 @@ fn the_search_for_canaries_finds_them_in_every_disguise() {
         engine.encode("acnry7q"),
         engine.encode("abcnry7q"),
         format!("prefix/{}", engine.encode("cnry7q?>")),
+        engine.encode("cnry7q").trim_end_matches('=').to_owned(),
+        base64::engine::general_purpose::URL_SAFE_NO_PAD.encode("\u{fffd}\u{fffe}cnry7q"),
+        base64::engine::general_purpose::URL_SAFE.encode("\u{fffd}\u{fffe}?cnry7q"),
+        base64::engine::general_purpose::URL_SAFE.encode("\u{fffd}\u{fffe}??cnry7q"),
+        hex.to_lowercase(),
         hex.clone(),
         format!("a{hex}"),
         "970000779".to_owned(),
@@ -675,7 +841,7 @@ fn the_search_for_canaries_finds_them_in_every_disguise() {
 }
 
 /// The surroundings of a canary, for messages.
-fn canaries_text(number: usize, text: &str) -> String {
-    let Some(place) = text.find(&format!("cnry{number}q")) else { return text.chars().take(1500).collect() };
-    text.get(place.saturating_sub(120)..(place + 40).min(text.len())).unwrap_or_default().to_owned()
+fn near(number: usize, text: &str) -> &str {
+    let place = text.find(&format!("cnry{number}q")).unwrap_or(0);
+    text.get(place.saturating_sub(120)..(place + 40).min(text.len())).unwrap_or_default()
 }

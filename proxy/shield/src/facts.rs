@@ -61,7 +61,8 @@ impl Reader<'_> {
         self.dates.push(u8::MAX);
         self.records.push(RecordFacts { resource_type, patients_complete: true, ..RecordFacts::default() });
         self.object(i, node, place)?;
-        let meta = self.tape.member(self.text, i, "meta").filter(|m| self.tape.get(*m).kind == J::ObjectStart);
+        let meta =
+            self.tape.member(self.text, i, "meta").filter(|m| self.tape.get(*m).kind == J::ObjectStart);
         let version = meta.and_then(|m| self.tape.string(self.text, m, "versionId")).map(Cow::into_owned);
         let record = &mut self.records[place];
         record.version = version;

@@ -23,7 +23,13 @@ fn absent_extension(declared: bool, out: &mut Vec<u8>) {
 
 /// A mandatory member that is hidden: its place says so, and so does the place of each mandatory member in it. Primitives say it on their `_` sibling. False where it cannot be said: a code from a fixed list
 /// is mandatory there, and nothing can stand for it.
-pub(crate) fn absent(catalogue: &Catalogue, name: &str, edge: &Edge, declared: bool, out: &mut Vec<u8>) -> bool {
+pub(crate) fn absent(
+    catalogue: &Catalogue,
+    name: &str,
+    edge: &Edge,
+    declared: bool,
+    out: &mut Vec<u8>,
+) -> bool {
     if edge.required_binding {
         return false;
     }

@@ -75,8 +75,12 @@ fn numbers(text: &[u8], found: &mut BTreeSet<usize>) {
 
 fn dates(text: &[u8], found: &mut BTreeSet<usize>) {
     for place in memmem::find_iter(text, "17") {
-        let Some(day) = text.get(place..place + 10).filter(|d| d[4] == b'-' && d[7] == b'-') else { continue };
-        if let (Some(year), Some(month), Some(day)) = (digits(&day[2..4]), digits(&day[5..7]), digits(&day[8..])) {
+        let Some(day) = text.get(place..place + 10).filter(|d| d[4] == b'-' && d[7] == b'-') else {
+            continue;
+        };
+        if let (Some(year), Some(month), Some(day)) =
+            (digits(&day[2..4]), digits(&day[5..7]), digits(&day[8..]))
+        {
             if (1..=12).contains(&month) && (1..=28).contains(&day) {
                 found.insert(year * 336 + (month - 1) * 28 + day - 1);
             }
@@ -104,7 +108,9 @@ fn times(text: &[u8], found: &mut BTreeSet<usize>) {
 fn unescaped(text: &[u8]) -> Vec<u8> {
     let (mut out, mut from) = (Vec::with_capacity(text.len()), 0);
     for place in memmem::find_iter(text, "\\u00") {
-        let code = text.get(place + 4..place + 6).and_then(|h| u8::from_str_radix(std::str::from_utf8(h).ok()?, 16).ok());
+        let code = text
+            .get(place + 4..place + 6)
+            .and_then(|h| u8::from_str_radix(std::str::from_utf8(h).ok()?, 16).ok());
         if let Some(code) = code.filter(|_| place >= from) {
             out.extend_from_slice(&text[from..place]);
             out.push(code);
@@ -144,7 +150,11 @@ fn base64(text: &[u8], found: &mut BTreeSet<usize>) {
 fn cores() -> [(String, usize); 3] {
     let encode = |text: &[u8]| base64::engine::general_purpose::STANDARD_NO_PAD.encode(text);
     // A digit's two highest bits are 00, its four highest 0011.
-    [(encode(b"cnry0")[..6].to_owned(), 0), (encode(b"?cnry0")[2..7].to_owned(), 2), (encode(b"??cnry")[3..8].to_owned(), 3)]
+    [
+        (encode(b"cnry0")[..6].to_owned(), 0),
+        (encode(b"?cnry0")[2..7].to_owned(), 2),
+        (encode(b"??cnry")[3..8].to_owned(), 3),
+    ]
 }
 
 fn hexadecimal(text: &[u8], found: &mut BTreeSet<usize>) {

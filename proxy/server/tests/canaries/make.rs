@@ -121,7 +121,9 @@ impl Maker<'_> {
             let turn = self.coverage.turn(element.path, names.len(), self.filling.turn, |_| true);
             let (name, data_type) = &names[turn];
             let Some(edge) = self.catalogue.edge(node, name).copied() else { continue };
-            if contained && around.depth == 0 && name == "id" || !self.wanted(path, element, around, contained) {
+            if contained && around.depth == 0 && name == "id"
+                || !self.wanted(path, element, around, contained)
+            {
                 continue;
             }
             self.path.push(name.clone());
@@ -151,7 +153,8 @@ impl Maker<'_> {
         }
         let sparse = around.depth > 1 || around.depth == 1 && self.wide || self.ticks > 40 * WIDE;
         let plain = matches!(element.name, "coding" | "code" | "system" | "reference") || element.min > 0;
-        if !sparse || plain || self.coverage.counts(element.path).first().is_none_or(|(count, _)| *count < 2) {
+        if !sparse || plain || self.coverage.counts(element.path).first().is_none_or(|(count, _)| *count < 2)
+        {
             return true;
         }
         self.ticks += 1;
@@ -165,8 +168,11 @@ impl Maker<'_> {
         around.certain = false;
         self.key(name);
         let (id, family) = (self.name(&around), self.name(&around));
-        write!(self.out, "{{\"resourceType\":\"Patient\",\"id\":\"{id}\",\"name\":[{{\"family\":\"{family}\"}}]}}")
-            .unwrap();
+        write!(
+            self.out,
+            "{{\"resourceType\":\"Patient\",\"id\":\"{id}\",\"name\":[{{\"family\":\"{family}\"}}]}}"
+        )
+        .unwrap();
     }
 
     /// Two contained records under ids of their own; the record itself refers to them where it refers to anything.
@@ -393,8 +399,16 @@ impl Maker<'_> {
             let mut said = around.clone();
             said.certain = false;
             said.needs.push(link);
-            let (id, kind) = (self.name(&said), self.name(&said));
-            write!(self.out, "\"id\":\"{id}\",\"type\":\"http://uri.example/{kind}\",\"extension\":[").unwrap();
+            let mut numbered = around.clone();
+            numbered.certain = false;
+            if let Some(Edge { category: Assigned::Fixed(category), .. }) =
+                self.catalogue.edge(edge.node, "id")
+            {
+                numbered.needs.push(*category);
+            }
+            let (id, kind) = (self.name(&numbered), self.name(&said));
+            write!(self.out, "\"id\":\"{id}\",\"type\":\"http://uri.example/{kind}\",\"extension\":[")
+                .unwrap();
             self.extension(&said, None, number);
             self.out.push_str("],");
             for path in ["Reference.id", "Reference.type", "Reference.extension"] {
@@ -500,4 +514,3 @@ impl Maker<'_> {
         self.out.push_str(&text);
     }
 }
-

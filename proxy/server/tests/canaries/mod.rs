@@ -79,7 +79,6 @@ pub(crate) struct Filling {
     pub(crate) modifiers: bool,
 }
 
-
 /// The URLs of the listed extensions.
 pub(crate) fn listed(yaml: &str) -> Vec<(String, Category)> {
     let lines = yaml.lines().skip_while(|l| *l != "extensions:").skip(1);
@@ -164,8 +163,8 @@ impl Coverage {
     pub(crate) fn is_complete(&self, name: &'static str) -> bool {
         elements_below(name).all(|(path, data_type, n)| {
             let had = self.counts(path).get(n).copied().unwrap_or_default();
-            // What had three turns without a canary has no room for one.
-            had.1 || had.0 > 0 && data_type == "boolean" || had.0 > 3
+            // What had so many turns without a canary has no room for one.
+            had.1 || had.0 > 0 && data_type == "boolean" || had.0 > 8
         })
     }
 

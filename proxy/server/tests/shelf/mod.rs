@@ -39,7 +39,8 @@ impl Script {
     }
 
     pub(crate) fn unknown() -> Self {
-        Self::ok(r#"{"resourceType":"OperationOutcome","issue":[{"severity":"error","code":"not-found"}]}"#).with(404)
+        Self::ok(r#"{"resourceType":"OperationOutcome","issue":[{"severity":"error","code":"not-found"}]}"#)
+            .with(404)
     }
 
     pub(crate) fn with(self, status: u16) -> Self {
@@ -119,7 +120,8 @@ async fn serve(stream: TcpStream, script: &Scripts, memory: &Mutex<Vec<Heard>>) 
                 return stream.shutdown().await;
             }
             Script::Chunks(body, end) => {
-                let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {FHIR}\r\ntransfer-encoding: chunked\r\n\r\n");
+                let head =
+                    format!("HTTP/1.1 200 OK\r\ncontent-type: {FHIR}\r\ntransfer-encoding: chunked\r\n\r\n");
                 stream.write_all(head.as_bytes()).await?;
                 if !body.is_empty() {
                     stream.write_all(format!("{:x}\r\n", body.len()).as_bytes()).await?;
@@ -132,7 +134,10 @@ async fn serve(stream: TcpStream, script: &Scripts, memory: &Mutex<Vec<Heard>>) 
             }
             Script::Nothing => return stream.shutdown().await,
         };
-        let mut head = format!("HTTP/1.1 {status} Scripted\r\ncontent-type: {media}\r\ncontent-length: {}\r\n", body.len());
+        let mut head = format!(
+            "HTTP/1.1 {status} Scripted\r\ncontent-type: {media}\r\ncontent-length: {}\r\n",
+            body.len()
+        );
         for (name, value) in more {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
