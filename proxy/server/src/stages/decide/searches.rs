@@ -10,7 +10,7 @@ use drape_shield::{BundleKind, Expect};
 use drape_view::{Category, CategorySet};
 use http::StatusCode;
 
-use super::{Decided, Desk, EXACT_COUNT, Way};
+use super::{Decided, Desk, EXACT_COUNT, Way, paging};
 use crate::page::Page;
 use crate::refusal::Refusal;
 
@@ -67,7 +67,7 @@ impl Desk<'_> {
         };
         let mut decided = self.records(cleared, path, Expect::Bundle(BundleKind::Searchset));
         if let Way::Records(records) = &mut decided.way {
-            records.skip = page.map_or(0, |p| p.skip);
+            records.paging = paging(page.as_ref(), !search.includes.is_empty());
             records.address = address;
         }
         decided.reach = Some(reach);
