@@ -16,7 +16,6 @@ use corpus::Fate;
 use drape_demo::Persona;
 use drape_fhir::json::{Limits, Tokens};
 use drape_shield::Expect;
-use http::Method;
 use http_body_util::{BodyExt as _, Full};
 use parking_lot::Mutex;
 use shelf::{Script, Shelf};
