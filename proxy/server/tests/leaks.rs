@@ -311,7 +311,7 @@ async fn figures_of_the_bench_over_http() {
         .into_iter()
         .map(|p| (p, of_the_cast(p, None), house.issuer.token_at(p, noon, life).unwrap()))
         .collect();
-    let bench = Bench { house: &house, base: &shelf.base, state: &state };
+    let bench = Bench { house: &house, client: client(), base: &shelf.base, state: &state };
     let mut coverage = Coverage::default();
     let mut tallies: BTreeMap<(&str, Form), Tally> = BTreeMap::new();
     for (number, name) in r4().resource_types().enumerate() {
@@ -391,6 +391,7 @@ fn moved(script: Script, base: &str) -> Script {
 
 struct Bench<'a> {
     house: &'a House,
+    client: Client,
     /// The upstream's.
     base: &'a str,
     state: &'a Mutex<(Option<Held>, Option<Script>)>,
@@ -425,15 +426,15 @@ impl Bench<'_> {
             let get = |url: &str| json!({"request": {"method": "GET", "url": url}});
             let body = json!({"resourceType": "Bundle", "type": "batch", "entry": [get(&path), get(name)]});
             let json = [("content-type", "application/fhir+json")];
-            ask(Method::POST, &url(""), Some(token), &json, &body.to_string()).await
+            ask_with(&self.client, Method::POST, &url(""), Some(token), &json, &body.to_string()).await
         } else {
-            ask(Method::GET, &url(&path), Some(token), &[], "").await
+            ask_with(&self.client, Method::GET, &url(&path), Some(token), &[], "").await
         };
         let mut included = path.contains("_include");
         if form == Form::Search && included && reply.status == 403 {
             self.nothing(person, &reply);
             included = false;
-            reply = ask(Method::GET, &url(name), Some(token), &[], "").await;
+            reply = ask_with(&self.client, Method::GET, &url(name), Some(token), &[], "").await;
         }
         let state = self.state.lock();
         let held = state.0.as_ref().unwrap();
@@ -513,8 +514,15 @@ impl Bench<'_> {
             self.state.lock().1 = Some(script);
             for (_, person, token) in cast {
                 for path in [format!("{name}/{id}"), name.to_owned()] {
-                    let reply =
-                        ask(Method::GET, &format!("{}/{path}", self.house.base), Some(token), &[], "").await;
+                    let reply = ask_with(
+                        &self.client,
+                        Method::GET,
+                        &format!("{}/{path}", self.house.base),
+                        Some(token),
+                        &[],
+                        "",
+                    )
+                    .await;
                     assert!(reply.status.as_u16() >= 400, "{} {path}: {}", person.name, reply.text);
                     self.nothing(person, &reply);
                 }
