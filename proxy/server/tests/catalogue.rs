@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
 mod common;
-mod shelf;
+mod scripted;
 
 use std::sync::Arc;
 
@@ -11,8 +11,8 @@ use drape_demo::Persona;
 use drape_shield::ENCRYPTED_ELEMENT;
 use http::Method;
 use parking_lot::Mutex;
+use scripted::{Heard, Script, Scripted};
 use serde_json::{Value, json};
-use shelf::{Heard, Script, Shelf};
 
 /// Stands in everything that must not arrive.
 const HUSH: &str = "Umberfield";
@@ -20,14 +20,14 @@ const HUSH: &str = "Umberfield";
 /// A house whose doctor is shown everything but some categories, before an upstream with these records.
 struct Scene {
     house: House,
-    shelf: Shelf,
+    shelf: Scripted,
 }
 
 impl Scene {
     /// `instead`: a treatment that is permitted for what is hidden.
     async fn new(hidden: &[&str], instead: Option<&str>, records: Vec<Value>) -> Self {
         let held = Arc::new(records);
-        let shelf = Shelf::open(move |heard| answer(&held, heard)).await;
+        let shelf = Scripted::open(move |heard| answer(&held, heard)).await;
         let list: Vec<String> = hidden.iter().map(|c| format!("Category::\"{c}\"")).collect();
         let list = list.join(", ");
         let role = "principal in Role::\"clinician\"";
@@ -241,7 +241,7 @@ async fn lv_09_what_speaks_of_other_records_reaches_only_those_who_see_everythin
 async fn lv_10_no_word_of_an_upstreams_error_arrives() {
     let said = json!({"resourceType": "OperationOutcome", "text": {"status": "generated", "div": HUSH}, "issue": [{"severity": "error", "code": "business-rule",
         "diagnostics": HUSH, "details": {"text": HUSH}, "expression": [HUSH], "location": [HUSH]}]});
-    let shelf = Shelf::open(move |heard| {
+    let shelf = Scripted::open(move |heard| {
         Script::ok(said.to_string()).with(if heard.target.contains('?') { 400 } else { 422 })
     })
     .await;
@@ -260,7 +260,7 @@ async fn lv_23_asking_for_a_part_brings_no_record_past_its_label() {
     let code = json!({"coding": [{"system": "http://hl7.org/fhir/sid/icd-10-cm", "code": "F11.20", "display": HUSH}]});
     let record = json!({"resourceType": "Condition", "id": "c1", "subject": {"reference": "Patient/p1"}, "code": code});
     let held = Arc::new(vec![record]);
-    let shelf = Shelf::open(move |heard| answer(&held, heard)).await;
+    let shelf = Scripted::open(move |heard| answer(&held, heard)).await;
     let house = House::with(Wishes { upstream: Some(shelf.base.clone()), ..Wishes::default() }).await;
     for part in ["_elements=subject", "_summary=text", "_summary=true", "_summary=data"] {
         for path in [format!("Condition/c1?{part}"), format!("Condition?patient=p1&{part}")] {
@@ -403,7 +403,7 @@ async fn lv_55_what_would_tell_a_hidden_value_goes_with_it() {
     let methadone = json!({"resourceType": "MedicationRequest", "id": "m1", "status": "active", "intent": "order", "subject": {"reference": "Patient/p1"},
         "medicationCodeableConcept": {"coding": [{"system": "http://www.nlm.nih.gov/research/umls/rxnorm", "code": "6813", "display": HUSH}]}});
     let held = Arc::new(vec![methadone]);
-    let shelf = Shelf::open(move |heard| answer(&held, heard)).await;
+    let shelf = Scripted::open(move |heard| answer(&held, heard)).await;
     let house = House::with(Wishes { upstream: Some(shelf.base.clone()), ..Wishes::default() }).await;
     let reply = house.get(Persona::Doctor, "MedicationRequest/m1").await;
     assert_eq!(reply.status, 404, "{}", reply.text);

@@ -4,7 +4,7 @@
 
 mod common;
 mod corpus;
-mod shelf;
+mod scripted;
 mod shielding;
 
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use drape_fhir::json::{Limits, Tokens};
 use drape_shield::Expect;
 use http_body_util::{BodyExt as _, Full};
 use parking_lot::Mutex;
-use shelf::{Script, Shelf};
+use scripted::{Script, Scripted};
 
 /// A reader whose answers may break off.
 async fn read(url: &str, token: &str) -> (u16, Vec<u8>, bool) {
@@ -42,10 +42,10 @@ async fn read(url: &str, token: &str) -> (u16, Vec<u8>, bool) {
 }
 
 /// A house before an upstream that answers everything with what is put into it.
-async fn house() -> (House, Arc<Mutex<Script>>, Shelf) {
+async fn house() -> (House, Arc<Mutex<Script>>, Scripted) {
     let script = Arc::new(Mutex::new(Script::Nothing));
     let held = Arc::clone(&script);
-    let shelf = Shelf::open(move |_| held.lock().clone()).await;
+    let shelf = Scripted::open(move |_| held.lock().clone()).await;
     let house = House::with(Wishes { upstream: Some(shelf.base.clone()), ..Wishes::default() }).await;
     (house, script, shelf)
 }

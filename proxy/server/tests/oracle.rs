@@ -8,7 +8,7 @@
 #![allow(clippy::print_stdout, reason = "how much was looked at belongs to the result")]
 
 mod common;
-mod shelf;
+mod scripted;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ use drape_fhir::search::{Kind, Parameter, parameters};
 use drape_view::view::is_open;
 use drape_view::{Catalogue, Category};
 use http::Method;
-use shelf::{Script, Shelf};
+use scripted::{Script, Scripted};
 use tokio::runtime::Runtime;
 use tokio::sync::Mutex;
 
@@ -57,14 +57,14 @@ const EMPTY: &str = r#"{"resourceType":"Bundle","type":"searchset","entry":[]}"#
 /// A house that hides one category, or none, and what stands behind it.
 struct Oracle {
     house: House,
-    shelf: Shelf,
+    shelf: Scripted,
     client: Client,
     token: String,
 }
 
 impl Oracle {
     async fn hiding(category: Option<Category>) -> Self {
-        let shelf = Shelf::open(|_| Script::ok(EMPTY)).await;
+        let shelf = Scripted::open(|_| Script::ok(EMPTY)).await;
         let unless =
             category.map(|c| format!(" unless {{ resource == Category::\"{c}\" }}")).unwrap_or_default();
         let policy = format!(
@@ -83,7 +83,7 @@ impl Oracle {
         Self { house, shelf, client: client(), token }
     }
 
-    async fn ask(&self, question: &str) -> (Reply, Vec<shelf::Heard>) {
+    async fn ask(&self, question: &str) -> (Reply, Vec<scripted::Heard>) {
         let reply = ask_with(
             &self.client,
             Method::GET,

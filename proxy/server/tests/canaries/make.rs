@@ -16,6 +16,25 @@ const DEPTH_MAX: usize = 3;
 /// Types with more elements than this are filled more sparsely where they use data types.
 const WIDE: usize = 90;
 
+/// Elements that FHIR's rules allow only beside others.
+const FRAGILE: [&str; 15] = [
+    "Composition.section",
+    "Condition.abatement",
+    "Condition.evidence",
+    "Condition.stage",
+    "CoverageEligibilityResponse.insurance.item",
+    "Goal.target",
+    "Immunization.education",
+    "MeasureReport.group.stratifier.stratum",
+    "MedicationAdministration.dosage",
+    "MolecularSequence.referenceSeq",
+    "Observation.component.referenceRange",
+    "Observation.referenceRange",
+    "Patient.contact",
+    "RequestGroup.action",
+    "ServiceRequest.orderDetail",
+];
+
 struct Maker<'c> {
     catalogue: &'c Catalogue,
     listed: &'c [(String, Category)],
@@ -78,6 +97,16 @@ impl Maker<'_> {
             0 => self.out.push(' '),
             1 => self.out.push_str("\n  "),
             _ => {}
+        }
+    }
+
+    fn is_fragile(&self) -> bool {
+        let kind = self.path.first().map(String::as_str).unwrap_or_default();
+        let of_type = |f: &&&str| f.strip_prefix(kind).is_some_and(|rest| rest.starts_with('.'));
+        let mut fragile = FRAGILE.iter().filter(of_type).peekable();
+        fragile.peek().is_some() && {
+            let path = self.path.join(".");
+            fragile.any(|f| path.starts_with(f))
         }
     }
 
@@ -198,6 +227,7 @@ impl Maker<'_> {
     fn primitive(&mut self, element: &Element, name: &str, edge: &Edge, around: &Around) {
         let Assigned::Fixed(category) = edge.category else { return };
         let mut around = around.clone();
+        around.certain &= !self.is_fragile();
         around.needs.push(category);
         around.recent |= matches!(edge.fact, Some(Fact::Date(_)));
         let list = element.list;
@@ -257,13 +287,7 @@ impl Maker<'_> {
             }
         }
         // These go as a whole when what makes them valid is hidden.
-        const BRACKETS: [[&str; 2]; 4] = [
-            ["Patient", "contact"],
-            ["Observation", "referenceRange"],
-            ["Condition", "stage"],
-            ["Condition", "evidence"],
-        ];
-        inner.certain &= !BRACKETS.iter().any(|b| self.path.get(..2).is_some_and(|path| path == b));
+        inner.certain &= !self.is_fragile();
         let children = r4().children_of(element, data_type);
         // A concept without its codes would leave the record unclassified, and nobody would see it.
         let coded = matches!(data_type, "CodeableConcept" | "Coding");

@@ -37,7 +37,6 @@ impl Canary {
 
     /// Whether `plan` leaves it no way to be hidden.
     pub(crate) fn must_show(&self, plan: &Plan) -> bool {
-        let generalizes = |c: Category| matches!(plan.treatment(c), Treatment::Generalize(_));
         let whole = self.within.iter().all(|(category, kind)| match plan.treatment(*category) {
             Treatment::Show | Treatment::Redact => true,
             // Only some types are replaced as one thing.
@@ -45,11 +44,13 @@ impl Canary {
             Treatment::Pseudonymize => *kind != "Identifier",
             Treatment::Encrypt => false,
         });
-        // What only gives shape goes with the content around it; an address goes with its `use`; a profile's claim
-        // with the days of its dates.
+        // What only gives shape goes with the content around it; an address goes with its `use`; a profile's claim with
+        // whatever else goes. Without its codes from fixed lists no part of a record is valid.
         let shape = self.needs.contains(&Category::Structure) && !self.path.contains("(definition)");
         let address = self.within.iter().any(|(_, kind)| *kind == "Address");
-        let profile = self.path.contains(".meta.profile") && Category::ALL.into_iter().any(generalizes);
+        let profile = self.path.contains(".meta.profile");
+        let part =
+            self.path.matches('.').count() > 1 && plan.treatment(Category::Structure) != Treatment::Show;
         // The id of an element goes with the element.
         let numbered = self.path.ends_with(".id") && self.path.matches('.').count() > 1;
         self.certain
@@ -58,6 +59,7 @@ impl Canary {
             && !shape
             && !numbered
             && !profile
+            && !part
             && (!address || plan.treatment(Category::Region) == Treatment::Show)
     }
 }
