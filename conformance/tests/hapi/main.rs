@@ -11,6 +11,7 @@ mod counts;
 mod crash;
 mod demo;
 mod exact;
+mod forms;
 mod leaks;
 mod views;
 mod world;
@@ -26,7 +27,7 @@ use world::World;
 type Step = (&'static str, fn(&World) -> Outcome);
 
 /// In this order: what writes comes late, what spends the budget after it, and the log is searched last.
-const STEPS: [Step; 27] = [
+const STEPS: [Step; 29] = [
     ("views-of-a-patient", views::of_a_patient),
     ("views-of-an-observation", views::of_an_observation),
     ("views-of-sensitive-records", views::of_sensitive_records),
@@ -35,6 +36,7 @@ const STEPS: [Step; 27] = [
     ("exact-history", exact::history),
     ("exact-searches", exact::searches),
     ("exact-posted-search", exact::posted_search),
+    ("xml-as-hapi-writes-it", forms::as_hapi_writes_it),
     ("no-canary-in-searches", leaks::searches),
     ("no-canary-in-reads", leaks::reads),
     ("attacks-on-tokens", attacks::tokens),
@@ -48,6 +50,7 @@ const STEPS: [Step; 27] = [
     ("others-cannot-write", writes::others),
     ("fhirpy", clients::fhirpy),
     ("fhir-kit-client", clients::kit),
+    ("xml-as-hapi-reads-it", forms::as_hapi_reads_it),
     ("counts-cost-once", counts::once),
     ("counts-end", counts::exhausted),
     ("kill-9", crash::kill),

@@ -65,6 +65,8 @@ pub struct Tenant {
     pub tokens: Tokens,
     /// Browser origins.
     pub cors: config::Cors,
+    /// Whether answers are compressed for callers who accept it.
+    pub gzip: bool,
     /// Its time zone.
     pub time_zone: jiff::tz::TimeZone,
     /// What decides.
@@ -267,6 +269,7 @@ impl Parts {
                     .map_err(|e| what(&e))?,
                 tokens: Tokens::default(),
                 cors: tenant.cors.clone(),
+                gzip: tenant.gzip,
                 time_zone: jiff::tz::TimeZone::get(&tenant.time_zone).map_err(|e| what(&e))?,
                 policy_digest: loaded.set.digest().to_owned(),
                 decider: Arc::new(Decider::new(Arc::clone(&loaded.set)).map_err(|e| what(&e))?),

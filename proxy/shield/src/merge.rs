@@ -21,7 +21,7 @@ pub use changes::{Changes, changes};
 
 use crate::rewrite::{Effects, Rewriter, Trace};
 use crate::tape::Tape;
-use crate::{Answer, Fault, Links, PlaceOfMore, Setup, rebase};
+use crate::{Answer, Fault, Links, Setup, rebase};
 use walk::Walk;
 
 /// The stored record and the verdicts on it.
@@ -177,10 +177,6 @@ fn inward(setup: &Setup) -> Setup {
         fn rewrite(&mut self, _: &str, _: &str) -> Option<String> {
             None
         }
-
-        fn more(&mut self, _: PlaceOfMore, _: u32) -> Option<String> {
-            None
-        }
     }
     Setup {
         paging: None,
@@ -192,7 +188,6 @@ fn inward(setup: &Setup) -> Setup {
         uniform: false,
         shows_all: false,
         declared: setup.declared,
-        paging: None,
         links: Box::new(None_),
         pseudonyms: Arc::clone(&setup.pseudonyms),
         tenant: setup.tenant.clone(),

@@ -19,6 +19,8 @@ pub struct Tenant {
     pub issuers: Vec<Issuer>,
     /// Browser origins that may call.
     pub cors: Cors,
+    /// Whether answers are compressed for callers who accept it.
+    pub gzip: bool,
     /// IANA name; hours, weekdays and ages are counted in it.
     pub time_zone: String,
     /// What decides.
@@ -38,6 +40,8 @@ pub struct Upstream {
     pub ca_file: Option<PathBuf>,
     /// How it pages and answers.
     pub dialect: Dialect,
+    /// Whether it may compress its answers.
+    pub gzip: bool,
 }
 
 /// How Drape authenticates to the upstream.
@@ -184,6 +188,7 @@ pub(super) fn read(mut t: Table, base: &Path, faults: &mut Faults) -> Tenant {
                 auth: UpstreamAuth::None,
                 ca_file: None,
                 dialect: Dialect::Generic,
+                gzip: false,
             },
         };
     if !t.has("issuers") {
@@ -206,6 +211,7 @@ pub(super) fn read(mut t: Table, base: &Path, faults: &mut Faults) -> Tenant {
         }
         None => Cors::default(),
     };
+    let gzip = t.flag("gzip", false, faults);
     let time_zone = t.required("time_zone", "an IANA name, e.g. `America/New_York`", faults);
     if !time_zone.is_empty() && jiff::tz::TimeZone::get(&time_zone).is_err() {
         let help = "use an IANA name, e.g. `Europe/Berlin`".to_owned();
@@ -224,7 +230,7 @@ pub(super) fn read(mut t: Table, base: &Path, faults: &mut Faults) -> Tenant {
     };
     let project = t.string("project", faults).unwrap_or_else(|| "default".into());
     t.finish(faults);
-    Tenant { name, public_base_url, upstream, issuers, cors, time_zone, policies, project }
+    Tenant { name, public_base_url, upstream, issuers, cors, gzip, time_zone, policies, project }
 }
 
 /// A base URL without a trailing slash, a query or a fragment. Plain HTTP only where `plaintext: true` stands beside.
@@ -272,6 +278,7 @@ fn upstream(mut t: Table, base: &Path, faults: &mut Faults) -> Upstream {
             Dialect::Generic
         }
     };
+    let gzip = t.flag("gzip", false, faults);
     let ca_file = t.table("tls", faults).and_then(|mut tls| {
         let file = tls.file("ca_file", base, faults);
         tls.finish(faults);
@@ -283,7 +290,7 @@ fn upstream(mut t: Table, base: &Path, faults: &mut Faults) -> Upstream {
         None => UpstreamAuth::None,
     };
     t.finish(faults);
-    Upstream { base_url, auth, ca_file, dialect }
+    Upstream { base_url, auth, ca_file, dialect, gzip }
 }
 
 fn auth(mut t: Table, base: &Path, plaintext: bool, faults: &mut Faults) -> UpstreamAuth {

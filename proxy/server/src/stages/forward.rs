@@ -6,7 +6,6 @@ use drape_policy::Standing;
 use drape_shield::{Expect, Links, Setup, Shield};
 use drape_view::Redaction;
 use http::{HeaderMap, Response, StatusCode, header};
-use hyper::body::Incoming;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
@@ -31,7 +30,7 @@ use super::{Guard, Own};
 use crate::client::{ClientError, read_bounded};
 use crate::parts::Tenant;
 use crate::refusal::Refusal;
-use crate::upstream::{UpstreamRequest, error_status, is_fhir_json};
+use crate::upstream::{UpstreamBody, UpstreamRequest, error_status, is_fhir_json};
 
 /// What came of the grant.
 pub enum Upstream {
@@ -84,7 +83,7 @@ impl Desk {
         (Arc::new(desk), way, standing)
     }
 
-    async fn send(&self, request: &UpstreamRequest) -> Result<Response<Incoming>, Refusal> {
+    async fn send(&self, request: &UpstreamRequest) -> Result<Response<UpstreamBody>, Refusal> {
         self.tenant.upstream.send(request, &self.token, self.tenant.limits.upstream_timeout).await.map_err(
             |e| {
                 let (kind, refusal) = match &e {
@@ -106,7 +105,7 @@ impl Desk {
     }
 
     /// An upstream error becomes one of Drape's: the status, the issue code and `Retry-After` stay, nothing else.
-    async fn check(&self, response: Response<Incoming>) -> Result<Response<Incoming>, Refusal> {
+    async fn check(&self, response: Response<UpstreamBody>) -> Result<Response<UpstreamBody>, Refusal> {
         let status = response.status();
         let Some(ours) = error_status(status) else {
             if !is_fhir_json(&response) && !is_empty(&response) {
@@ -142,7 +141,7 @@ impl Desk {
     }
 
     /// What a read or search is answered with, if it is 200.
-    async fn fetch(&self, request: &UpstreamRequest) -> Result<Response<Incoming>, Refusal> {
+    async fn fetch(&self, request: &UpstreamRequest) -> Result<Response<UpstreamBody>, Refusal> {
         let response = self.check(self.send(request).await?).await?;
         if response.status() != StatusCode::OK {
             return Err(Refusal::upstream(format!("the upstream answers {} to a read", response.status())));
@@ -152,7 +151,7 @@ impl Desk {
 
     fn stream(
         self: &Arc<Self>,
-        response: Response<Incoming>,
+        response: Response<UpstreamBody>,
         expect: Expect,
         records: Option<Records>,
         status: StatusCode,
@@ -219,7 +218,6 @@ impl Desk {
             uniform: self.view.uniform(),
             shows_all: self.shows_all && self.view.uniform(),
             declared: tenant.redaction == Redaction::Declared,
-            paging: None,
             links,
             pseudonyms: Arc::clone(&tenant.pseudonymizer),
             tenant: tenant.name.clone(),
@@ -234,7 +232,7 @@ impl Desk {
     }
 }
 
-fn is_empty(response: &Response<Incoming>) -> bool {
+fn is_empty(response: &Response<UpstreamBody>) -> bool {
     response.status() == StatusCode::NO_CONTENT || hyper::body::Body::is_end_stream(response.body())
 }
 

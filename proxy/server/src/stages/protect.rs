@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use drape_fhir::media::Format;
+use drape_fhir::xml::{self, XmlError, XmlWriter};
 use drape_keys::DataKey;
 use drape_shield::{Answer as Rulings, Fault as ShieldFault, FaultKind, PageEnd, Shield, Step, Summary};
 use drape_view::{Category, Facts, Redaction, Treatment, Verdict, View};
-use http::{HeaderMap, StatusCode};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -19,13 +21,14 @@ use super::{Answer, Guard};
 use crate::body::{OutBody, Piece};
 use crate::parts::Tenant;
 use crate::refusal::Refusal;
+use crate::upstream::UpstreamBody;
 
 /// Upstream records on their way to the caller, with everything that judges them. Only `forward` makes one.
 pub struct Stream {
     pub(super) status: StatusCode,
     /// Already cut down to the allow-list.
     pub(super) headers: HeaderMap,
-    pub(super) body: Incoming,
+    pub(super) body: UpstreamBody,
     pub(super) shield: Box<Shield>,
     pub(super) guard: Guard,
     pub(super) deadline: Instant,
@@ -71,9 +74,11 @@ const EMPTY_PAGES_MAX: u32 = 200;
 const HELD_STEP: usize = 64 << 10;
 
 /// Judges and shields `stream`. The entry rides on it and is sealed with the last byte, an abort or a drop.
-pub async fn protect(tenant: &Arc<Tenant>, stream: Stream, mut entered: Entered) -> Answer {
+/// XML is made of the shielded bytes, before anything of them leaves.
+pub async fn protect(tenant: &Arc<Tenant>, stream: Stream, mut entered: Entered, format: Format) -> Answer {
     entered.at("protect");
     let Stream { status, mut headers, body, shield, guard, deadline, pages } = stream;
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
     let mut pump = Pump {
         tenant: Arc::clone(tenant),
         body: Some(body),
@@ -81,6 +86,7 @@ pub async fn protect(tenant: &Arc<Tenant>, stream: Stream, mut entered: Entered)
         guard,
         deadline,
         out: Vec::with_capacity(16 << 10),
+        xml: (format == Format::Xml).then(|| Xml::new(tenant)),
         status,
         pending: Bytes::new(),
         received: 0,
@@ -127,11 +133,13 @@ pub async fn protect(tenant: &Arc<Tenant>, stream: Stream, mut entered: Entered)
 
 struct Pump {
     tenant: Arc<Tenant>,
-    body: Option<Incoming>,
+    body: Option<UpstreamBody>,
     shield: Option<Box<Shield>>,
     guard: Guard,
     deadline: Instant,
     out: Vec<u8>,
+    /// Where the caller wants XML.
+    xml: Option<Xml>,
     status: StatusCode,
     pending: Bytes,
     received: u64,
@@ -143,6 +151,45 @@ struct Pump {
     empty_pages: u32,
 }
 
+/// Shielded JSON on its way to becoming XML.
+struct Xml {
+    writer: XmlWriter,
+    json: Vec<u8>,
+}
+
+impl Xml {
+    fn new(tenant: &Tenant) -> Self {
+        let limits = &tenant.limits;
+        let writer = XmlWriter::new(xml::Limits {
+            // The shield's own extensions nest a little deeper than what they stand for, and sealed elements are longer.
+            depth_max: limits.json_depth_max.saturating_add(8),
+            held_bytes_max: limits.entry_bytes_max.saturating_mul(2),
+            ordered_bytes: WHOLE_BYTES_MAX,
+        });
+        Self { writer, json: Vec::new() }
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.writer.held_bytes() + self.json.len()
+    }
+
+    /// Writes what the shield gave.
+    fn write(&mut self, out: &mut Vec<u8>) -> Result<(), Fault> {
+        self.writer.feed(&self.json, out).map_err(Fault::Xml)?;
+        self.json.clear();
+        Ok(())
+    }
+
+    fn finish(mut self, out: &mut Vec<u8>) -> Result<(), Fault> {
+        self.write(out)?;
+        // A record that was withheld left nothing, and is answered as one that is not there in either form.
+        if self.writer.is_empty() {
+            return Ok(());
+        }
+        self.writer.finish(out).map_err(Fault::Xml)
+    }
+}
+
 enum Turn {
     More,
     Done,
@@ -152,6 +199,7 @@ enum Turn {
 #[derive(Debug)]
 pub(super) enum Fault {
     Shield(ShieldFault),
+    Xml(XmlError),
     Upstream(String),
     Limit(&'static str),
     Own(String),
@@ -205,6 +253,13 @@ impl Fault {
                 }
                 FaultKind::Upstream => Refusal::upstream(fault.to_string()),
             },
+            Self::Xml(error) => Refusal::new(
+                "protect",
+                StatusCode::NOT_ACCEPTABLE,
+                "not-supported",
+                "the answer cannot be written as FHIR XML; ask for JSON",
+            )
+            .because(error.to_string()),
             Self::Upstream(reason) => Refusal::upstream(reason.clone()),
         }
     }
@@ -259,13 +314,18 @@ impl Pump {
         }
         let chunk = std::mem::take(&mut self.pending);
         let shield = self.shield.as_mut().ok_or_else(|| Fault::Own("the shield ended".into()))?;
-        let (consumed, step) = shield.feed(&chunk, &mut self.out).map_err(Fault::Shield)?;
+        let sink = self.xml.as_mut().map_or(&mut self.out, |xml| &mut xml.json);
+        let (consumed, step) = shield.feed(&chunk, sink).map_err(Fault::Shield)?;
         self.pending = chunk.slice(consumed..);
         self.account()?;
         if let Step::Ask(facts) = step {
             let rulings = self.judge(&facts).await?;
             let shield = self.shield.as_mut().ok_or_else(|| Fault::Own("the shield ended".into()))?;
-            shield.answer(rulings, &mut self.out).map_err(Fault::Shield)?;
+            let sink = self.xml.as_mut().map_or(&mut self.out, |xml| &mut xml.json);
+            shield.answer(rulings, sink).map_err(Fault::Shield)?;
+        }
+        if let Some(xml) = &mut self.xml {
+            xml.write(&mut self.out)?;
         }
         Ok(Turn::More)
     }
@@ -273,19 +333,24 @@ impl Pump {
     /// After the last byte of the upstream's body, or of as much of it as is wanted.
     async fn end(&mut self) -> Result<Turn, Fault> {
         let mut shield = self.shield.take().ok_or_else(|| Fault::Own("the shield ended twice".into()))?;
+        let mut xml = self.xml.take();
+        let sink = xml.as_mut().map_or(&mut self.out, |xml| &mut xml.json);
         let summary = if shield.fills_pages() {
-            if shield.end_page(&mut self.out).map_err(Fault::Shield)? == PageEnd::More {
-                let wanted = self.next_page(&mut shield).await?;
-                if wanted {
-                    self.shield = Some(shield);
-                    return Ok(Turn::More);
-                }
+            if shield.end_page(sink).map_err(Fault::Shield)? == PageEnd::More
+                && self.next_page(&mut shield).await?
+            {
+                (self.shield, self.xml) = (Some(shield), xml);
+                return Ok(Turn::More);
             }
-            shield.end(&mut self.out)
+            let sink = xml.as_mut().map_or(&mut self.out, |xml| &mut xml.json);
+            shield.end(sink)
         } else {
-            shield.finish(&mut self.out)
+            shield.finish(sink)
         };
         self.note(summary.map_err(Fault::Shield)?).await?;
+        if let Some(xml) = xml {
+            xml.finish(&mut self.out)?;
+        }
         self.held.clear();
         Ok(Turn::Done)
     }
@@ -349,7 +414,8 @@ impl Pump {
 
     /// Counts what the shield holds against the limit over all connections.
     fn account(&mut self) -> Result<(), Fault> {
-        let holding = self.shield.as_ref().map_or(0, |s| s.held_bytes()) + self.out.len();
+        let xml = self.xml.as_ref().map_or(0, Xml::held_bytes);
+        let holding = self.shield.as_ref().map_or(0, |s| s.held_bytes()) + self.out.len() + xml;
         let steps = holding.div_ceil(HELD_STEP);
         self.held.truncate(steps);
         while self.held.len() < steps {

@@ -80,6 +80,8 @@ pub(crate) struct Wishes<'a> {
     pub upstream: Option<String>,
     /// Put under `upstream:` besides its address.
     pub upstream_more: &'a str,
+    /// Put among the keys of the tenant.
+    pub tenant_more: &'a str,
     /// Instead of `plaintext: true` of the listener; names files in the folder.
     pub listen: Option<&'a str>,
     /// Put at the end of the document.
@@ -188,6 +190,8 @@ tenants:
           PUBHLTH: [analyst]
           HOPERAT: [privacy-officer, records-officer]
     policies: {{ {policies}{policies_more} }}
+    policies: {{ {policies} }}
+    {tenant_more}
 budgets:
   - {{ name: ph, tenant: main, organization: public-health, ledger_file: budget.redb, epsilon_total: "0.9", epsilon_per_query: "0.4" }}
 {more}
@@ -200,6 +204,7 @@ budgets:
             policies = if wishes.policy.is_some() { "directory: policies" } else { "set: hospital" },
             policies_more = wishes.policies_more,
             more = wishes.more,
+            tenant_more = wishes.tenant_more,
         );
         let config = Config::parse(&config, folder.path()).unwrap_or_else(|e| panic!("{e}"));
         drape_server::parts::init(&config, &clock).unwrap();
