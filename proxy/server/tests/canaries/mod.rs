@@ -1,6 +1,8 @@
 //! Makes records of any type with every element filled in, each value a canary of its own, finds canaries again in
 //! whatever way they are written, and keeps account of which elements of the definitions were ever filled.
 
+#![allow(dead_code, unused_imports, reason = "each test binary uses its own part")]
+
 mod find;
 mod make;
 pub(crate) mod valid;
