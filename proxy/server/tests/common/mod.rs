@@ -190,7 +190,6 @@ tenants:
           PUBHLTH: [analyst]
           HOPERAT: [privacy-officer, records-officer]
     policies: {{ {policies}{policies_more} }}
-    policies: {{ {policies} }}
     {tenant_more}
 budgets:
   - {{ name: ph, tenant: main, organization: public-health, ledger_file: budget.redb, epsilon_total: "0.9", epsilon_per_query: "0.4" }}
