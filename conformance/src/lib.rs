@@ -12,6 +12,7 @@ pub mod issuer;
 pub mod judge;
 pub mod oidc;
 pub mod places;
+pub mod recorder;
 pub mod records;
 pub mod stub;
 pub mod synthea;

@@ -11,6 +11,7 @@ mod counts;
 mod crash;
 mod demo;
 mod exact;
+mod judged;
 mod leaks;
 mod views;
 mod world;
@@ -25,8 +26,9 @@ use world::World;
 
 type Step = (&'static str, fn(&World) -> Outcome);
 
-/// In this order: what writes comes late, what spends the budget after it, and the log is searched last.
-const STEPS: [Step; 27] = [
+/// In this order: what writes comes late, what spends the budget after it, then the log is searched, and what all of them
+/// were answered is judged.
+const STEPS: [Step; 28] = [
     ("views-of-a-patient", views::of_a_patient),
     ("views-of-an-observation", views::of_an_observation),
     ("views-of-sensitive-records", views::of_sensitive_records),
@@ -54,6 +56,7 @@ const STEPS: [Step; 27] = [
     ("demo-before-hapi", demo::tour),
     ("who-saw-this-patient", audit::search),
     ("events-are-audit-events", audit::events),
+    ("judged-by-hapi", judged::all),
 ];
 
 #[test]

@@ -14,7 +14,7 @@ use drape_fhir::definitions::r4;
 use drape_shield::{BundleKind, Expect};
 use drape_view::{Category, Coarsening, Plan, Treatment, Verdict, shipped};
 use proptest::prelude::*;
-use shielding::{PUB, Seen, UP, catalogue, persons, rebased, record, resource_type, setup, shield};
+use shielding::{PUB, Seen, UP, catalogue, pair, persons, rebased, record, resource_type, setup, shield};
 
 /// How often what happened; printed at the end and held against what must have happened at least.
 #[derive(Default, Debug)]
@@ -77,6 +77,7 @@ fn no_person_sees_a_canary_of_what_is_hidden_and_each_sees_all_that_is_shown() {
             let seen = person.look(record(name), UP, one.text.as_bytes(), seed).unwrap();
             if let Some(text) = single(&seen) {
                 assert_eq!(resource_type(text).as_deref(), Some(name), "{}", String::from_utf8_lossy(text));
+                pair(&format!("filled {name}, {}", person.name), name, UP, one.text.as_bytes(), text);
                 if person.shows_all {
                     assert_eq!(text, rebased(one.text.as_bytes(), UP));
                 }
