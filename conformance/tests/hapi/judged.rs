@@ -2,13 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use drape_conformance::bytes::{items, member};
 use drape_conformance::child::run;
 use drape_conformance::fault::{check, short};
-use drape_conformance::places::{existing, root, setting};
+use drape_conformance::places::setting;
 use drape_conformance::recorder::{Seen, take};
 use drape_conformance::{Fault, Outcome};
 use serde_json::{Value, json};
@@ -16,8 +15,8 @@ use serde_json::{Value, json};
 use crate::world::{TYPES, World};
 
 /// Of one kind, so many distinct records are judged for each persona, and so many whole Bundles of at most that size.
-const RECORDS_MAX: usize = 50;
-const BUNDLES_MAX: usize = 15;
+const RECORDS_MAX: usize = 30;
+const BUNDLES_MAX: usize = 6;
 const BUNDLE_BYTES_MAX: usize = 48 << 10;
 /// Of each type, so many records as HAPI has them, for those whose id is a pseudonym.
 const KNOWN_MAX: usize = 25;
@@ -138,12 +137,9 @@ fn others() -> Vec<PathBuf> {
 }
 
 /// Hands it all to the judge; gives his last line.
-fn verdict(files: &[PathBuf]) -> Outcome<String> {
-    let place = root().join("conformance/upstreams/hapi/target");
-    let jar = existing(place.join("hapi-upstream.jar"), "`mvn package` in conformance/upstreams/hapi makes it")?;
-    let mut command = Command::new("java");
-    command.args(["-Xmx2000m", "-XX:+UseSerialGC", "-cp"]);
-    command.arg(format!("{}:{}/lib/*", jar.display(), place.display())).arg("judge.Main").args(files);
+fn verdict(world: &World, files: &[PathBuf]) -> Outcome<String> {
+    let mut command = world.hapi.java("judge.Main");
+    command.args(files);
     let ran = run(&mut command, JUDGED_WITHIN)?;
     let summary = ran.out.lines().rfind(|l| l.starts_with("JUDGED ")).map(str::to_owned);
     let summary = summary.ok_or_else(|| Fault(format!("the judge says {:?}: {}", ran.code, ran.err)))?;
@@ -179,6 +175,6 @@ pub(crate) fn all(world: &World) -> Outcome {
     }
     let mut files = vec![file.to_owned()];
     files.extend(others());
-    println!("     {} of {} file(s)", verdict(&files)?, files.len());
+    println!("     {} of {} file(s)", verdict(world, &files)?, files.len());
     Ok(())
 }

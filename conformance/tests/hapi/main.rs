@@ -28,7 +28,7 @@ type Step = (&'static str, fn(&World) -> Outcome);
 
 /// In this order: what writes comes late, what spends the budget after it, then the log is searched, and what all of them
 /// were answered is judged.
-const STEPS: [Step; 28] = [
+const STEPS: [Step; 33] = [
     ("views-of-a-patient", views::of_a_patient),
     ("views-of-an-observation", views::of_an_observation),
     ("views-of-sensitive-records", views::of_sensitive_records),
@@ -48,8 +48,13 @@ const STEPS: [Step; 28] = [
     ("create-lands-in-hapi", writes::create),
     ("update-needs-the-version", writes::update),
     ("others-cannot-write", writes::others),
-    ("fhirpy", clients::fhirpy),
-    ("fhir-kit-client", clients::kit),
+    ("client-fhirpy", clients::fhirpy),
+    ("client-fhir-kit-client", clients::kit),
+    ("client-smart-fhirclient", clients::smart),
+    ("client-medplum-core", clients::medplum),
+    ("client-python-fhirclient", clients::python_fhirclient),
+    ("client-fhir-pyrate", clients::pyrate),
+    ("client-hapi-java", clients::java),
     ("counts-cost-once", counts::once),
     ("counts-end", counts::exhausted),
     ("kill-9", crash::kill),

@@ -77,7 +77,10 @@ fn no_person_sees_a_canary_of_what_is_hidden_and_each_sees_all_that_is_shown() {
             let seen = person.look(record(name), UP, one.text.as_bytes(), seed).unwrap();
             if let Some(text) = single(&seen) {
                 assert_eq!(resource_type(text).as_deref(), Some(name), "{}", String::from_utf8_lossy(text));
-                pair(&format!("filled {name}, {}", person.name), name, UP, one.text.as_bytes(), text);
+                // The widest cost a judge seconds each: every type goes to him as some persons see it.
+                if n % 3 == number % 3 {
+                    pair(&format!("filled {name}, {}", person.name), name, UP, one.text.as_bytes(), text);
+                }
                 if person.shows_all {
                     assert_eq!(text, rebased(one.text.as_bytes(), UP));
                 }
