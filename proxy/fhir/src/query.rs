@@ -25,6 +25,37 @@ pub struct Search {
     pub elements: Vec<String>,
     /// `_total` as sent: none, estimate or accurate.
     pub total: Option<String>,
+    /// `/Patient/1/Observation`: only records of this compartment.
+    pub compartment: Option<Compartment>,
+}
+
+/// A compartment: what belongs to one record (R4, CompartmentDefinition).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compartment {
+    /// `Patient`, `Encounter`, `Practitioner`, `RelatedPerson` or `Device`.
+    pub resource_type: String,
+    /// The logical id.
+    pub id: String,
+    /// The parameters of the searched type by any of which a record belongs to it.
+    pub parameters: Vec<&'static str>,
+}
+
+impl Compartment {
+    /// Records of `searched` that belong to a record.
+    pub fn new(resource_type: &str, id: String, searched: &str) -> Result<Self, Misunderstood> {
+        let parameters = crate::search::compartment(resource_type, searched);
+        if parameters.is_empty() {
+            let what = format!("{searched} does not belong to a compartment of {resource_type}");
+            return Err(not_understood(what, "search the type itself"));
+        }
+        Ok(Self { resource_type: resource_type.to_owned(), id, parameters })
+    }
+
+    /// What is read to tell whether a record of `searched` belongs to it, as criteria that are not sent.
+    pub fn criteria(&self, searched: &str) -> Result<Vec<Criterion>, Misunderstood> {
+        let value = format!("{}/{}", self.resource_type, self.id);
+        self.parameters.iter().map(|code| criterion(searched, code, &value)).collect()
+    }
 }
 
 /// One criterion.
@@ -148,6 +179,7 @@ impl Search {
             summary: None,
             elements: Vec::new(),
             total: None,
+            compartment: None,
         };
         let mut seen: Vec<&str> = Vec::new();
         for (name, value) in pairs {
@@ -228,6 +260,14 @@ impl Search {
             }
         }
         Ok(search)
+    }
+
+    /// The address for the upstream, rebuilt from what was understood: path and query.
+    pub fn to_target(&self) -> String {
+        let query = self.to_query();
+        let mark = if query.is_empty() { "" } else { "?" };
+        let within = self.compartment.as_ref().map(|c| format!("/{}/{}", c.resource_type, c.id));
+        format!("{}/{}{mark}{query}", within.unwrap_or_default(), self.resource_type)
     }
 
     /// The query for the upstream, rebuilt from what was understood; the caller's own bytes are never sent on.

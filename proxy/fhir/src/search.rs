@@ -1,9 +1,11 @@
-//! Search parameters and the elements they reveal (`data/search.tsv`, made by `generate.py`).
+//! Search parameters and the elements they reveal, and compartments (`data/search.tsv`, `data/compartments.tsv`, made
+//! by `generate.py`).
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
 const TABLE: &str = include_str!("../data/search.tsv");
+const COMPARTMENTS: &str = include_str!("../data/compartments.tsv");
 
 /// What a parameter searches by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -99,6 +101,16 @@ pub fn parameter(resource_type: &str, code: &str) -> Option<&'static Parameter> 
 /// All parameters, in no particular order.
 pub fn parameters() -> impl Iterator<Item = &'static Parameter> {
     table().values().flat_map(HashMap::values)
+}
+
+/// The parameters of `searched` by any of which a record belongs to the compartment of a record of `resource_type`;
+/// empty where none does (R4, CompartmentDefinition).
+pub fn compartment(resource_type: &str, searched: &str) -> Vec<&'static str> {
+    let mut rows = COMPARTMENTS.lines().skip(1).map(|line| line.splitn(3, '\t'));
+    rows.find_map(|mut row| (row.next()? == resource_type && row.next()? == searched).then(|| row.next()))
+        .flatten()
+        .map(|codes| list(codes).collect())
+        .unwrap_or_default()
 }
 
 /// The subject-like parameter of a type: the one whose elements name the patient the record is about, never its

@@ -26,6 +26,11 @@ pub enum Action {
     History,
     Create,
     Update,
+    Patch,
+    Delete,
+    Transaction,
+    Export,
+    Operation,
 }
 
 impl Action {
@@ -37,6 +42,11 @@ impl Action {
             Self::History => "history",
             Self::Create => "create",
             Self::Update => "update",
+            Self::Patch => "patch",
+            Self::Delete => "delete",
+            Self::Transaction => "transaction",
+            Self::Export => "export",
+            Self::Operation => "operation",
         }
     }
 }

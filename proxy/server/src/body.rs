@@ -5,6 +5,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt as _;
 use tokio::sync::mpsc;
 
 /// What goes out. A stream that ends by an error makes hyper break the connection off (HTTP/1.1: no final chunk;
@@ -43,6 +44,15 @@ pub enum Piece {
 #[error("the answer was cut off")]
 pub struct Cut;
 
+/// Why a body was not gathered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ungathered {
+    /// The stream was cut.
+    Cut,
+    /// There was more of it than fits.
+    TooLarge,
+}
+
 impl OutBody {
     /// A body known whole.
     pub fn whole(bytes: impl Into<Bytes>) -> Self {
@@ -52,6 +62,34 @@ impl OutBody {
     /// A body that is still coming.
     pub fn stream(pieces: mpsc::Receiver<Piece>) -> Self {
         Self { source: Source::Stream(pieces, false), rider: None }
+    }
+
+    /// The whole body in memory, where it is no longer than `limit` bytes.
+    pub async fn gather(mut self, limit: usize) -> Result<Bytes, Ungathered> {
+        let mut all = Vec::new();
+        while let Some(frame) = self.frame().await {
+            let Ok(data) = frame.map_err(|Cut| Ungathered::Cut)?.into_data() else { continue };
+            if all.len() + data.len() > limit {
+                return Err(Ungathered::TooLarge);
+            }
+            if all.is_empty() && self.is_end_stream() {
+                return Ok(data);
+            }
+            all.extend_from_slice(&data);
+        }
+        Ok(all.into())
+    }
+
+    /// For HEAD: a body without bytes. What would still come is taken in and let go, so that the request is carried out
+    /// and entered as it would have been. Gives the length, where it is known.
+    pub fn silence(mut self) -> (Self, Option<u64>) {
+        let length = self.size_hint().exact().filter(|_| matches!(self.source, Source::Whole(_)));
+        if length.is_none() {
+            tokio::spawn(async move { while let Some(Ok(_)) = self.frame().await {} });
+            return (Self::whole(Bytes::new()), None);
+        }
+        self.source = Source::Whole(None);
+        (self, length)
     }
 
     /// Keeps `rider` alive as long as the body is.
@@ -105,7 +143,6 @@ impl Body for OutBody {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http_body_util::BodyExt as _;
 
     #[tokio::test]
     async fn a_stream_without_its_end_mark_ends_in_an_error() {
@@ -115,6 +152,25 @@ mod tests {
         let mut body = OutBody::stream(pieces);
         assert!(body.frame().await.unwrap().is_ok());
         assert!(body.frame().await.unwrap().is_err());
+    }
+
+    #[tokio::test]
+    async fn a_body_is_gathered_up_to_its_limit_and_never_without_its_end() {
+        let stream = |end: bool| {
+            let (send, pieces) = mpsc::channel(4);
+            for piece in [Piece::Data("ab".into()), Piece::Data("cd".into())] {
+                send.try_send(piece).unwrap();
+            }
+            if end {
+                send.try_send(Piece::End).unwrap();
+            }
+            OutBody::stream(pieces)
+        };
+        assert_eq!(stream(true).gather(4).await, Ok(Bytes::from_static(b"abcd")));
+        assert_eq!(stream(true).gather(3).await, Err(Ungathered::TooLarge));
+        assert_eq!(stream(false).gather(4).await, Err(Ungathered::Cut));
+        assert_eq!(OutBody::whole("ab").gather(2).await, Ok(Bytes::from_static(b"ab")));
+        assert_eq!(OutBody::whole("ab").gather(1).await, Err(Ungathered::TooLarge));
     }
 
     #[tokio::test]

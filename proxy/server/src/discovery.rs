@@ -30,10 +30,10 @@ pub async fn answer(tenant: &Tenant, head: &http::request::Parts, path: &str) ->
         "/.well-known/smart-configuration" => &tenant.discovery.smart,
         _ => return None,
     };
-    if head.method != Method::GET {
+    if head.method != Method::GET && head.method != Method::HEAD {
         let public = format!("`{path}` is read by GET");
         let refusal = Refusal::new("classify", StatusCode::METHOD_NOT_ALLOWED, "not-supported", public)
-            .with(header::ALLOW, "GET");
+            .with(header::ALLOW, "GET, HEAD");
         return Some(Answer::Refused(refusal));
     }
     if path == "/metadata"

@@ -3,21 +3,19 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http::{Request, Response};
+use drape_fhir::interaction::Interaction;
+use http::{Request, Response, header};
 use hyper::body::Incoming;
 
+use crate::batch::batch;
 use crate::body::OutBody;
+use crate::line::{one, refused};
 use crate::metrics::Ending;
 use crate::parts::{Parts, Tenant};
 use crate::refusal::Refusal;
 use crate::stages::admit::admit;
-use crate::stages::classify::{Asked, classify};
-use crate::stages::decide::decide;
-use crate::stages::enter::{Judged, enter};
-use crate::stages::forward::{Upstream, forward};
-use crate::stages::protect::protect;
-use crate::stages::seal::{Outcome, seal};
-use crate::stages::{Answer, Entered, Grant, Own};
+use crate::stages::classify::{Asked, Classified, classify, receive};
+use crate::stages::{Answer, Own};
 use crate::{cors, discovery};
 
 /// Answers one request.
@@ -33,6 +31,7 @@ pub async fn exchange(parts: Arc<Parts>, request: Request<Incoming>, peer: Socke
         return Answer::Own(Own { status, headers, body: Default::default() }).into_response(&id);
     }
     let timed = parts.metrics.begin();
+    let quiet = head.method == http::Method::HEAD;
     let mut response = match Arc::clone(&parts.room).try_acquire_owned() {
         Err(_) => {
             let refusal =
@@ -41,8 +40,8 @@ pub async fn exchange(parts: Arc<Parts>, request: Request<Incoming>, peer: Socke
         }
         Ok(place) => {
             let limit = tenant.limits.request_timeout;
-            let line = line(&tenant, &head, &path, body, peer, &id);
-            let answer = tokio::time::timeout(limit, line).await.unwrap_or_else(|_| {
+            let answer = answer(&tenant, &head, &path, body, peer, &id);
+            let answer = tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| {
                 Answer::Refused(Refusal::unavailable(
                     "forward",
                     "the request took too long",
@@ -59,12 +58,25 @@ pub async fn exchange(parts: Arc<Parts>, request: Request<Incoming>, peer: Socke
             }
         }
     };
+    if quiet {
+        response = headers_alone(response);
+    }
     cors::annotate(&tenant.cors, &head.headers, response.headers_mut());
     response
 }
 
-/// admit → classify → decide → enter → forward → protect → seal.
-async fn line(
+/// The answer to HEAD: all of GET's but the body.
+fn headers_alone(response: Response<OutBody>) -> Response<OutBody> {
+    let (mut head, body) = response.into_parts();
+    let (body, length) = body.silence();
+    if let Some(length) = length.filter(|_| !head.headers.contains_key(header::CONTENT_LENGTH)) {
+        head.headers.insert(header::CONTENT_LENGTH, length.into());
+    }
+    Response::from_parts(head, body)
+}
+
+/// admit → classify, and then the line: decide → enter → forward → protect → seal; of a batch for each entry.
+async fn answer(
     tenant: &Arc<Tenant>,
     head: &http::request::Parts,
     path: &str,
@@ -75,55 +87,22 @@ async fn line(
     if let Some(answer) = discovery::answer(tenant, head, path).await {
         return answer;
     }
-    let judged = judge(tenant, head, path, body, peer, id).await;
-    // Durable before anything goes upstream; a refusal is written down just as well.
-    match enter(tenant, judged).await {
-        Err(refusal) => Answer::Refused(refusal),
-        Ok((grant, entered)) if grant.writes() => {
-            // Once begun, a write is ended and its outcome entered, though its client goes away meanwhile.
-            let tenant = Arc::clone(tenant);
-            tokio::spawn(async move { rest(&tenant, grant, entered).await }).await.unwrap_or_else(|e| {
-                Answer::Refused(Refusal::unavailable("forward", "the write failed", e.to_string()))
-            })
-        }
-        Ok((grant, entered)) => rest(tenant, grant, entered).await,
-    }
-}
-
-/// forward → protect → seal.
-async fn rest(tenant: &Arc<Tenant>, grant: Grant, mut entered: Entered) -> Answer {
-    match forward(tenant, grant, &mut entered).await {
-        Ok(Upstream::Records(stream)) => protect(tenant, *stream, entered).await,
-        Ok(Upstream::Own(own)) => seal(entered, Outcome::own(own)).await,
-        Ok(Upstream::Written(own, totals)) => seal(entered, Outcome::written(own, totals)).await,
-        Err(refusal) => seal(entered, Outcome::refused(refusal, Default::default())).await,
-    }
-}
-
-/// Who asks, what is asked, and whether it may be asked. No record is in sight yet.
-async fn judge(
-    tenant: &Arc<Tenant>,
-    head: &http::request::Parts,
-    path: &str,
-    body: Incoming,
-    peer: SocketAddr,
-    id: &str,
-) -> Judged {
     let asked = Asked::of(head, path, id, peer);
     let admitted = match admit(tenant, &head.headers, Some(peer.ip())).await {
         Ok(admitted) => admitted,
         Err(refusal) => {
             tenant.metrics.request(asked.route, Ending::Stranger);
-            return Judged { asked, caller: None, result: Err(refusal) };
+            return refused(tenant, asked, None, refusal).await;
         }
     };
-    let caller = Arc::clone(&admitted.caller);
-    let (asked, result) = match classify(tenant, head, path, body, asked).await {
-        (asked, Ok(interaction)) => {
-            let result = decide(tenant, &admitted, interaction, &asked);
-            (asked, result)
-        }
-        (asked, Err(refusal)) => (asked, Err(refusal)),
+    let sent = match receive(tenant, head, path, body).await {
+        Ok(sent) => sent,
+        Err(refusal) => return refused(tenant, asked, Some(&admitted), refusal).await,
     };
-    Judged { asked, caller: Some(caller), result }
+    match classify(&sent, asked) {
+        (asked, Ok(Classified { interaction: Interaction::Bundle, body, .. })) => {
+            batch(tenant, &admitted, asked, body.unwrap_or_default()).await
+        }
+        (asked, classified) => one(tenant, &admitted, asked, classified).await,
+    }
 }

@@ -1,5 +1,6 @@
 //! The proxy itself: configuration, listeners, the stages of a request, officer pages, command line.
 
+pub mod batch;
 pub mod body;
 pub mod cli;
 pub mod client;
@@ -10,6 +11,7 @@ pub mod demo;
 pub mod discovery;
 pub mod exchange;
 pub mod issuers;
+mod line;
 pub mod listen;
 pub mod metrics;
 pub mod officer;

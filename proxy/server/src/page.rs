@@ -12,15 +12,18 @@ pub struct Page {
     /// The upstream's own link, relative to its base.
     #[serde(rename = "u")]
     pub upstream: String,
-    /// The type that was searched, or whose record's history is read.
-    #[serde(rename = "t")]
-    pub resource_type: String,
-    /// The record whose history is read, as the upstream calls it.
-    #[serde(rename = "i", skip_serializing_if = "Option::is_none", default)]
-    pub id: Option<String>,
-    /// The search as the caller asked it; it is resolved and judged anew on each page.
-    #[serde(rename = "q")]
-    pub query: String,
+    /// The search or history as the caller asked it, path and query below the base; it is read, resolved and judged
+    /// anew on each page.
+    #[serde(rename = "a")]
+    pub address: String,
+    /// How many entries of the upstream's page stood on pages before this one.
+    #[serde(rename = "s", skip_serializing_if = "is_zero", default)]
+    pub skip: u32,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it by reference")]
+fn is_zero(n: &u32) -> bool {
+    *n == 0
 }
 
 /// Seals and opens handles of one tenant.

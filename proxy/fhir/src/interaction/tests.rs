@@ -32,24 +32,69 @@ fn what_is_offered_is_told_apart() {
     let json = [("content-type", "application/fhir+json; charset=utf-8")];
     assert_eq!(with("POST", "/Patient", &json, Some(b"{}")).unwrap().code(), "create");
     assert_eq!(with("PUT", "/Patient/1", &json, Some(b"{}")).unwrap().code(), "update");
+    assert_eq!(with("PUT", "/Patient?identifier=1", &json, Some(b"{}")).unwrap().code(), "update");
+    assert_eq!(with("PATCH", "/Patient/1", &json, Some(b"{}")).unwrap().code(), "patch");
+    let patch = [("content-type", "application/json-patch+json")];
+    let Interaction::Patch { form, .. } = with("PATCH", "/Patient/1", &patch, Some(b"[]")).unwrap() else {
+        panic!("no patch")
+    };
+    assert_eq!(form, PatchForm::Json);
+    assert_eq!(ask("DELETE", "/Patient/1").unwrap().code(), "delete");
+    assert_eq!(with("POST", "/", &json, Some(b"{}")).unwrap().code(), "transaction");
+    assert_eq!(ask("GET", "/_history?_since=2020-01-01T00:00:00Z").unwrap().code(), "history-system");
+    assert_eq!(ask("GET", "/Patient/_history").unwrap().code(), "history-type");
+    assert_eq!(ask("GET", "/Patient/1/$everything").unwrap().code(), "operation");
+    assert_eq!(ask("DELETE", "/_export/x").unwrap().code(), "operation");
+    assert_eq!(ask("GET", "/_export-file/x").unwrap().code(), "operation");
+}
+
+#[test]
+fn a_compartment_search_says_by_which_links_records_belong_to_it() {
+    let Interaction::Search(search) = ask("GET", "/Patient/1/Observation?code=x").unwrap() else {
+        panic!("no search")
+    };
+    assert_eq!(search.to_target(), "/Patient/1/Observation?code=x");
+    let compartment = search.compartment.unwrap();
+    let read = compartment.criteria("Observation").unwrap();
+    let paths: Vec<_> = read.iter().flat_map(|c| &c.reveals).map(|r| r.path).collect();
+    assert_eq!(paths, ["Observation.subject", "Observation.performer"]);
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    let posted = with("POST", "/Patient/1/Observation/_search", &form, Some(b"code=x")).unwrap();
+    assert_eq!(posted, ask("GET", "/Patient/1/Observation?code=x").unwrap());
+}
+
+#[test]
+fn a_condition_is_read_as_a_search_of_its_type() {
+    let json = ("content-type", "application/fhir+json");
+    let ask = |condition| with("POST", "/Patient", &[json, ("if-none-exist", condition)], Some(b"{}"));
+    let Ok(Interaction::Create { unless: Some(search), .. }) = ask("identifier=urn:x|1&active=true") else {
+        panic!("no condition")
+    };
+    assert_eq!(search.criteria.len(), 2);
+    for (condition, status) in [("", 400), ("_count=1", 400), ("nonsense=1", 400), ("_text=x", 403)] {
+        assert_eq!(ask(condition).map_err(|m| m.status), Err(status), "{condition}");
+    }
 }
 
 #[test]
 fn everything_else_is_refused_with_the_right_status() {
     for (method, target, status) in [
         ("GET", "/", 403),
-        ("POST", "/", 403),
-        ("GET", "/_history", 403),
-        ("GET", "/Patient/_history", 403),
-        ("GET", "/Patient/1/Observation", 403),
-        ("GET", "/Patient/1/$everything", 403),
-        ("GET", "/$export", 403),
-        ("GET", "/$graphql?query=x", 403),
-        ("PATCH", "/Patient/1", 405),
-        ("DELETE", "/Patient/1", 405),
-        ("HEAD", "/Patient/1", 405),
+        ("POST", "/_search", 403),
+        ("GET", "/Patient/1/*", 403),
+        ("GET", "/Patient/1/Practitioner", 400),
+        ("GET", "/Patient/1/Observation/2", 403),
+        ("GET", "/Patient/$everything/1", 403),
+        ("DELETE", "/Patient/1/$everything", 405),
         ("TRACE", "/Patient/1", 405),
-        ("PUT", "/Patient?identifier=1", 403),
+        ("PUT", "/Patient?_sort=name&identifier=1", 415),
+        ("DELETE", "/Patient?_sort=name&identifier=1", 403),
+        ("DELETE", "/Patient?_count=1&identifier=1", 403),
+        ("DELETE", "/Patient", 400),
+        ("DELETE", "/Patient/1?_cascade=delete", 403),
+        ("DELETE", "/", 403),
+        ("PATCH", "/Patient/1", 415),
+        ("GET", "/_page/x?_count=1", 400),
         ("GET", "/Nobody/1", 404),
         ("GET", "/patient/1", 404),
         ("GET", "/Patient/a%2fb", 400),
@@ -67,7 +112,9 @@ fn everything_else_is_refused_with_the_right_status() {
         ("GET", "/Patient/1?_format=application/fhir%2Bxml", 406),
         ("GET", "/Patient/1?_summary=count", 400),
         ("GET", "/Patient/1?name=x", 403),
-        ("GET", "/Patient/1/_history?_since=2020", 403),
+        ("GET", "/Patient/1/_history?_at=2020", 403),
+        ("GET", "/Patient/1/_history?_since=yesterday", 400),
+        ("GET", "/Patient/1/_history?_since=2020&_since=2021", 400),
         ("GET", "?_getpages=1", 403),
         ("POST", "/Patient/_search", 415),
     ] {
@@ -82,7 +129,6 @@ fn headers_that_change_the_meaning_are_refused() {
     for (header, value, status) in [
         ("x-http-method-override", "DELETE", 403),
         ("x-original-url", "/Patient/2", 403),
-        ("if-none-exist", "identifier=1", 403),
         ("prefer", "respond-async", 403),
         ("prefer", "wait=10", 400),
         ("accept", "application/fhir+xml", 406),

@@ -35,12 +35,36 @@ pub struct Asked {
 pub struct Classified {
     /// What FHIR calls it.
     pub interaction: Interaction,
-    /// The body of a create or update.
+    /// The body, where it is a part of what is asked.
     pub body: Option<Bytes>,
     /// `If-Match` of an update.
     pub if_match: Option<String>,
+    /// `If-None-Match` and `If-Modified-Since` of a read.
+    pub unless: Unless,
     /// `Prefer: return=…` as the caller wishes it.
-    pub prefer_minimal: bool,
+    pub prefer: Return,
+}
+
+/// A conditional read (R4 http, 3.1.0.5.1): what the caller has already. It is compared with the caller's own view and
+/// never sent on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unless {
+    /// `If-None-Match`.
+    pub none_match: Option<String>,
+    /// `If-Modified-Since`.
+    pub modified_since: Option<String>,
+}
+
+/// What the caller wishes to get back of a write (R4 http, 3.1.0.1.9).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Return {
+    /// The record as it now is.
+    #[default]
+    Representation,
+    /// Nothing.
+    Minimal,
+    /// An OperationOutcome.
+    Outcome,
 }
 
 impl Asked {
@@ -63,48 +87,62 @@ impl Asked {
     }
 }
 
-/// Reads the body where the body decides and says what FHIR calls the request.
-pub async fn classify(
+/// A request as it was sent: by itself, or as an entry of a batch.
+#[derive(Clone, Debug, Default)]
+pub struct Sent {
+    /// The method; HEAD is asked as GET.
+    pub method: String,
+    /// The path below the tenant's base, still encoded.
+    pub path: String,
+    /// The query, still encoded.
+    pub query: Option<String>,
+    /// Headers that change what is meant ([`interaction::HEADERS`]), each once.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body, of a method that has one.
+    pub body: Option<Bytes>,
+}
+
+/// Takes the request in whole: headers that could mean two things and bodies that are too long are refused.
+pub async fn receive(
     tenant: &Tenant,
     head: &http::request::Parts,
     path: &str,
     body: Incoming,
-    mut asked: Asked,
-) -> (Asked, Result<Classified, Refusal>) {
-    let body = match body_of(tenant, head, body).await {
-        Ok(body) => body,
-        Err(refusal) => return (asked, Err(refusal)),
+) -> Result<Sent, Refusal> {
+    let body = body_of(tenant, head, body).await?;
+    let method = if head.method == Method::HEAD { &Method::GET } else { &head.method };
+    let mut sent = Sent {
+        method: method.as_str().to_owned(),
+        path: path.to_owned(),
+        query: head.uri.query().map(str::to_owned),
+        headers: Vec::new(),
+        body,
     };
-    let header = |name: &str| -> Result<Option<&str>, Refusal> {
-        let mut values = head.headers.get_all(name).iter();
-        let Some(first) = values.next() else { return Ok(None) };
-        if values.next().is_some() && name != "accept" {
-            return Err(Refusal::new(
-                "classify",
-                StatusCode::BAD_REQUEST,
-                "structure",
-                format!("the header `{name}` stands twice"),
-            ));
+    for name in interaction::HEADERS {
+        let mut values = head.headers.get_all(*name).iter();
+        let Some(first) = values.next() else { continue };
+        if values.next().is_some() && *name != "accept" {
+            let public = format!("the header `{name}` stands twice");
+            return Err(Refusal::new("classify", StatusCode::BAD_REQUEST, "structure", public));
         }
-        first.to_str().map(Some).map_err(|_| {
+        let text = first.to_str().map_err(|_| {
             let public = format!("the header `{name}` is not readable text");
             Refusal::new("classify", StatusCode::BAD_REQUEST, "structure", public)
-        })
-    };
-    let mut headers = Vec::new();
-    for name in interaction::HEADERS {
-        match header(name) {
-            Ok(Some(value)) => headers.push((*name, value)),
-            Ok(None) => {}
-            Err(refusal) => return (asked, Err(refusal)),
-        }
+        })?;
+        sent.headers.push((*name, text.to_owned()));
     }
+    Ok(sent)
+}
+
+/// Says what FHIR calls the request.
+pub fn classify(sent: &Sent, mut asked: Asked) -> (Asked, Result<Classified, Refusal>) {
+    let headers: Vec<(&str, &str)> = sent.headers.iter().map(|(n, v)| (*n, v.as_str())).collect();
     let request = interaction::Parts {
-        method: head.method.as_str(),
-        path,
-        query: head.uri.query(),
+        method: &sent.method,
+        path: &sent.path,
+        query: sent.query.as_deref(),
         headers: &headers,
-        body: body.as_deref(),
+        body: sent.body.as_deref(),
     };
     let interaction = match interaction::parse(&request) {
         Ok(interaction) => interaction,
@@ -112,7 +150,7 @@ pub async fn classify(
             let status = StatusCode::from_u16(misunderstood.status).unwrap_or(StatusCode::FORBIDDEN);
             let mut refusal = Refusal::new("classify", status, misunderstood.code, misunderstood.text());
             if status == StatusCode::METHOD_NOT_ALLOWED {
-                refusal = refusal.with(header::ALLOW, "GET, POST, PUT");
+                refusal = refusal.with(header::ALLOW, interaction::METHODS);
             }
             return (asked, Err(refusal));
         }
@@ -120,18 +158,23 @@ pub async fn classify(
     asked.route = interaction.code();
     asked.interaction = Some(interaction.code());
     asked.resource_type = interaction.resource_type().map(str::to_owned);
-    if let (Interaction::Search(_), Some(form)) = (&interaction, &body) {
+    if let (Interaction::Search(_), Some(form)) = (&interaction, &sent.body) {
         // The search as a whole, wherever the caller put it.
-        asked.target.push_str(if head.uri.query().is_some() { "&" } else { "?" });
+        asked.target.push_str(if sent.query.is_some() { "&" } else { "?" });
         asked.target.push_str(&String::from_utf8_lossy(form));
     }
-    let writes = matches!(interaction, Interaction::Create { .. } | Interaction::Update { .. });
+    let takes_body = interaction.takes_body();
     let found = |name: &str| headers.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
     let classified = Classified {
         interaction,
-        body: body.filter(|_| writes),
+        body: sent.body.clone().filter(|_| takes_body),
         if_match: found("if-match"),
-        prefer_minimal: found("prefer").is_some_and(|p| p.contains("return=minimal")),
+        unless: Unless { none_match: found("if-none-match"), modified_since: found("if-modified-since") },
+        prefer: match found("prefer") {
+            Some(p) if p.contains("return=minimal") => Return::Minimal,
+            Some(p) if p.contains("return=OperationOutcome") => Return::Outcome,
+            _ => Return::Representation,
+        },
     };
     (asked, Ok(classified))
 }
@@ -141,7 +184,7 @@ async fn body_of(
     head: &http::request::Parts,
     body: Incoming,
 ) -> Result<Option<Bytes>, Refusal> {
-    if head.method != Method::POST && head.method != Method::PUT {
+    if ![Method::POST, Method::PUT, Method::PATCH].contains(&head.method) {
         // A body where none belongs is refused rather than passed over: something meant it.
         if !hyper::body::Body::is_end_stream(&body) {
             let public = format!("a {} request carries no body", head.method);

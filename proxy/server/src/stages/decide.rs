@@ -1,24 +1,28 @@
 //! Whether such a request may be made at all, settled on what is known before anything is fetched; no I/O but a
 //! look into the embedded pseudonym map.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use drape_caller::{Need, ScopeRuling, scopes};
-use drape_fhir::interaction::{self, Interaction};
-use drape_fhir::query::{Criterion as Asked_, Revealed, Search, Summary, split_or};
-use drape_fhir::search::{Kind, patient_parameter};
-use drape_policy::{Action, Criterion, RecordJudge, Standing};
+use drape_fhir::interaction::{self, History, Interaction};
+use drape_fhir::query::Search;
+use drape_policy::{Action, RecordJudge, Standing};
 use drape_shield::{BundleKind, Expect};
 use drape_view::view::is_open;
-use drape_view::{Caller, Category, CategorySet, View};
+use drape_view::{Caller, View};
 use http::{Method, StatusCode};
 
+mod counts;
+mod export;
+mod operations;
 mod reach;
+mod searches;
+mod writes;
 
 use super::admit::Admitted;
-use super::classify::{Asked, Classified};
+use super::classify::{Asked, Classified, Return, Unless};
 use crate::page::Page;
 use crate::parts::Tenant;
 use crate::refusal::Refusal;
@@ -29,7 +33,7 @@ use crate::upstream::UpstreamRequest;
 /// ```compile_fail
 /// use drape_server::stages::Grant;
 /// fn forge() -> Grant {
-///     Grant { way: todo!(), view: todo!(), standing: todo!(), policies: vec![], names: vec![], token: todo!() }
+///     Grant { way: todo!(), view: todo!(), standing: todo!(), policies: vec![], names: vec![], unless: todo!(), token: todo!() }
 /// }
 /// ```
 #[derive(Debug)]
@@ -39,6 +43,7 @@ pub struct Grant {
     pub(super) standing: Arc<Standing>,
     policies: Vec<String>,
     names: Vec<String>,
+    pub(super) unless: Unless,
     pub(super) token: zeroize::Zeroizing<String>,
 }
 
@@ -54,7 +59,7 @@ pub(super) enum Way {
     /// Nothing can match: a pseudonym that nobody was given.
     Nothing {
         /// The caller's own request, for the self link.
-        query: String,
+        address: String,
     },
 }
 
@@ -62,13 +67,12 @@ pub(super) enum Way {
 pub(super) struct Records {
     pub(super) request: UpstreamRequest,
     pub(super) expect: Expect,
-    pub(super) resource_type: String,
     /// The record whose history is read.
-    pub(super) id: Option<String>,
-    /// Whether it is the first page.
-    pub(super) first: bool,
-    /// The caller's own query; each page is judged by it afresh.
-    pub(super) query: String,
+    pub(super) names_one: bool,
+    /// What the caller asked, as a page of it is asked again; empty for what has no pages.
+    pub(super) address: String,
+    /// Entries of the first page upstream that were answered before.
+    pub(super) skip: u32,
     /// The caller's own address of the answer, below the public base.
     pub(super) own_link: String,
 }
@@ -80,7 +84,7 @@ pub(super) struct Write {
     pub(super) id: Option<String>,
     pub(super) body: Bytes,
     pub(super) if_match: Option<String>,
-    pub(super) minimal: bool,
+    pub(super) prefer: Return,
 }
 
 #[derive(Debug)]
@@ -108,9 +112,6 @@ impl Grant {
 
 const EXACT_COUNT: &str = "an exact count is given only to callers whose view does not depend on the record";
 
-/// More patients than this are not put into one search.
-const NARROWED_MAX: usize = 200;
-
 /// Settles whether the request may be made.
 pub fn decide(
     tenant: &Tenant,
@@ -127,19 +128,35 @@ pub fn decide(
     let mut decided = match classified.interaction {
         Interaction::Read { resource_type, id, shape } => desk.read(&resource_type, &id, &shape.query)?,
         Interaction::Vread { resource_type, id, version } => desk.vread(&resource_type, &id, &version)?,
-        Interaction::History { resource_type, id, count } => {
-            desk.history(&resource_type, &id, count, None)?
-        }
+        Interaction::History(history) => desk.history(history, None)?,
         Interaction::Search(search) => desk.search(search, None)?,
         Interaction::Page { handle } => desk.page(&handle)?,
-        Interaction::Create { resource_type } => desk.write(&resource_type, None, classified.body.clone())?,
-        Interaction::Update { resource_type, id } => {
-            desk.write(&resource_type, Some(&id), classified.body.clone())?
+        Interaction::Create { resource_type, unless } => {
+            desk.create(&resource_type, unless, classified.body.clone())?
         }
+        Interaction::Update { resource_type, target } => {
+            desk.update(&resource_type, target, classified.body.clone())?
+        }
+        Interaction::Patch { resource_type, target, form } => {
+            desk.patch(&resource_type, target, form, classified.body.clone())?
+        }
+        Interaction::Delete { resource_type, target } => desk.delete(&resource_type, target)?,
+        // Each entry of it comes here by itself.
+        Interaction::Bundle => {
+            return Err(Refusal::new(
+                "decide",
+                StatusCode::FORBIDDEN,
+                "not-supported",
+                "a batch within a batch is not offered",
+            ));
+        }
+        Interaction::Operation(operation) => desk.operation(operation, classified.body.clone(), None)?,
+        Interaction::Export { handle, cancels } => desk.export_status(&handle, cancels)?,
+        Interaction::ExportFile { handle } => desk.export_file(&handle)?,
     };
     if let Way::Write(write) = &mut decided.way {
         write.if_match = classified.if_match;
-        write.minimal = classified.prefer_minimal;
+        write.prefer = classified.prefer;
     }
     let judge = Arc::new(RecordJudge::new(Arc::clone(&desk.standing)));
     let mut view = View::new(judge, Arc::clone(caller), Arc::clone(&tenant.profiler), decided.patient_only);
@@ -152,6 +169,7 @@ pub fn decide(
         standing: desk.standing,
         policies: decided.policies,
         names: decided.names,
+        unless: classified.unless,
         token: admitted.token.clone(),
     })
 }
@@ -246,30 +264,35 @@ impl Desk<'_> {
         })
     }
 
-    fn records(
-        &self,
-        cleared: Cleared,
-        path_and_query: String,
-        expect: Expect,
-        resource_type: &str,
-        id: Option<String>,
-    ) -> Decided {
-        let names = id.iter().map(|id| format!("{resource_type}/{id}")).collect();
+    fn records(&self, cleared: Cleared, path_and_query: String, expect: Expect) -> Decided {
         Decided {
             way: Way::Records(Records {
                 request: UpstreamRequest { method: Method::GET, path_and_query, body: None, if_match: None },
                 expect,
-                resource_type: resource_type.to_owned(),
-                id,
-                first: true,
-                query: String::new(),
+                names_one: false,
+                address: String::new(),
+                skip: 0,
                 own_link: self.own.clone(),
             }),
             patient_only: cleared.patient_only,
             reach: None,
             policies: cleared.policies,
-            names,
+            names: Vec::new(),
         }
+    }
+
+    /// The same of one record, which the log names.
+    fn record(
+        &self,
+        cleared: Cleared,
+        path_and_query: String,
+        expect: Expect,
+        resource_type: &str,
+        id: &str,
+    ) -> Decided {
+        let mut decided = self.records(cleared, path_and_query, expect);
+        decided.names.push(format!("{resource_type}/{id}"));
+        decided
     }
 
     fn read(&self, resource_type: &str, id: &str, shape: &str) -> Result<Decided, Refusal> {
@@ -280,7 +303,7 @@ impl Desk<'_> {
         let path = format!("/{resource_type}/{id}{mark}{shape}");
         let expect =
             Expect::Record { resource_type: resource_type.to_owned(), id: Some(id.clone()), version: None };
-        Ok(self.records(cleared, path, expect, resource_type, Some(id)))
+        Ok(self.record(cleared, path, expect, resource_type, &id))
     }
 
     fn vread(&self, resource_type: &str, id: &str, version: &str) -> Result<Decided, Refusal> {
@@ -292,29 +315,65 @@ impl Desk<'_> {
             id: Some(id.clone()),
             version: Some(version.to_owned()),
         };
-        Ok(self.records(cleared, path, expect, resource_type, Some(id)))
+        Ok(self.record(cleared, path, expect, resource_type, &id))
     }
 
-    fn history(
-        &self,
-        resource_type: &str,
-        id: &str,
-        count: Option<u32>,
-        next: Option<String>,
-    ) -> Result<Decided, Refusal> {
+    fn history(&self, history: History, page: Option<Page>) -> Result<Decided, Refusal> {
+        let (Some(resource_type), Some(id)) = (&history.resource_type, &history.id) else {
+            return self.history_of_many(&history, page);
+        };
         let cleared = self.clear(Need::Read, Action::History, resource_type)?;
-        if count == Some(0) && self.whole_records(&cleared) {
+        let depends = self.whole_records(&cleared);
+        if history.count == Some(0) && depends {
             return Err(Refusal::forbidden("decide", EXACT_COUNT));
         }
-        // A page names the record as the upstream does.
-        let id = if next.is_some() { id.to_owned() } else { self.id(resource_type, id)? };
-        let query = count.map(|c| format!("?_count={c}")).unwrap_or_default();
-        let first = next.is_none();
-        let path = next.unwrap_or_else(|| format!("/{resource_type}/{id}/_history{query}"));
+        if history.since.is_some() && depends {
+            // Which versions come then tells when a record changed of which the caller may not be shown the time.
+            let public = "`_since` is offered to callers whose view does not depend on the record";
+            return Err(Refusal::forbidden("decide", public));
+        }
+        let opened = self.id(resource_type, id)?;
+        let upstream = format!("/{resource_type}/{opened}/_history");
+        let path = history_path(&upstream, &history, page.as_ref());
         let expect = Expect::Bundle(BundleKind::History);
-        let mut decided = self.records(cleared, path, expect, resource_type, Some(id));
+        let mut decided = self.record(cleared, path, expect, resource_type, &opened);
         if let Way::Records(records) = &mut decided.way {
-            records.first = first;
+            // Later pages of a history are reached only by who was shown something of it.
+            records.names_one = page.is_none();
+            records.address = format!("/{resource_type}/{id}/_history");
+        }
+        Ok(decided)
+    }
+
+    /// The history of a type or of the whole server: everything that happened to anybody. Open to callers who are
+    /// shown everything, whom it can tell nothing that a record withheld would hide.
+    fn history_of_many(&self, history: &History, page: Option<Page>) -> Result<Decided, Refusal> {
+        let what = history.resource_type.as_deref().unwrap_or("the whole server");
+        let mut cleared = Cleared { patient_only: false, policies: Vec::new() };
+        let types: Vec<&str> = match &history.resource_type {
+            Some(one) => vec![one],
+            None => drape_fhir::definitions::r4().resource_types().collect(),
+        };
+        for resource_type in types {
+            // SMART counts the history of a type to searching it.
+            let one = self.clear(Need::Search, Action::History, resource_type)?;
+            cleared.patient_only |= one.patient_only;
+            cleared.policies.extend(one.policies);
+        }
+        cleared.policies.sort();
+        cleared.policies.dedup();
+        if cleared.patient_only || !self.standing.shows_all() {
+            let public = format!(
+                "the history of {what} is open only to callers who are shown everything; read that of a record"
+            );
+            return Err(Refusal::forbidden("decide", public));
+        }
+        let own = history.resource_type.as_ref().map(|t| format!("/{t}")).unwrap_or_default();
+        let own = format!("{own}/_history");
+        let path = history_path(&own, history, page.as_ref());
+        let mut decided = self.records(cleared, path, Expect::Bundle(BundleKind::History));
+        if let Way::Records(records) = &mut decided.way {
+            records.address = own;
         }
         Ok(decided)
     }
@@ -325,355 +384,28 @@ impl Desk<'_> {
             let public = "this page link is not valid, not yours, or has expired; search again";
             Refusal::new("decide", StatusCode::GONE, "expired", public).because(e.to_string())
         })?;
-        if let Some(id) = &page.id {
-            return self.history(&page.resource_type, id, None, Some(page.upstream));
-        }
-        // The search is read and judged again: what was permitted a page ago may not be any more.
-        let path = format!("/{}", page.resource_type);
-        let parts = interaction::Parts {
-            method: "GET",
-            path: &path,
-            query: Some(&page.query),
-            headers: &[],
-            body: None,
-        };
+        // What was asked is read and judged again: what was permitted a page ago may not be any more.
+        let (path, query) =
+            page.address.split_once('?').map_or((&*page.address, None), |(p, q)| (p, Some(q)));
+        let parts = interaction::Parts { method: "GET", path, query, headers: &[], body: None };
         match interaction::parse(&parts) {
             Ok(Interaction::Search(search)) => self.search(search, Some(page)),
-            _ => Err(Refusal::unknown("decide", "a page whose search cannot be read any more")),
+            Ok(Interaction::History(history)) => self.history(history, Some(page)),
+            Ok(Interaction::Operation(operation)) => self.operation(operation, None, Some(page)),
+            _ => Err(Refusal::unknown("decide", "a page whose request cannot be read any more")),
         }
     }
+}
 
-    fn write(&self, resource_type: &str, id: Option<&str>, body: Option<Bytes>) -> Result<Decided, Refusal> {
-        let (need, action) =
-            if id.is_some() { (Need::Update, Action::Update) } else { (Need::Create, Action::Create) };
-        let cleared = self.clear(need, action, resource_type)?;
-        if self.standing.ids_by_pseudonym() {
-            return Err(Refusal::forbidden("decide", "who is shown pseudonyms cannot write"));
-        }
-        let body = body.filter(|b| !b.is_empty()).ok_or_else(|| {
-            Refusal::new("decide", StatusCode::BAD_REQUEST, "required", "the body is missing")
-        })?;
-        Ok(Decided {
-            way: Way::Write(Write {
-                resource_type: resource_type.to_owned(),
-                id: id.map(str::to_owned),
-                body,
-                if_match: None,
-                minimal: false,
-            }),
-            patient_only: cleared.patient_only,
-            reach: None,
-            policies: cleared.policies,
-            names: id.map(|id| format!("{resource_type}/{id}")).into_iter().collect(),
-        })
+/// Where a history is read: its own address, or the upstream's link to a page of it.
+fn history_path(own: &str, history: &History, page: Option<&Page>) -> String {
+    if let Some(page) = page {
+        return page.upstream.clone();
     }
-
-    fn search(&self, mut search: Search, page: Option<Page>) -> Result<Decided, Refusal> {
-        let resource_type = search.resource_type.clone();
-        let counts = search.summary == Some(Summary::Count) || search.count == Some(0);
-        if counts && page.is_none() && self.tenant.budget.is_some() && !self.reads_exactly()? {
-            return self.aggregate(search);
-        }
-        let cleared = self.clear(Need::Search, Action::Search, &resource_type)?;
-        if self.whole_records(&cleared) {
-            if page.is_some() && search.is_projected() {
-                // The policies have changed since the first page, and the upstream's cursor brings cut records.
-                return Err(Refusal::new("decide", StatusCode::GONE, "expired", "search again"));
-            }
-            search.without_projection();
-        }
-        let query = search.to_query();
-        let standing = &self.standing;
-        if counts && (cleared.patient_only || !standing.uniform()) {
-            return Err(Refusal::forbidden("decide", EXACT_COUNT));
-        }
-        let needed = match self.criteria(&mut search)? {
-            Some(needed) => needed,
-            None => {
-                let query = format!("{resource_type}?{query}");
-                return Ok(Decided {
-                    way: Way::Nothing { query },
-                    patient_only: cleared.patient_only,
-                    reach: None,
-                    policies: cleared.policies,
-                    names: Vec::new(),
-                });
-            }
-        };
-        self.hops(&search)?;
-        let reach = self.reach(&search, &cleared)?;
-        self.narrow(&mut search, &needed, cleared.patient_only)?;
-        let path = match &page {
-            Some(page) => page.upstream.clone(),
-            None => {
-                let query = search.to_query();
-                let mark = if query.is_empty() { "" } else { "?" };
-                format!("/{resource_type}{mark}{query}")
-            }
-        };
-        let mut decided =
-            self.records(cleared, path, Expect::Bundle(BundleKind::Searchset), &resource_type, None);
-        if let Way::Records(records) = &mut decided.way {
-            records.query = page.map_or(query, |p| p.query);
-        }
-        decided.reach = Some(reach);
-        Ok(decided)
-    }
-
-    /// Whether each criterion and sort key may be used. Gives the categories that hold only for patients who are
-    /// proved, or `None` when a pseudonym names nothing.
-    fn criteria(&self, search: &mut Search) -> Result<Option<BTreeSet<Category>>, Refusal> {
-        let mut narrowed = BTreeSet::new();
-        let mut matched = true;
-        for criterion in &mut search.criteria {
-            let mut by_pseudonym = false;
-            for revealed in &criterion.reveals {
-                for category in self.categories(criterion, revealed).iter() {
-                    match self.standing.search_by(category, &revealed.resource_type) {
-                        Criterion::Open => {}
-                        Criterion::ByPseudonym if !criterion.hops => by_pseudonym = true,
-                        Criterion::Narrowed if !revealed.elsewhere => {
-                            narrowed.insert(category);
-                        }
-                        answer => {
-                            return Err(self.refused(&criterion.name, category, answer, revealed.elsewhere));
-                        }
-                    }
-                }
-            }
-            if by_pseudonym {
-                matched &= self.translate(criterion)?;
-            }
-        }
-        for key in &search.sort {
-            for revealed in &key.reveals {
-                for category in
-                    self.tenant.catalogue.categories_at(&revealed.resource_type, revealed.path).iter()
-                {
-                    match self.standing.search_by(category, &revealed.resource_type) {
-                        Criterion::Open => {}
-                        Criterion::Narrowed => {
-                            narrowed.insert(category);
-                        }
-                        answer => {
-                            return Err(self.refused(
-                                &format!("_sort={}", key.text),
-                                category,
-                                answer,
-                                false,
-                            ));
-                        }
-                    }
-                }
-            }
-        }
-        Ok(matched.then_some(narrowed))
-    }
-
-    fn refused(&self, name: &str, category: Category, answer: Criterion, elsewhere: bool) -> Refusal {
-        let public = if elsewhere && answer != Criterion::Refused {
-            format!("`{name}` reads records of patients whose relation to you is not proved")
-        } else {
-            format!("you may not search by `{name}`")
-        };
-        let why = match answer {
-            Criterion::Refused => "which policy does not let the caller search by",
-            Criterion::Narrowed => "which the caller is shown of some records only",
-            Criterion::ByPseudonym => "which the caller knows by pseudonym only",
-            Criterion::Open => "which is open",
-        };
-        Refusal::forbidden("decide", public).because(format!("`{name}` reveals {category}, {why}"))
-    }
-
-    /// What a criterion reads. Codes, dates, numbers and links are compared by themselves; strings are searched
-    /// through everything in the element, and `:text` and `:identifier` read more than the element's own value.
-    fn categories(&self, criterion: &Asked_, revealed: &Revealed) -> CategorySet {
-        let catalogue = &self.tenant.catalogue;
-        let (kind, path) = (&revealed.resource_type, revealed.path);
-        let deep = matches!(criterion.kind, Kind::String | Kind::Special)
-            || matches!(criterion.modifier.as_deref(), Some("text" | "contains" | "of-type" | "ofType"));
-        let mut found = if revealed.link {
-            catalogue.category_at(kind, path)
-        } else if deep {
-            catalogue.categories_at(kind, path)
-        } else {
-            catalogue.category_at(kind, path)
-        };
-        if criterion.kind == Kind::Reference {
-            match criterion.modifier.as_deref() {
-                Some("identifier") => found.insert(Category::Identifier),
-                Some("text") => found.insert(Category::Note),
-                // The parameter leads to fewer types than the element may.
-                _ if !criterion.hops && !criterion.targets.is_empty() => {
-                    found =
-                        criterion.targets.iter().map(|t| drape_view::Catalogue::link_category(t)).collect();
-                }
-                _ => {}
-            }
-        }
-        found
-    }
-
-    /// Puts what pseudonyms stand for in their place. False when one of them stands for nothing.
-    fn translate(&self, criterion: &mut Asked_) -> Result<bool, Refusal> {
-        if criterion.modifier.as_deref() == Some("missing") {
-            return Ok(true);
-        }
-        let mut translated = Vec::new();
-        for value in split_or(&criterion.value) {
-            let name = value.rsplit('/').next().unwrap_or(value);
-            let stated = value.rsplit('/').nth(1);
-            match self.open(name)? {
-                Some((kind, id)) if stated.is_none_or(|s| s == kind) => {
-                    translated.push(if criterion.kind == Kind::Reference {
-                        format!("{kind}/{id}")
-                    } else {
-                        id
-                    });
-                }
-                _ => {}
-            }
-        }
-        criterion.value = translated.join(",");
-        Ok(!translated.is_empty())
-    }
-
-    /// Holds a search to patients whose relation to the caller is proved, where it needs that.
-    fn narrow(
-        &self,
-        search: &mut Search,
-        needed: &BTreeSet<Category>,
-        patient_only: bool,
-    ) -> Result<(), Refusal> {
-        let resource_type = search.resource_type.clone();
-        let parameter = patient_parameter(&resource_type);
-        let named = parameter.and_then(|p| named_patients(search, p));
-        if patient_only {
-            let own = self.caller.patient.as_deref().unwrap_or_default();
-            match (&named, parameter) {
-                (Some(named), _) if named.iter().all(|n| n == own) => {}
-                (Some(_), _) | (None, None) => {
-                    let public = "the token's scopes cover only the patient in context";
-                    return Err(Refusal::forbidden("decide", public));
-                }
-                (None, Some(parameter)) => {
-                    search.criteria.push(patient_criterion(&resource_type, parameter, &[own.to_owned()]))
-                }
-            }
-        }
-        if needed.is_empty() && self.standing.receives_unrelated(&self.tenant.profiler, &resource_type) {
-            return Ok(());
-        }
-        let categories: Vec<Category> = needed.iter().copied().collect();
-        let patients = self.standing.patients(&self.tenant.profiler, &resource_type, &categories);
-        match (named_patients(search, parameter.unwrap_or_default()), parameter) {
-            (Some(named), _) => {
-                if needed.is_empty() || named.iter().all(|n| patients.contains(n)) {
-                    return Ok(());
-                }
-                let public = "you may search like this only among patients whose relation to you is proved";
-                Err(Refusal::forbidden("decide", public)
-                    .because("a named patient is not related to the caller"))
-            }
-            (None, Some(parameter)) if !patients.is_empty() && patients.len() <= NARROWED_MAX => {
-                let ids: Vec<String> = patients.into_iter().collect();
-                search.criteria.push(patient_criterion(&resource_type, parameter, &ids));
-                Ok(())
-            }
-            _ if needed.is_empty() => Ok(()),
-            _ => {
-                let public = "name a patient whose relation to you is proved; such a search is not made over everybody";
-                Err(Refusal::forbidden("decide", public))
-            }
-        }
-    }
-
-    /// Whether the caller may look at patients or what is about them record by record, in any role that the token
-    /// holds, under any purpose that activates it. Who may gets no noisy answers about the same population: exact and
-    /// noisy answers side by side would take the noise off.
-    fn reads_exactly(&self) -> Result<bool, Refusal> {
-        let issuer = self.tenant.issuers.find(&self.caller.issuer);
-        let purposes = issuer.map(|i| i.config().purposes.as_slice()).unwrap_or_default();
-        for (purpose, activated) in purposes {
-            let mut caller = Caller::clone(self.caller);
-            caller.roles = caller.held_roles.iter().filter(|r| activated.contains(r)).cloned().collect();
-            caller.purpose.clone_from(purpose);
-            let standing = self
-                .tenant
-                .decider
-                .standing(&Arc::new(caller))
-                .map_err(|e| Refusal::unavailable("decide", "policy cannot be asked at this time", e))?;
-            let about_patients =
-                drape_fhir::definitions::r4().resource_types().filter(|t| patient_parameter(t).is_some());
-            for resource_type in about_patients {
-                for action in [Action::Search, Action::Read, Action::History] {
-                    if standing.request(action, resource_type).allowed {
-                        return Ok(true);
-                    }
-                }
-            }
-        }
-        Ok(false)
-    }
-
-    /// A noisy count: for callers who may aggregate and may not search the same population.
-    fn aggregate(&self, search: Search) -> Result<Decided, Refusal> {
-        let Some(budget) = &self.tenant.budget else {
-            return Err(Refusal::forbidden("decide", "no budget is kept for counts"));
-        };
-        if self.scope(Need::Search, &search.resource_type)? {
-            let public = "the token's scopes cover only the patient in context";
-            return Err(Refusal::forbidden("decide", public));
-        }
-        self.hops(&search)?;
-        let cost = budget.config.per_query_nano;
-        let config = &budget.config;
-        let ruling = self.standing.aggregate(&config.name, &config.organization, cost, &search.resource_type);
-        if !ruling.allowed {
-            let public = format!("policy does not let you search {}", search.resource_type);
-            return Err(
-                Refusal::forbidden("decide", public).because("neither search nor aggregate is permitted")
-            );
-        }
-        if search.resource_type != "Patient" {
-            let public =
-                "only patients are counted; ask e.g. `Patient?_has:Condition:patient:code=…&_summary=count`";
-            return Err(Refusal::new("decide", StatusCode::FORBIDDEN, "not-supported", public));
-        }
-        if !search.includes.is_empty() || !search.sort.is_empty() {
-            return Err(Refusal::new(
-                "decide",
-                StatusCode::FORBIDDEN,
-                "not-supported",
-                "a count takes neither includes nor sorting",
-            ));
-        }
-        let mut policies = ruling.policies;
-        for criterion in &search.criteria {
-            for revealed in criterion.reveals.iter().filter(|r| !r.link) {
-                for category in self.categories(criterion, revealed).iter() {
-                    let ruling = self.standing.count_by(category);
-                    if !ruling.allowed {
-                        let public = format!("you may not count by `{}`", criterion.name);
-                        let reason =
-                            format!("`{}` reveals {category}, which may not be counted by", criterion.name);
-                        return Err(Refusal::forbidden("decide", public).because(reason));
-                    }
-                    policies.extend(ruling.policies);
-                }
-            }
-        }
-        policies.sort();
-        policies.dedup();
-        let caller_name = format!("{}#{}", self.caller.issuer, self.caller.subject);
-        Ok(Decided {
-            way: Way::Aggregate(Aggregate { search, caller_name }),
-            patient_only: false,
-            reach: None,
-            policies,
-            names: Vec::new(),
-        })
-    }
+    let count = history.count.map(|c| format!("_count={c}"));
+    let since = history.since.as_ref().map(|s| format!("_since={}", drape_fhir::query::encode(s)));
+    let query: Vec<String> = count.into_iter().chain(since).collect();
+    if query.is_empty() { own.to_owned() } else { format!("{own}?{}", query.join("&")) }
 }
 
 fn word(action: Action) -> &'static str {
@@ -684,49 +416,11 @@ fn word(action: Action) -> &'static str {
         Action::History => "read the history of",
         Action::Create => "create",
         Action::Update => "update",
-    }
-}
-
-/// The patients that a search names itself, by every criterion that says whom the records are about.
-fn named_patients(search: &Search, parameter: &str) -> Option<Vec<String>> {
-    let mut all = Vec::new();
-    let mut any = false;
-    for criterion in &search.criteria {
-        let says = !criterion.hops
-            && (criterion.code == parameter
-                || criterion.kind == Kind::Reference
-                    && ["patient", "subject"].contains(&criterion.code.as_str()));
-        let plain = criterion.modifier.as_deref().is_none_or(|m| m == "Patient");
-        if !says || !plain {
-            continue;
-        }
-        any = true;
-        for value in split_or(&criterion.value) {
-            let mut parts = value.rsplit('/');
-            let id = parts.next().unwrap_or_default();
-            // `subject=Group/1` names no patient.
-            let of_patient = parts.next().is_none_or(|t| t == "Patient");
-            all.push(if of_patient { id.to_owned() } else { String::new() });
-        }
-    }
-    any.then_some(all)
-}
-
-fn patient_criterion(resource_type: &str, parameter: &str, ids: &[String]) -> Asked_ {
-    let value = if parameter == "_id" {
-        ids.join(",")
-    } else {
-        ids.iter().map(|id| format!("Patient/{id}")).collect::<Vec<_>>().join(",")
-    };
-    Asked_ {
-        name: parameter.to_owned(),
-        value,
-        kind: if parameter == "_id" { Kind::Token } else { Kind::Reference },
-        code: parameter.to_owned(),
-        modifier: None,
-        hops: false,
-        targets: if resource_type == "Patient" { Vec::new() } else { vec!["Patient"] },
-        reveals: Vec::new(),
+        Action::Patch => "patch",
+        Action::Delete => "delete",
+        Action::Transaction => "send transactions of",
+        Action::Export => "export",
+        Action::Operation => "call operations on",
     }
 }
 

@@ -19,6 +19,9 @@ use bytes::Bytes;
 use drape_policy::RecordJudge;
 use drape_view::{Caller, View};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use sha2::{Digest as _, Sha256};
+
+use classify::Unless;
 
 pub use decide::Grant;
 pub use enter::Entered;
@@ -72,7 +75,9 @@ pub struct Guard {
     /// Whether the request names a record that is unknown to the caller where nothing of it may be shown.
     pub names_one: bool,
     /// Makes the ETag of a treated view, which is not the upstream's.
-    pub etag_suffix: String,
+    pub viewer: Sha256,
+    /// What the caller has already.
+    pub unless: Unless,
     /// The upstream's ETag and Last-Modified, for single records.
     pub etag: Option<String>,
     /// The upstream's `Last-Modified`.
@@ -107,9 +112,10 @@ impl Guard {
         Ok(())
     }
 
-    /// Adds the headers that depend on what was done to the record: an ETag of a treated view gets a suffix of its
-    /// own, and the time of the last change is told only where nothing was hidden.
-    pub(crate) fn finish_headers(&self, headers: &mut HeaderMap, totals: &Totals) {
+    /// Adds the headers that depend on what was done to the record: an ETag of a treated view is marked by who looks
+    /// and, where it is known whole, by what is seen, so that a view that changes without its version is not taken for
+    /// the old one. The time of the last change is told only where nothing was hidden.
+    pub(crate) fn finish_headers(&self, headers: &mut HeaderMap, totals: &Totals, whole: Option<&[u8]>) {
         if !self.single {
             return;
         }
@@ -117,8 +123,10 @@ impl Guard {
             let value = if totals.untouched() {
                 etag.clone()
             } else {
-                let inner = etag.trim_start_matches("W/").trim_matches('"');
-                format!("W/\"{inner}-{}\"", self.etag_suffix)
+                let mut mark = self.viewer.clone();
+                mark.update(whole.unwrap_or_default());
+                let mark: String = mark.finalize()[..4].iter().map(|b| format!("{b:02x}")).collect();
+                format!("W/\"{}-{mark}\"", opaque(etag))
             };
             if let Ok(value) = HeaderValue::from_str(&value) {
                 headers.insert(header::ETAG, value);
@@ -130,6 +138,27 @@ impl Guard {
             headers.insert(header::LAST_MODIFIED, value.clone());
         }
     }
+
+    /// Whether the caller has this very view already (RFC 9110, 13.1.2 and 13.1.3). It is asked of the headers that
+    /// the answer would carry, so that a 304 tells nothing that the whole answer would not.
+    pub(crate) fn is_known(&self, headers: &HeaderMap) -> bool {
+        if !self.single {
+            return false;
+        }
+        let text = |name| headers.get(name).and_then(|v| v.to_str().ok());
+        if let Some(known) = &self.unless.none_match {
+            let Some(etag) = text(header::ETAG) else { return false };
+            return known.split(',').any(|k| opaque(k.trim()) == opaque(etag) && !opaque(etag).is_empty());
+        }
+        // Both are dates of one format that the server wrote and the client sends back.
+        self.unless.modified_since.is_some()
+            && self.unless.modified_since.as_deref() == text(header::LAST_MODIFIED)
+    }
+}
+
+/// An entity tag without `W/` and quotes.
+pub(crate) fn opaque(etag: &str) -> &str {
+    etag.trim_start_matches("W/").trim_matches('"')
 }
 
 impl Answer {

@@ -102,11 +102,13 @@ pub async fn protect(tenant: &Arc<Tenant>, stream: Stream, mut entered: Entered)
                 if let Some(refusal) = pump.nothing_to_show() {
                     return seal(entered, Outcome::refused(refusal, pump.totals)).await;
                 }
-                let length = pump.out.len();
-                let body = OutBody::whole(std::mem::take(&mut pump.out));
-                pump.guard.finish_headers(&mut headers, &pump.totals);
-                headers.insert(http::header::CONTENT_LENGTH, length.into());
-                let shielded = Shielded { status, headers, body };
+                pump.guard.finish_headers(&mut headers, &pump.totals, Some(&pump.out));
+                let shielded = if status == StatusCode::OK && pump.guard.is_known(&headers) {
+                    Shielded { status: StatusCode::NOT_MODIFIED, headers, body: OutBody::whole(Bytes::new()) }
+                } else {
+                    headers.insert(http::header::CONTENT_LENGTH, pump.out.len().into());
+                    Shielded { status, headers, body: OutBody::whole(std::mem::take(&mut pump.out)) }
+                };
                 return seal(entered, Outcome::shielded(shielded, pump.totals)).await;
             }
             Err(fault) => return seal(entered, Outcome::refused(fault.refusal(), pump.totals)).await,
@@ -120,7 +122,7 @@ pub async fn protect(tenant: &Arc<Tenant>, stream: Stream, mut entered: Entered)
         return seal(entered, Outcome::refused(fault.refusal(), pump.totals)).await;
     }
     // A long answer: the headers go out now, and from here on a fault can only cut the body off.
-    pump.guard.finish_headers(&mut headers, &pump.totals);
+    pump.guard.finish_headers(&mut headers, &pump.totals, None);
     let (send, receive) = mpsc::channel(1);
     let shielded = Shielded { status, headers, body: OutBody::stream(receive) };
     tokio::spawn(pump.run(entered, send));

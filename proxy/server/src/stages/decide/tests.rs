@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -67,7 +68,13 @@ fn sent(tenant: &Tenant, role: &str, target: &str) -> String {
     let (path, query) = target.split_once('?').map_or((target, None), |(p, q)| (p, Some(q)));
     let request = interaction::Parts { method: "GET", path, query, headers: &[], body: None };
     let interaction = interaction::parse(&request).unwrap();
-    let classified = Classified { interaction, body: None, if_match: None, prefer_minimal: false };
+    let classified = Classified {
+        interaction,
+        body: None,
+        if_match: None,
+        unless: Unless::default(),
+        prefer: Return::Representation,
+    };
     let admitted =
         Admitted { caller: Arc::new(caller(role)), token: zeroize::Zeroizing::new("t".to_owned()) };
     let asked = Asked {

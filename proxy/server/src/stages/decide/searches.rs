@@ -1,0 +1,322 @@
+//! Searches: each criterion by what it reveals, narrowed where it must be, and what may come.
+
+use std::collections::BTreeSet;
+
+use drape_caller::Need;
+use drape_fhir::query::{Criterion as Asked, Revealed, Search, Summary, split_or};
+use drape_fhir::search::{Kind, patient_parameter};
+use drape_policy::{Action, Criterion};
+use drape_shield::{BundleKind, Expect};
+use drape_view::{Category, CategorySet};
+use http::StatusCode;
+
+use super::{Decided, Desk, EXACT_COUNT, Way};
+use crate::page::Page;
+use crate::refusal::Refusal;
+
+/// More patients than this are not put into one search.
+const NARROWED_MAX: usize = 200;
+
+impl Desk<'_> {
+    pub(super) fn search(&self, mut search: Search, page: Option<Page>) -> Result<Decided, Refusal> {
+        let resource_type = search.resource_type.clone();
+        let counts = search.summary == Some(Summary::Count) || search.count == Some(0);
+        if counts
+            && search.compartment.is_none()
+            && page.is_none()
+            && self.tenant.budget.is_some()
+            && !self.reads_exactly()?
+        {
+            return self.aggregate(search);
+        }
+        let cleared = self.clear(Need::Search, Action::Search, &resource_type)?;
+        if self.whole_records(&cleared) {
+            if page.is_some() && search.is_projected() {
+                // The policies have changed since the first page, and the upstream's cursor brings cut records.
+                return Err(Refusal::new("decide", StatusCode::GONE, "expired", "search again"));
+            }
+            search.without_projection();
+        }
+        let address = search.to_target();
+        let standing = &self.standing;
+        if counts && (cleared.patient_only || !standing.uniform()) {
+            return Err(Refusal::forbidden("decide", EXACT_COUNT));
+        }
+        let needed = match (self.criteria(&mut search)?, self.compartment(&mut search, cleared.patient_only)?)
+        {
+            (Some(mut needed), Some(more)) => {
+                needed.extend(more);
+                needed
+            }
+            _ => {
+                return Ok(Decided {
+                    way: Way::Nothing { address },
+                    patient_only: cleared.patient_only,
+                    reach: None,
+                    policies: cleared.policies,
+                    names: Vec::new(),
+                });
+            }
+        };
+        self.hops(&search)?;
+        let reach = self.reach(&search, &cleared)?;
+        self.narrow(&mut search, &needed, cleared.patient_only)?;
+        let path = match &page {
+            Some(page) => page.upstream.clone(),
+            None => search.to_target(),
+        };
+        let mut decided = self.records(cleared, path, Expect::Bundle(BundleKind::Searchset));
+        if let Way::Records(records) = &mut decided.way {
+            records.skip = page.map_or(0, |p| p.skip);
+            records.address = address;
+        }
+        decided.reach = Some(reach);
+        Ok(decided)
+    }
+
+    /// What it reads to tell who belongs to a compartment counts as criteria do. Where that holds only for patients who
+    /// are proved, the search is held to records about the patient: a compartment joins what the patient wrote and did
+    /// for others as well. `None` when a pseudonym names nothing.
+    fn compartment(
+        &self,
+        search: &mut Search,
+        patient_only: bool,
+    ) -> Result<Option<BTreeSet<Category>>, Refusal> {
+        let resource_type = search.resource_type.clone();
+        let Some(compartment) = &mut search.compartment else { return Ok(Some(BTreeSet::new())) };
+        let misread = |e: drape_fhir::interaction::Misunderstood| {
+            Refusal::new("decide", StatusCode::BAD_REQUEST, "not-supported", e.text())
+        };
+        let mut read = Search::read(&resource_type, &[]).map_err(misread)?;
+        read.criteria = compartment.criteria(&resource_type).map_err(misread)?;
+        let Some(needed) = self.criteria(&mut read)? else { return Ok(None) };
+        match self.id(&compartment.resource_type, &compartment.id) {
+            Ok(id) => compartment.id = id,
+            Err(_) => return Ok(None),
+        }
+        if compartment.resource_type == "Patient" && (patient_only || !needed.is_empty()) {
+            let id = compartment.id.clone();
+            if let Some(parameter) = patient_parameter(&resource_type) {
+                search.criteria.push(patient_criterion(&resource_type, parameter, &[id]));
+            }
+        }
+        Ok(Some(needed))
+    }
+
+    /// Whether each criterion and sort key may be used. Gives the categories that hold only for patients who are
+    /// proved, or `None` when a pseudonym names nothing.
+    fn criteria(&self, search: &mut Search) -> Result<Option<BTreeSet<Category>>, Refusal> {
+        let mut narrowed = BTreeSet::new();
+        let mut matched = true;
+        for criterion in &mut search.criteria {
+            let mut by_pseudonym = false;
+            for revealed in &criterion.reveals {
+                for category in self.categories(criterion, revealed).iter() {
+                    match self.standing.search_by(category, &revealed.resource_type) {
+                        Criterion::Open => {}
+                        Criterion::ByPseudonym if !criterion.hops => by_pseudonym = true,
+                        Criterion::Narrowed if !revealed.elsewhere => {
+                            narrowed.insert(category);
+                        }
+                        answer => {
+                            return Err(self.refused(&criterion.name, category, answer, revealed.elsewhere));
+                        }
+                    }
+                }
+            }
+            if by_pseudonym {
+                matched &= self.translate(criterion)?;
+            }
+        }
+        for key in &search.sort {
+            for revealed in &key.reveals {
+                for category in
+                    self.tenant.catalogue.categories_at(&revealed.resource_type, revealed.path).iter()
+                {
+                    match self.standing.search_by(category, &revealed.resource_type) {
+                        Criterion::Open => {}
+                        Criterion::Narrowed => {
+                            narrowed.insert(category);
+                        }
+                        answer => {
+                            return Err(self.refused(
+                                &format!("_sort={}", key.text),
+                                category,
+                                answer,
+                                false,
+                            ));
+                        }
+                    }
+                }
+            }
+        }
+        Ok(matched.then_some(narrowed))
+    }
+
+    pub(super) fn refused(
+        &self,
+        name: &str,
+        category: Category,
+        answer: Criterion,
+        elsewhere: bool,
+    ) -> Refusal {
+        let public = if elsewhere && answer != Criterion::Refused {
+            format!("`{name}` reads records of patients whose relation to you is not proved")
+        } else {
+            format!("you may not search by `{name}`")
+        };
+        let why = match answer {
+            Criterion::Refused => "which policy does not let the caller search by",
+            Criterion::Narrowed => "which the caller is shown of some records only",
+            Criterion::ByPseudonym => "which the caller knows by pseudonym only",
+            Criterion::Open => "which is open",
+        };
+        Refusal::forbidden("decide", public).because(format!("`{name}` reveals {category}, {why}"))
+    }
+
+    /// What a criterion reads. Codes, dates, numbers and links are compared by themselves; strings are searched
+    /// through everything in the element, and `:text` and `:identifier` read more than the element's own value.
+    pub(super) fn categories(&self, criterion: &Asked, revealed: &Revealed) -> CategorySet {
+        let catalogue = &self.tenant.catalogue;
+        let (kind, path) = (&revealed.resource_type, revealed.path);
+        let deep = matches!(criterion.kind, Kind::String | Kind::Special)
+            || matches!(criterion.modifier.as_deref(), Some("text" | "contains" | "of-type" | "ofType"));
+        let mut found = if revealed.link {
+            catalogue.category_at(kind, path)
+        } else if deep {
+            catalogue.categories_at(kind, path)
+        } else {
+            catalogue.category_at(kind, path)
+        };
+        if criterion.kind == Kind::Reference {
+            match criterion.modifier.as_deref() {
+                Some("identifier") => found.insert(Category::Identifier),
+                Some("text") => found.insert(Category::Note),
+                // The parameter leads to fewer types than the element may.
+                _ if !criterion.hops && !criterion.targets.is_empty() => {
+                    found =
+                        criterion.targets.iter().map(|t| drape_view::Catalogue::link_category(t)).collect();
+                }
+                _ => {}
+            }
+        }
+        found
+    }
+
+    /// Puts what pseudonyms stand for in their place. False when one of them stands for nothing.
+    fn translate(&self, criterion: &mut Asked) -> Result<bool, Refusal> {
+        if criterion.modifier.as_deref() == Some("missing") {
+            return Ok(true);
+        }
+        let mut translated = Vec::new();
+        for value in split_or(&criterion.value) {
+            let name = value.rsplit('/').next().unwrap_or(value);
+            let stated = value.rsplit('/').nth(1);
+            match self.open(name)? {
+                Some((kind, id)) if stated.is_none_or(|s| s == kind) => {
+                    translated.push(if criterion.kind == Kind::Reference {
+                        format!("{kind}/{id}")
+                    } else {
+                        id
+                    });
+                }
+                _ => {}
+            }
+        }
+        criterion.value = translated.join(",");
+        Ok(!translated.is_empty())
+    }
+
+    /// Holds a search to patients whose relation to the caller is proved, where it needs that.
+    fn narrow(
+        &self,
+        search: &mut Search,
+        needed: &BTreeSet<Category>,
+        patient_only: bool,
+    ) -> Result<(), Refusal> {
+        let resource_type = search.resource_type.clone();
+        let parameter = patient_parameter(&resource_type);
+        let named = parameter.and_then(|p| named_patients(search, p));
+        if patient_only {
+            let own = self.caller.patient.as_deref().unwrap_or_default();
+            match (&named, parameter) {
+                (Some(named), _) if named.iter().all(|n| n == own) => {}
+                (Some(_), _) | (None, None) => {
+                    let public = "the token's scopes cover only the patient in context";
+                    return Err(Refusal::forbidden("decide", public));
+                }
+                (None, Some(parameter)) => {
+                    search.criteria.push(patient_criterion(&resource_type, parameter, &[own.to_owned()]))
+                }
+            }
+        }
+        if needed.is_empty() && self.standing.receives_unrelated(&self.tenant.profiler, &resource_type) {
+            return Ok(());
+        }
+        let categories: Vec<Category> = needed.iter().copied().collect();
+        let patients = self.standing.patients(&self.tenant.profiler, &resource_type, &categories);
+        match (named_patients(search, parameter.unwrap_or_default()), parameter) {
+            (Some(named), _) => {
+                if needed.is_empty() || named.iter().all(|n| patients.contains(n)) {
+                    return Ok(());
+                }
+                let public = "you may search like this only among patients whose relation to you is proved";
+                Err(Refusal::forbidden("decide", public)
+                    .because("a named patient is not related to the caller"))
+            }
+            (None, Some(parameter)) if !patients.is_empty() && patients.len() <= NARROWED_MAX => {
+                let ids: Vec<String> = patients.into_iter().collect();
+                search.criteria.push(patient_criterion(&resource_type, parameter, &ids));
+                Ok(())
+            }
+            _ if needed.is_empty() => Ok(()),
+            _ => {
+                let public = "name a patient whose relation to you is proved; such a search is not made over everybody";
+                Err(Refusal::forbidden("decide", public))
+            }
+        }
+    }
+}
+
+/// The patients that a search names itself, by every criterion that says whom the records are about.
+fn named_patients(search: &Search, parameter: &str) -> Option<Vec<String>> {
+    let mut all = Vec::new();
+    let mut any = false;
+    for criterion in &search.criteria {
+        let says = !criterion.hops
+            && (criterion.code == parameter
+                || criterion.kind == Kind::Reference
+                    && ["patient", "subject"].contains(&criterion.code.as_str()));
+        let plain = criterion.modifier.as_deref().is_none_or(|m| m == "Patient");
+        if !says || !plain {
+            continue;
+        }
+        any = true;
+        for value in split_or(&criterion.value) {
+            let mut parts = value.rsplit('/');
+            let id = parts.next().unwrap_or_default();
+            // `subject=Group/1` names no patient.
+            let of_patient = parts.next().is_none_or(|t| t == "Patient");
+            all.push(if of_patient { id.to_owned() } else { String::new() });
+        }
+    }
+    any.then_some(all)
+}
+
+fn patient_criterion(resource_type: &str, parameter: &str, ids: &[String]) -> Asked {
+    let value = if parameter == "_id" {
+        ids.join(",")
+    } else {
+        ids.iter().map(|id| format!("Patient/{id}")).collect::<Vec<_>>().join(",")
+    };
+    Asked {
+        name: parameter.to_owned(),
+        value,
+        kind: if parameter == "_id" { Kind::Token } else { Kind::Reference },
+        code: parameter.to_owned(),
+        modifier: None,
+        hops: false,
+        targets: if resource_type == "Patient" { Vec::new() } else { vec!["Patient"] },
+        reveals: Vec::new(),
+    }
+}
