@@ -16,5 +16,6 @@ pub mod recorder;
 pub mod records;
 pub mod stub;
 pub mod synthea;
+pub mod vendor;
 
 pub use fault::{Fault, Outcome};

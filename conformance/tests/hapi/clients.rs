@@ -40,7 +40,8 @@ fn work(world: &World, name: &str, command: impl Fn() -> Command) -> Outcome {
         if ran.code != Some(0) {
             return Err(Fault(format!("{name} as {}: {}{}", persona.word(), ran.out, ran.err)));
         }
-        let text = std::fs::read_to_string(&received).map_err(|e| Fault(format!("{name} shows nothing: {e}")))?;
+        let text =
+            std::fs::read_to_string(&received).map_err(|e| Fault(format!("{name} shows nothing: {e}")))?;
         let family = texts(world.patient(&world.lead)?, "name.*.family");
         let known = family.iter().chain([&world.lead]);
         for word in known {

@@ -108,7 +108,8 @@ impl Docket {
 }
 
 fn parsed(text: &[u8]) -> Outcome<Value> {
-    serde_json::from_slice(text).map_err(|e| Fault(format!("{e}: {}", short(&String::from_utf8_lossy(text), 200))))
+    serde_json::from_slice(text)
+        .map_err(|e| Fault(format!("{e}: {}", short(&String::from_utf8_lossy(text), 200))))
 }
 
 /// The same record as HAPI has it, in the version that was shown; none for Drape's own words and for pseudonyms.

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod config;
 pub mod cors;
 pub mod demo;
+pub mod dialect;
 pub mod discovery;
 pub mod exchange;
 pub mod issuers;

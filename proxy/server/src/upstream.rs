@@ -24,6 +24,8 @@ pub struct Upstream {
     credential: Credential,
     /// How it pages and answers.
     pub dialect: Dialect,
+    /// Systems of identifiers that nobody may search by.
+    pub unsearchable: Vec<String>,
 }
 
 /// What is sent to it, already rebuilt from what was judged.
@@ -118,7 +120,13 @@ impl Upstream {
             }
         };
         let client = Client::new(config.ca_file.as_deref(), connect_timeout)?;
-        Ok(Self { client, base_url: config.base_url.clone(), credential, dialect: config.dialect })
+        Ok(Self {
+            client,
+            base_url: config.base_url.clone(),
+            credential,
+            dialect: config.dialect,
+            unsearchable: config.unsearchable_identifier_systems.clone(),
+        })
     }
 
     /// The base URL, without a trailing slash.
