@@ -16,9 +16,12 @@ pub struct Page {
     /// anew on each page.
     #[serde(rename = "a")]
     pub address: String,
-    /// How many entries of the upstream's page stood on pages before this one.
+    /// How many matches of the upstream's page stood on pages before this one.
     #[serde(rename = "s", skip_serializing_if = "is_zero", default)]
     pub skip: u32,
+    /// How many matches a page has, where pages are filled.
+    #[serde(rename = "n", skip_serializing_if = "Option::is_none", default)]
+    pub count: Option<u32>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it by reference")]

@@ -24,6 +24,10 @@ impl Links for NoLinks {
     fn rewrite(&mut self, _: &str, _: &str) -> Option<String> {
         None
     }
+
+    fn more(&mut self, _: drape_shield::PlaceOfMore, _: u32) -> Option<String> {
+        None
+    }
 }
 
 struct Keys {
@@ -143,6 +147,7 @@ fn shield(keys: &Keys, expect: Expect, text: &[u8], plan: &Plan) -> usize {
         uniform: plan.shows_all(),
         shows_all: plan.shows_all(),
         declared: true,
+        paging: None,
         links: Box::new(NoLinks),
         pseudonyms: Arc::clone(&keys.pseudonyms),
         tenant: "t".into(),

@@ -6,6 +6,10 @@ use drape_fhir::json::{Kind, Token, Tokenizer, write_string};
 use drape_fhir::reference::Reference;
 use drape_view::{Category, Facts, Plan, Reason, Treatment, Verdict};
 
+mod pages;
+
+use pages::Pages;
+
 use crate::rewrite::{self, Effects, Rewriter};
 use crate::tape::{TEXT_BYTES_MAX, Tape, json_fault, limits};
 use crate::{Answer, BundleKind, Expect, Fault, FaultKind, RecordSeen, Setup, Step, Summary, facts};
@@ -29,6 +33,7 @@ pub struct Shield {
     resource_type_known: bool,
     type_known: bool,
     entry_gap: Option<Vec<u8>>,
+    pages: Option<Pages>,
     asked: Option<Arc<Facts>>,
     summary: Summary,
     /// What an entry is written to before any of it is put out; kept for the next one.
@@ -59,6 +64,7 @@ impl Shield {
     pub fn new(mut setup: Setup) -> Self {
         setup.limits.entry_bytes_max = setup.limits.entry_bytes_max.min(TEXT_BYTES_MAX);
         let tokenizer = Tokenizer::new(limits(setup.limits.depth_max));
+        let pages = setup.paging.map(Pages::new);
         Self {
             setup,
             tokenizer,
@@ -74,6 +80,7 @@ impl Shield {
             resource_type_known: false,
             type_known: false,
             entry_gap: None,
+            pages,
             asked: None,
             summary: Summary::default(),
             body: Vec::new(),
@@ -83,7 +90,7 @@ impl Shield {
 
     /// How much memory is taken by what is held back.
     pub fn held_bytes(&self) -> usize {
-        self.held.len() + self.tape.bytes()
+        self.held.len() + self.tape.bytes() + self.pages.as_ref().map_or(0, Pages::held_bytes)
     }
 
     /// Takes in bytes up to the end of `chunk` or to the end of a record that must be judged first. Gives how many
@@ -118,6 +125,10 @@ impl Shield {
             let token = *self.tokenizer.token();
             self.token(&token, out)?;
             if self.place == Place::Asked {
+                if self.pages.is_some() && !self.concerns() {
+                    self.let_go();
+                    continue;
+                }
                 self.tokenizer.pause(upto);
                 let facts = Arc::new(self.facts()?);
                 self.asked = Some(Arc::clone(&facts));
@@ -139,25 +150,31 @@ impl Shield {
             return Err(Fault::internal("not one verdict a record"));
         }
         let single = matches!(self.setup.expect, Expect::Record { .. });
+        if self.pages.is_some() {
+            self.entry_of_page(&facts, &answer, out)?;
+            self.let_go();
+            return Ok(());
+        }
         let written =
             if single { self.record(&facts, &answer, out)? } else { self.entry(&facts, &answer, out)? };
         if let Err(reason) = written {
             *self.summary.withheld.entry(reason).or_default() += 1;
-        } else if let Some(main) = facts.main() {
-            self.summary.records.push(RecordSeen {
-                resource_type: main.resource_type.clone(),
-                id: main.id.clone(),
-                version: main.version.clone(),
-                patients: main.patients.clone(),
-            });
+        } else if let Some(seen) = seen(&facts) {
+            self.summary.records.push(seen);
         }
+        self.let_go();
+        Ok(())
+    }
+
+    /// Is done with the entry or record that is held.
+    fn let_go(&mut self) {
         let (_, end) = self.tape.end(0);
         let end = self.base + end as u64;
         self.tape.clear();
+        let single = matches!(self.setup.expect, Expect::Record { .. });
         self.place = if single { Place::End } else { Place::Entries };
         self.gap_from = end;
         self.discard(end);
-        Ok(())
     }
 
     /// Ends the answer: it must be complete.
@@ -166,6 +183,9 @@ impl Shield {
         let last = self.tokenizer.finish().map_err(|e| json_fault(&e))?;
         if last.is_some() || self.place != Place::End {
             return Err(Fault::upstream("the body ended in the middle"));
+        }
+        if self.pages.is_some() {
+            return Err(Fault::internal("pages end by `end_page`"));
         }
         // White space after the last byte stays, for the caller who gets the body as it is.
         if self.setup.shows_all && self.summary.withheld.is_empty() {
@@ -213,6 +233,11 @@ impl Shield {
                     self.tape.push(token, self.base);
                 } else {
                     self.place = Place::Members;
+                    if self.pages.is_some() {
+                        self.gap_from = token.end;
+                        self.discard(token.end);
+                        return Ok(());
+                    }
                     if self.setup.shows_all {
                         out.extend_from_slice(self.raw(0, token.start));
                     }
@@ -232,10 +257,12 @@ impl Shield {
                     if !self.resource_type_known || !self.type_known {
                         return Err(Fault::upstream("the body is not the Bundle that was asked for"));
                     }
-                    if self.setup.shows_all {
-                        out.extend_from_slice(self.raw(self.gap_from, token.start));
+                    if self.pages.is_none() {
+                        if self.setup.shows_all {
+                            out.extend_from_slice(self.raw(self.gap_from, token.start));
+                        }
+                        out.push(b'}');
                     }
-                    out.push(b'}');
                     self.discard(token.end);
                     self.place = Place::End;
                 }
@@ -304,6 +331,16 @@ impl Shield {
             "link" => true,
             _ => self.setup.shows_all,
         };
+        if self.pages.is_some() {
+            if name == "link" {
+                self.links_of_page();
+            }
+            self.tape.clear();
+            self.gap_from = end;
+            self.discard(end);
+            self.place = Place::Members;
+            return Ok(());
+        }
         let value_start = self.base + u64::from(self.tape.get(0).start);
         let links = if name == "link" { Some(self.links()) } else { None };
         if keep && links.as_ref().is_none_or(|l| !l.is_empty()) {
@@ -364,6 +401,11 @@ impl Shield {
                 let Some((start, key_end, _)) = self.member.take() else {
                     return Err(Fault::internal("entries without a key"));
                 };
+                if self.pages.is_some() {
+                    self.gap_from = token.end;
+                    self.discard(token.end);
+                    return Ok(());
+                }
                 let mut head = Vec::new();
                 let gap = self.raw(self.gap_from, start).to_vec();
                 write_gap(&gap, self.wrote_member, &mut head);
@@ -385,7 +427,7 @@ impl Shield {
                 self.tape.push(token, self.base);
             }
             Kind::ArrayEnd if token.depth == 1 && self.entry_opened => {
-                if self.entry_gap.is_none() {
+                if self.entry_gap.is_none() && self.pages.is_none() {
                     out.extend_from_slice(self.raw(self.gap_from, token.start));
                     out.push(b']');
                 }
@@ -599,6 +641,16 @@ impl Shield {
             _ => true,
         }
     }
+}
+
+/// What the log is told of a record that reaches the caller.
+fn seen(facts: &Facts) -> Option<RecordSeen> {
+    facts.main().map(|main| RecordSeen {
+        resource_type: main.resource_type.clone(),
+        id: main.id.clone(),
+        version: main.version.clone(),
+        patients: main.patients.clone(),
+    })
 }
 
 /// What stands between two values: kept as it is, but for a comma that has nothing before it any more.

@@ -71,6 +71,8 @@ pub struct Setup {
     pub shows_all: bool,
     /// Whether what was hidden is visible as hidden (security labels, `masked`).
     pub declared: bool,
+    /// How a page is filled where some of what the server finds may be withheld; `None` lets the server's page be one.
+    pub paging: Option<Paging>,
     /// Rewrites the links of a Bundle.
     pub links: Box<dyn Links + Send + Sync>,
     /// Makes pseudonyms.
@@ -87,10 +89,44 @@ impl std::fmt::Debug for Setup {
     }
 }
 
+/// Where a page of ours begins, and how long it is. The server's pages have holes where records are withheld; the
+/// caller's have none: as many records as the server would put on a page, and a link to more only where there is
+/// something more to see (LV-25).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Paging {
+    /// Matches of the first page upstream that stood on pages before this one.
+    pub skip: u32,
+    /// Matches on a page; `None`: as many as the first page upstream holds.
+    pub count: Option<u32>,
+    /// Whether anything is included, which stays only beside what it hangs together with.
+    pub includes: bool,
+}
+
+/// Where the caller's next page begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlaceOfMore {
+    /// On the page upstream that is being read, after so many matches.
+    Here(u32),
+    /// With the page upstream behind it.
+    Next,
+}
+
+/// Whether an answer ends with the page upstream that was just read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PageEnd {
+    /// It does.
+    Done,
+    /// The page upstream behind it is wanted too.
+    More,
+}
+
 /// Rewrites a Bundle's links.
 pub trait Links {
     /// What stands in place of the upstream's link of that relation; `None` drops it.
     fn rewrite(&mut self, relation: &str, url: &str) -> Option<String>;
+
+    /// The address of a page of ours of `count` matches that begins there.
+    fn more(&mut self, place: PlaceOfMore, count: u32) -> Option<String>;
 }
 
 /// What the shield wants next.

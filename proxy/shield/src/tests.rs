@@ -13,12 +13,17 @@ use super::*;
 mod bundles;
 mod hostile;
 mod links;
+mod pages;
 
 struct Keep;
 
 impl Links for Keep {
     fn rewrite(&mut self, relation: &str, url: &str) -> Option<String> {
         (relation != "last").then(|| url.replace("http://up/fhir", "https://pub"))
+    }
+
+    fn more(&mut self, _: PlaceOfMore, _: u32) -> Option<String> {
+        None
     }
 }
 
@@ -53,6 +58,7 @@ fn setup(expect: Expect, shows_all: bool) -> Setup {
         uniform: shows_all,
         shows_all,
         declared: true,
+        paging: None,
         links: Box::new(Keep),
         pseudonyms: keys().0,
         tenant: "t".into(),

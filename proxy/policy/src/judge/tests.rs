@@ -278,6 +278,11 @@ fn criteria_are_open_narrowed_by_pseudonym_or_refused() {
     assert_eq!(by(&["researcher"], "HRESCH", Category::BirthDate), Criterion::Refused);
     assert_eq!(by(&["researcher"], "HRESCH", Category::Identifier), Criterion::Refused);
     assert_eq!(by(&["billing"], "HPAYMT", Category::FindingValue), Criterion::Refused);
+    // Every record that a researcher receives shows its codes, though which are received depends on the record.
+    assert_eq!(by(&["researcher"], "HRESCH", Category::Diagnosis), Criterion::Shown);
+    // What is shown is shown of classified records alone, all that are received: but text never is.
+    assert_eq!(by(&["researcher"], "HRESCH", Category::Structure), Criterion::Open);
+    assert_eq!(by(&["researcher"], "HRESCH", Category::Note), Criterion::Refused);
     // Billing has no relation to anybody and is shown links, codes and money of all it receives.
     assert_eq!(by(&["billing"], "HPAYMT", Category::PatientLink), Criterion::Open);
     assert_eq!(by(&["billing"], "HPAYMT", Category::Financial), Criterion::Open);

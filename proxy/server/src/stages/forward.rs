@@ -15,7 +15,7 @@ mod writes;
 
 pub(crate) use counts::epsilon;
 pub(super) use links::Pages;
-use links::{NextPage, PageLinks};
+use links::{Cursor, PageLinks, Reading};
 
 use super::classify::Unless;
 use super::decide::{Grant, Records, Way};
@@ -124,15 +124,19 @@ impl Desk {
         Err(refusal)
     }
 
-    /// Sends a granted read or search. Called again only for the next page of the same search, where all of a page was
-    /// withheld.
-    pub(super) async fn records(self: &Arc<Self>, records: Records) -> Result<Stream, Refusal> {
-        let response = self.send(&records.request).await?;
-        let response = self.check(response).await?;
+    /// Sends a granted read or search.
+    async fn records(self: &Arc<Self>, records: Records) -> Result<Stream, Refusal> {
+        let response = self.fetch(&records.request).await?;
+        Ok(self.stream(response, records.expect.clone(), Some(records), StatusCode::OK, HeaderMap::new()))
+    }
+
+    /// What a read or search is answered with, if it is 200.
+    async fn fetch(&self, request: &UpstreamRequest) -> Result<Response<Incoming>, Refusal> {
+        let response = self.check(self.send(request).await?).await?;
         if response.status() != StatusCode::OK {
             return Err(Refusal::upstream(format!("the upstream answers {} to a read", response.status())));
         }
-        Ok(self.stream(response, records.expect.clone(), Some(records), StatusCode::OK, HeaderMap::new()))
+        Ok(response)
     }
 
     fn stream(
@@ -145,7 +149,9 @@ impl Desk {
     ) -> Stream {
         let tenant = &self.tenant;
         let caller = self.view.caller();
-        let next = NextPage::default();
+        let reading =
+            records.as_ref().map(|r| Reading { here: r.request.path_and_query.clone(), next: None });
+        let cursor: Cursor = Arc::new(parking_lot::Mutex::new(reading.unwrap_or_default()));
         let single = matches!(expect, Expect::Record { .. });
         let links = PageLinks {
             tenant: Arc::clone(tenant),
@@ -153,9 +159,12 @@ impl Desk {
             uniform: self.view.uniform(),
             address: records.as_ref().map(|r| r.address.clone()).unwrap_or_default(),
             own_link: records.as_ref().map(|r| r.own_link.clone()).unwrap_or_default(),
-            next: next.clone(),
+            cursor: Arc::clone(&cursor),
         };
+        // Where every record is judged alike, none is withheld but all are, and the server's pages have no holes.
+        let paging = records.as_ref().filter(|_| !single && !self.view.uniform()).map(|r| r.paging);
         let shield = Shield::new(Setup {
+            paging,
             catalogue: Arc::clone(&tenant.catalogue),
             expect,
             upstream_base: tenant.upstream.base_url().to_owned(),
@@ -195,7 +204,7 @@ impl Desk {
             shield: Box::new(shield),
             guard,
             deadline: Instant::now() + tenant.limits.request_timeout,
-            pages: records.map(|records| Pages { desk: Arc::clone(self), records, next }),
+            pages: records.map(|records| Pages { desk: Arc::clone(self), records, cursor }),
         }
     }
 

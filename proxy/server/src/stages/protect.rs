@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use drape_keys::DataKey;
-use drape_shield::{Answer as Rulings, Fault as ShieldFault, FaultKind, Shield, Step, Summary};
+use drape_shield::{Answer as Rulings, Fault as ShieldFault, FaultKind, PageEnd, Shield, Step, Summary};
 use drape_view::{Facts, Treatment, Verdict};
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt as _;
@@ -64,7 +64,7 @@ const WHOLE_BYTES_MAX: usize = 128 << 10;
 /// How much leaves between two log entries of a long answer.
 const WINDOW_BYTES: usize = 256 << 10;
 
-/// Pages withheld whole that are passed over in one request.
+/// Pages withheld whole that are passed over in a row.
 const EMPTY_PAGES_MAX: u32 = 200;
 
 /// Held entries are accounted in steps of this size.
@@ -76,7 +76,7 @@ pub async fn protect(tenant: &Arc<Tenant>, stream: Stream, mut entered: Entered)
     let Stream { status, mut headers, body, shield, guard, deadline, pages } = stream;
     let mut pump = Pump {
         tenant: Arc::clone(tenant),
-        body,
+        body: Some(body),
         shield: Some(shield),
         guard,
         deadline,
@@ -87,6 +87,7 @@ pub async fn protect(tenant: &Arc<Tenant>, stream: Stream, mut entered: Entered)
         held: Vec::new(),
         totals: Totals::default(),
         pages,
+        shown: 0,
         empty_pages: 0,
     };
     loop {
@@ -94,11 +95,6 @@ pub async fn protect(tenant: &Arc<Tenant>, stream: Stream, mut entered: Entered)
             Ok(Turn::More) if pump.out.len() <= WHOLE_BYTES_MAX => {}
             Ok(Turn::More) => break,
             Ok(Turn::Done) => {
-                match pump.turn_empty_page().await {
-                    Ok(true) => continue,
-                    Ok(false) => {}
-                    Err(refusal) => return seal(entered, Outcome::refused(refusal, pump.totals)).await,
-                }
                 if let Some(refusal) = pump.nothing_to_show() {
                     return seal(entered, Outcome::refused(refusal, pump.totals)).await;
                 }
@@ -131,7 +127,7 @@ pub async fn protect(tenant: &Arc<Tenant>, stream: Stream, mut entered: Entered)
 
 struct Pump {
     tenant: Arc<Tenant>,
-    body: Incoming,
+    body: Option<Incoming>,
     shield: Option<Box<Shield>>,
     guard: Guard,
     deadline: Instant,
@@ -142,6 +138,8 @@ struct Pump {
     held: Vec<OwnedSemaphorePermit>,
     totals: Totals,
     pages: Option<Pages>,
+    /// Matches shown when the last page of the upstream ended.
+    shown: u32,
     empty_pages: u32,
 }
 
@@ -158,6 +156,8 @@ pub(super) enum Fault {
     Limit(&'static str),
     Own(String),
     TimedOut,
+    TooWide,
+    Refused(Refusal),
 }
 
 impl Fault {
@@ -169,6 +169,14 @@ impl Fault {
                 "timeout",
                 "the FHIR server behind did not finish in time",
             ),
+            Self::TooWide => Refusal::new(
+                "protect",
+                StatusCode::FORBIDDEN,
+                "too-costly",
+                "the search is too wide for what you may see; name more criteria",
+            )
+            .because(format!("{EMPTY_PAGES_MAX} pages in a row were withheld whole")),
+            Self::Refused(refusal) => refusal.clone(),
             Self::Own(reason) => {
                 Refusal::unavailable("protect", "the answer cannot be protected at this time", reason.clone())
             }
@@ -212,14 +220,7 @@ impl Pump {
         if self.pending.is_empty() {
             match self.next_chunk().await? {
                 Some(chunk) => self.pending = chunk,
-                None => {
-                    let shield =
-                        self.shield.take().ok_or_else(|| Fault::Own("the shield ended twice".into()))?;
-                    let summary = shield.finish(&mut self.out).map_err(Fault::Shield)?;
-                    self.note(summary).await?;
-                    self.held.clear();
-                    return Ok(Turn::Done);
-                }
+                None => return self.end().await,
             }
         }
         let chunk = std::mem::take(&mut self.pending);
@@ -235,10 +236,55 @@ impl Pump {
         Ok(Turn::More)
     }
 
+    /// After the last byte of the upstream's body, or of as much of it as is wanted.
+    async fn end(&mut self) -> Result<Turn, Fault> {
+        let mut shield = self.shield.take().ok_or_else(|| Fault::Own("the shield ended twice".into()))?;
+        let summary = if shield.fills_pages() {
+            if shield.end_page(&mut self.out).map_err(Fault::Shield)? == PageEnd::More {
+                let wanted = self.next_page(&mut shield).await?;
+                if wanted {
+                    self.shield = Some(shield);
+                    return Ok(Turn::More);
+                }
+            }
+            shield.end(&mut self.out)
+        } else {
+            shield.finish(&mut self.out)
+        };
+        self.note(summary.map_err(Fault::Shield)?).await?;
+        self.held.clear();
+        Ok(Turn::Done)
+    }
+
+    /// Goes on to the upstream's next page: the caller's page is not full, or nobody knows yet whether there is more. A
+    /// page with room and a link to another would say that something is there (LV-25).
+    async fn next_page(&mut self, shield: &mut Shield) -> Result<bool, Fault> {
+        let shown = shield.matches_shown();
+        self.empty_pages = if shown > self.shown { 0 } else { self.empty_pages + 1 };
+        self.shown = shown;
+        if self.empty_pages > EMPTY_PAGES_MAX {
+            if shown == 0 {
+                return Err(Fault::TooWide);
+            }
+            shield.stop_short();
+            return Ok(false);
+        }
+        let pages = self.pages.as_mut().ok_or_else(|| Fault::Own("no pages to follow".into()))?;
+        let followed = timeout_at(self.deadline, pages.follow()).await.map_err(|_| Fault::TimedOut)?;
+        let Some(body) = followed else { return Err(Fault::Own("the next page was lost".into())) };
+        self.body = Some(body.map_err(Fault::Refused)?);
+        Ok(true)
+    }
+
     async fn next_chunk(&mut self) -> Result<Option<Bytes>, Fault> {
+        // What is not wanted any more is not waited for.
+        if self.shield.as_ref().is_some_and(|s| s.has_enough()) {
+            self.body = None;
+        }
         loop {
+            let Some(body) = &mut self.body else { return Ok(None) };
             let idle = self.tenant.limits.upstream_idle_timeout;
-            let frame = match timeout_at(self.deadline, timeout(idle, self.body.frame())).await {
+            let frame = match timeout_at(self.deadline, timeout(idle, body.frame())).await {
                 Err(_) | Ok(Err(_)) => return Err(Fault::TimedOut),
                 Ok(Ok(frame)) => frame,
             };
@@ -320,34 +366,6 @@ impl Pump {
             .await
             .map_err(|e| Fault::Own(format!("the pseudonym task failed: {e}")))?
             .map_err(|e| Fault::Own(format!("pseudonyms cannot be kept: {e}")))
-    }
-
-    /// Goes on to the next page where all of this one was withheld: an empty page with a link to another would say
-    /// that something is there (LV-25).
-    async fn turn_empty_page(&mut self) -> Result<bool, Refusal> {
-        if self.guard.single || !self.totals.records.is_empty() || self.totals.withheld.is_empty() {
-            return Ok(false);
-        }
-        let Some(pages) = self.pages.take() else { return Ok(false) };
-        let followed = tokio::time::timeout_at(self.deadline, pages.follow()).await;
-        let Some(stream) = followed.map_err(|_| Fault::TimedOut.refusal())? else { return Ok(false) };
-        self.empty_pages += 1;
-        if self.empty_pages > EMPTY_PAGES_MAX {
-            return Err(Refusal::new(
-                "protect",
-                StatusCode::FORBIDDEN,
-                "too-costly",
-                "the search is too wide for what you may see; name more criteria",
-            )
-            .because(format!("{EMPTY_PAGES_MAX} pages in a row were withheld whole")));
-        }
-        let next = stream?;
-        self.body = next.body;
-        self.shield = Some(next.shield);
-        self.pages = next.pages;
-        self.pending = Bytes::new();
-        self.out.clear();
-        Ok(true)
     }
 
     /// A record that was withheld answers as one that is not there, and so does its history.

@@ -12,7 +12,7 @@ use drape_fhir::json::{Kind, Limits as JsonLimits, Tokens};
 use drape_keys::secret::Secret;
 use drape_keys::{DataKey, Keyring, Pseudonymizer};
 use drape_policy::{Decider, PolicySet, RecordJudge};
-use drape_shield::{Answer, Expect, Fault, Limits, Links, Setup, Shield, Step, Summary};
+use drape_shield::{Answer, Expect, Fault, Limits, Links, PlaceOfMore, Setup, Shield, Step, Summary};
 use drape_view::{
     Caller, Catalogue, Environment, Facts, Labels, Overrides, Profiler, Proof, Relation, Treatments, Verdict,
     View, shipped,
@@ -128,6 +128,10 @@ impl Links for Rebase {
     fn rewrite(&mut self, _: &str, url: &str) -> Option<String> {
         Some(url.strip_prefix(&self.0).map_or_else(|| url.to_owned(), |rest| format!("{PUB}{rest}")))
     }
+
+    fn more(&mut self, _: PlaceOfMore, _: u32) -> Option<String> {
+        None
+    }
 }
 
 pub(crate) fn setup(expect: Expect, base: &str, shows_all: bool, uniform: bool, declared: bool) -> Setup {
@@ -140,6 +144,7 @@ pub(crate) fn setup(expect: Expect, base: &str, shows_all: bool, uniform: bool, 
         uniform,
         shows_all,
         declared,
+        paging: None,
         links: Box::new(Rebase(base.to_owned())),
         pseudonyms: keys().0,
         tenant: "t".into(),

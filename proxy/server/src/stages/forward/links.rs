@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use drape_shield::Links;
+use drape_shield::{Links, PlaceOfMore};
+use http::Response;
+use hyper::body::Incoming;
 
-use super::{Desk, Stream};
+use super::Desk;
 use crate::page::{Page, relative};
 use crate::parts::Tenant;
 use crate::refusal::Refusal;
@@ -17,26 +19,45 @@ pub(super) struct PageLinks {
     pub(super) uniform: bool,
     pub(super) address: String,
     pub(super) own_link: String,
-    pub(super) next: NextPage,
+    pub(super) cursor: Cursor,
 }
 
-/// The upstream's own link to the next page, once it was seen.
-pub(super) type NextPage = Arc<parking_lot::Mutex<Option<String>>>;
+/// Where in the upstream's pages an answer is: the page that is read, and the link to the next one once it was seen.
+/// Both are relative to the upstream's base.
+#[derive(Debug, Default)]
+pub(super) struct Reading {
+    pub(super) here: String,
+    pub(super) next: Option<String>,
+}
+
+/// Shared between the shield, which sees the links, and what follows them.
+pub(super) type Cursor = Arc<parking_lot::Mutex<Reading>>;
 
 /// The pages of one search that are still to come.
 pub(in crate::stages) struct Pages {
     pub(super) desk: Arc<Desk>,
     pub(super) records: Records,
-    pub(super) next: NextPage,
+    pub(super) cursor: Cursor,
 }
 
 impl Pages {
-    /// The next page, if there is one.
-    pub(in crate::stages) async fn follow(self) -> Option<Result<Stream, Refusal>> {
-        let link = self.next.lock().take()?;
-        let mut records = self.records;
-        records.request.path_and_query = link;
-        Some(self.desk.records(records).await)
+    /// The body of the next page, if there is one.
+    pub(in crate::stages) async fn follow(&mut self) -> Option<Result<Incoming, Refusal>> {
+        let link = {
+            let mut reading = self.cursor.lock();
+            let link = reading.next.take()?;
+            reading.here.clone_from(&link);
+            link
+        };
+        self.records.request.path_and_query = link;
+        Some(self.desk.fetch(&self.records.request).await.map(Response::into_body))
+    }
+}
+
+impl PageLinks {
+    fn seal(&self, upstream: String, skip: u32, count: Option<u32>) -> Option<String> {
+        let page = Page { upstream, address: self.address.clone(), skip, count };
+        self.tenant.pages.seal(&page, &self.caller, self.tenant.clock.now_ms())
     }
 }
 
@@ -52,9 +73,19 @@ impl Links for PageLinks {
         }
         let upstream = relative(&self.tenant, url)?.to_owned();
         if relation == "next" {
-            *self.next.lock() = Some(upstream.clone());
+            self.cursor.lock().next = Some(upstream.clone());
         }
-        let page = Page { upstream, address: self.address.clone(), skip: 0 };
-        self.tenant.pages.seal(&page, &self.caller, self.tenant.clock.now_ms())
+        self.seal(upstream, 0, None)
+    }
+
+    fn more(&mut self, place: PlaceOfMore, count: u32) -> Option<String> {
+        let (upstream, skip) = {
+            let reading = self.cursor.lock();
+            match place {
+                PlaceOfMore::Here(skip) => (reading.here.clone(), skip),
+                PlaceOfMore::Next => (reading.next.clone()?, 0),
+            }
+        };
+        self.seal(upstream, skip, Some(count))
     }
 }
