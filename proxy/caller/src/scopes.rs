@@ -11,8 +11,10 @@ pub enum Need {
     Search,
     /// Create.
     Create,
-    /// Update.
+    /// Update and patch.
     Update,
+    /// Delete.
+    Delete,
 }
 
 /// Whether scopes cover a request.
@@ -102,6 +104,7 @@ pub fn check(caller: &Caller, need: Need, resource_type: &str) -> ScopeRuling {
                 Need::Search => scope.search,
                 Need::Create => scope.create,
                 Need::Update => scope.update,
+                Need::Delete => scope.delete,
             }
     };
     let mut patient = false;
@@ -121,6 +124,7 @@ pub fn check(caller: &Caller, need: Need, resource_type: &str) -> ScopeRuling {
         Need::Search => "s",
         Need::Create => "c",
         Need::Update => "u",
+        Need::Delete => "d",
     };
     let mut text = format!("the token's scopes do not cover `{resource_type}.{right}`");
     if patient {

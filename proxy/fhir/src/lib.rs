@@ -6,6 +6,7 @@ pub mod interaction;
 pub mod json;
 pub mod names;
 pub mod outcome;
+pub mod patch;
 pub mod query;
 pub mod reference;
 pub mod search;

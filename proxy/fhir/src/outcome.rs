@@ -57,6 +57,16 @@ impl Outcome {
         }
     }
 
+    /// That something was done.
+    pub fn done(diagnostics: &str) -> Self {
+        Self {
+            severity: "information",
+            code: "informational",
+            diagnostics: diagnostics.to_owned(),
+            request_id: None,
+        }
+    }
+
     /// As FHIR JSON.
     pub fn to_json(&self) -> Vec<u8> {
         let mut out = br#"{"resourceType":"OperationOutcome","issue":[{"severity":""#.to_vec();

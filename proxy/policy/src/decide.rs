@@ -8,7 +8,8 @@ use cedar_policy::{
     Authorizer, Context, Decision, Entities, Entity, EntityUid, PolicySet as CedarSet, PrincipalConstraint,
     Request,
 };
-use drape_view::{Caller, Category, Profile, Profiler, Treatment, Verdict};
+use drape_view::catalogue::Fact;
+use drape_view::{Caller, Category, CategorySet, Profile, Profiler, Treatment, Verdict};
 use parking_lot::Mutex;
 
 use crate::cache::Cache;
@@ -495,18 +496,25 @@ impl Standing {
             .collect()
     }
 
-    /// Whether the caller may write: everything of the record must be shown, and every category may be changed.
-    pub fn may_change(&self, profile: &Profile) -> Ruling {
-        let shown = matches!(self.judge_cached(profile), Verdict::Keep(plan) if plan.shows_all());
-        if !shown {
-            return Ruling::default();
-        }
+    /// Whether the caller may change elements of all these categories in records of that profile.
+    pub fn may_change(&self, profile: &Profile, categories: CategorySet) -> Ruling {
+        self.about("change", profile, categories)
+    }
+
+    /// Whether the caller may write what policies, labels or relations themselves read, as far as it belongs to these
+    /// categories.
+    pub fn may_relate(&self, profile: &Profile, categories: CategorySet) -> Ruling {
+        self.about("relate", profile, categories)
+    }
+
+    /// Yes if each category is permitted; else the first no.
+    fn about(&self, action: &str, profile: &Profile, categories: CategorySet) -> Ruling {
         let mut policies = BTreeSet::new();
-        for category in Category::ALL {
-            let places = self.places("change", Some(category));
+        for category in categories.iter() {
+            let places = self.places(action, Some(category));
             let ruling =
                 match (uid("Category", category.name()), entities::record_context(&self.caller, profile)) {
-                    (Ok(resource), Ok(context)) => self.ask(&places, "change", resource, context, None),
+                    (Ok(resource), Ok(context)) => self.ask(&places, action, resource, context, None),
                     _ => Ruling { erred: true, ..Ruling::default() },
                 };
             if !ruling.allowed {
@@ -517,14 +525,22 @@ impl Standing {
         Ruling { allowed: true, policies: policies.into_iter().collect(), erred: false }
     }
 
-    /// Whether the caller may write what policies, labels or relations themselves read.
-    pub fn may_relate(&self, profile: &Profile) -> Ruling {
-        let category = Category::Label;
-        let places = self.places("relate", Some(category));
-        match (uid("Category", category.name()), entities::record_context(&self.caller, profile)) {
-            (Ok(resource), Ok(context)) => self.ask(&places, "relate", resource, context, None),
-            _ => Ruling { erred: true, ..Ruling::default() },
-        }
+    /// Whether any policy of the set, whomever it is about, reads what a record's `fact` tells.
+    pub fn is_read(&self, fact: Fact) -> bool {
+        let (of, name) = match fact {
+            Fact::Status => ("record", "status"),
+            Fact::Date(_) => ("record", "ageDays"),
+            Fact::CategoryCode => ("record", "categoryCodes"),
+            Fact::Department => ("record", "departments"),
+            Fact::Insurer => ("record", "insurers"),
+            Fact::Author => ("record", "authoredByCaller"),
+            Fact::BirthDate => ("patient", "ageYears"),
+            // Labels and the subject are read whatever the policies.
+            Fact::Security | Fact::Tag | Fact::Subject | Fact::Id | Fact::Version | Fact::FreeText => {
+                return true;
+            }
+        };
+        self.decider.set.policies.iter().any(|policy| policy.reads.attributes.has(of, name))
     }
 
     pub(crate) fn entities(&self) -> &Entities {

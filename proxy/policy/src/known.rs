@@ -56,6 +56,11 @@ impl Attributes {
             .map_or(Self::ALL, |bit| Self(1 << bit))
     }
 
+    /// Whether that attribute is among them.
+    pub(crate) fn has(self, record_or_patient: &str, attr: &str) -> bool {
+        self.0 & Self::of(record_or_patient, attr).0 != 0
+    }
+
     pub(crate) const fn or(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }

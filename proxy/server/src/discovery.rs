@@ -107,12 +107,7 @@ fn bytes(document: &Value) -> Bytes {
 }
 
 async fn capabilities(tenant: &Tenant, smart: Option<&Value>) -> Result<Value, String> {
-    let request = UpstreamRequest {
-        method: Method::GET,
-        path_and_query: "/metadata".into(),
-        body: None,
-        if_match: None,
-    };
+    let request = UpstreamRequest::get("/metadata".into());
     // The proxy's own question: a caller's token is not at hand and not needed, every server tells this freely.
     let response = tenant
         .upstream
@@ -131,10 +126,11 @@ async fn capabilities(tenant: &Tenant, smart: Option<&Value>) -> Result<Value, S
 }
 
 /// Interactions that Drape lets through, where the upstream has them.
-const INTERACTIONS: [&str; 6] = ["read", "vread", "history-instance", "search-type", "create", "update"];
+const INTERACTIONS: [&str; 7] =
+    ["read", "vread", "history-instance", "search-type", "create", "update", "delete"];
 
 /// The upstream's statement cut down to what Drape offers: listed interactions, parameters whose elements are known,
-/// no operations, no conditional forms, JSON only.
+/// no operations, JSON only. Patches and conditional forms are Drape's own, made of what the upstream has.
 pub(crate) fn rewrite(theirs: &Value, public_base: &str, smart: Option<&Value>) -> Result<Value, String> {
     if theirs["resourceType"] != "CapabilityStatement" {
         return Err("the upstream's /metadata is no CapabilityStatement".into());
@@ -151,17 +147,21 @@ pub(crate) fn rewrite(theirs: &Value, public_base: &str, smart: Option<&Value>) 
         if !drape_fhir::definitions::r4().is_resource(name) {
             continue;
         }
-        let interactions: Vec<Value> = resource["interaction"]
+        let mut codes: Vec<&str> = resource["interaction"]
             .as_array()
             .unwrap_or(&none)
             .iter()
             .filter_map(|i| i["code"].as_str())
             .filter(|code| INTERACTIONS.contains(code))
-            .map(|code| json!({ "code": code }))
             .collect();
-        if interactions.is_empty() {
+        if codes.is_empty() {
             continue;
         }
+        if codes.contains(&"update") {
+            codes.push("patch");
+        }
+        let finds = |code: &str| codes.contains(&code) && codes.contains(&"search-type");
+        let interactions: Vec<Value> = codes.iter().map(|code| json!({ "code": code })).collect();
         let parameters: Vec<Value> = resource["searchParam"]
             .as_array()
             .unwrap_or(&none)
@@ -174,10 +174,11 @@ pub(crate) fn rewrite(theirs: &Value, public_base: &str, smart: Option<&Value>) 
         ours.insert("type".into(), json!(name));
         ours.insert("interaction".into(), Value::Array(interactions));
         ours.insert("versioning".into(), resource.get("versioning").cloned().unwrap_or(json!("versioned")));
-        for off in ["conditionalCreate", "conditionalUpdate", "updateCreate"] {
-            ours.insert(off.into(), json!(false));
-        }
-        ours.insert("conditionalDelete".into(), json!("not-supported"));
+        ours.insert("updateCreate".into(), json!(false));
+        ours.insert("conditionalCreate".into(), json!(finds("create")));
+        ours.insert("conditionalUpdate".into(), json!(finds("update")));
+        let deletes = if finds("delete") { "single" } else { "not-supported" };
+        ours.insert("conditionalDelete".into(), json!(deletes));
         ours.insert("conditionalRead".into(), json!("not-supported"));
         if !parameters.is_empty() {
             ours.insert("searchParam".into(), Value::Array(parameters));
@@ -210,6 +211,7 @@ pub(crate) fn rewrite(theirs: &Value, public_base: &str, smart: Option<&Value>) 
         "implementation": { "description": "FHIR R4 behind Drape: each caller is shown what policy permits", "url": public_base },
         "fhirVersion": "4.0.1",
         "format": ["application/fhir+json", "json"],
+        "patchFormat": ["application/json-patch+json", "application/fhir+json"],
         "rest": [{ "mode": "server", "security": security, "resource": resources }],
     }))
 }
@@ -269,11 +271,12 @@ mod tests {
         });
         let ours = rewrite(&theirs, "https://fhir.example.org", None).unwrap();
         let text = ours.to_string();
-        for gone in ["internal", "delete\"", "everything", "export", "_text", "vendor"] {
+        for gone in ["internal", "patch\"", "everything", "export", "_text", "vendor"] {
             assert!(!text.contains(gone), "{gone} in {text}");
         }
         assert_eq!(ours["rest"][0]["resource"][0]["searchParam"][0]["name"], "birthdate");
         assert_eq!(ours["rest"][0]["resource"][0]["conditionalCreate"], false);
+        assert_eq!(ours["rest"][0]["resource"][0]["conditionalDelete"], "single");
         assert_eq!(ours["implementation"]["url"], "https://fhir.example.org");
     }
 

@@ -31,14 +31,23 @@ pub struct Upstream {
 /// What is sent to it, already rebuilt from what was judged.
 #[derive(Clone, Debug)]
 pub struct UpstreamRequest {
-    /// GET, POST or PUT.
+    /// GET, POST, PUT or DELETE.
     pub method: Method,
     /// What follows the base URL: `/Patient/1`, `?_getpages=…`.
     pub path_and_query: String,
-    /// The body of a create or update.
+    /// The body of a create or update; a patch goes on as an update.
     pub body: Option<Bytes>,
-    /// For updates: the version that was judged.
+    /// For updates and deletes: the version that was judged.
     pub if_match: Option<String>,
+    /// For creates: criteria that were judged and found nothing.
+    pub if_none_exist: Option<String>,
+}
+
+impl UpstreamRequest {
+    /// A read.
+    pub fn get(path_and_query: String) -> Self {
+        Self { method: Method::GET, path_and_query, body: None, if_match: None, if_none_exist: None }
+    }
 }
 
 #[derive(Debug)]
@@ -158,6 +167,9 @@ impl Upstream {
         }
         if let Some(version) = &request.if_match {
             builder = builder.header(IF_MATCH, version);
+        }
+        if let Some(criteria) = &request.if_none_exist {
+            builder = builder.header("if-none-exist", criteria);
         }
         if request.body.is_some() {
             builder = builder.header(CONTENT_TYPE, "application/fhir+json; charset=utf-8");

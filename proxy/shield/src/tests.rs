@@ -13,6 +13,8 @@ use super::*;
 mod bundles;
 mod hostile;
 mod links;
+mod merge;
+mod modes;
 mod pages;
 
 struct Keep;
@@ -20,10 +22,6 @@ struct Keep;
 impl Links for Keep {
     fn rewrite(&mut self, relation: &str, url: &str) -> Option<String> {
         (relation != "last").then(|| url.replace("http://up/fhir", "https://pub"))
-    }
-
-    fn more(&mut self, _: PlaceOfMore, _: u32) -> Option<String> {
-        None
     }
 }
 

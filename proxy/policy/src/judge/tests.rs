@@ -378,14 +378,47 @@ fn only_the_records_officer_is_shown_everything_alike() {
 }
 
 #[test]
-fn writing_needs_the_whole_record_and_leave_to_change_it() {
+fn writing_needs_leave_to_change_each_category() {
+    let all: CategorySet = Category::ALL.into_iter().collect();
     let may = |roles: &[&str], profile: &Profile| {
-        hospital().standing(&Arc::new(caller(roles, "TREAT"))).unwrap().may_change(profile).allowed
+        hospital().standing(&Arc::new(caller(roles, "TREAT"))).unwrap().may_change(profile, all).allowed
     };
     assert!(may(&["clinician"], &related(record("Observation", &[]), &["treating"])));
     assert!(!may(&["clinician"], &related(record("Observation", &[]), &["careTeam"])));
     assert!(!may(&["nurse"], &related(record("Observation", &[]), &["ward"])));
     assert!(may(&["records-officer"], &record("Observation", &[])));
+}
+
+#[test]
+fn clinicians_write_what_records_of_their_patients_are_about_and_nothing_that_makes_relations_or_labels() {
+    let may = |kind: &str, relation: &str, category: Category| {
+        let standing = hospital().standing(&Arc::new(caller(&["clinician"], "TREAT"))).unwrap();
+        let profile = related(record(kind, &[]), &[relation]);
+        standing.may_relate(&profile, [category].into_iter().collect()).allowed
+    };
+    for category in [Category::Diagnosis, Category::FindingCode, Category::PatientLink, Category::EventDate] {
+        assert!(may("Observation", "treating", category), "{category}");
+        assert!(!may("Observation", "careTeam", category), "{category}");
+        for kind in
+            ["Patient", "Encounter", "CareTeam", "EpisodeOfCare", "RelatedPerson", "Consent", "Group", "List"]
+        {
+            assert!(!may(kind, "treating", category), "{kind} {category}");
+        }
+    }
+    assert!(!may("Observation", "treating", Category::Label));
+}
+
+#[test]
+fn what_no_policy_reads_is_no_part_of_what_access_rests_on() {
+    use drape_view::catalogue::Fact;
+    let reads = |text: &str, fact: Fact| {
+        let decider = Arc::new(Decider::new(Arc::new(set(text).unwrap())).unwrap());
+        decider.standing(&Arc::new(caller(&["nurse"], "TREAT"))).unwrap().is_read(fact)
+    };
+    // For somebody else's role: what it reads is not for others to write either.
+    let dated = r#"@id("a") permit(principal in Role::"billing", action == Action::"receive", resource) when { context.record has ageDays && context.record.ageDays < 9 };"#;
+    assert!(reads(dated, Fact::Date(0)) && !reads(dated, Fact::Status));
+    assert!(reads(dated, Fact::Security));
 }
 
 fn set(text: &str) -> Result<PolicySet, String> {

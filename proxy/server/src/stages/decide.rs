@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use drape_caller::{Need, ScopeRuling, scopes};
 use drape_fhir::interaction::{self, History, Interaction};
 use drape_fhir::query::Search;
@@ -12,7 +11,7 @@ use drape_policy::{Action, RecordJudge, Standing};
 use drape_shield::{BundleKind, Expect, Paging};
 use drape_view::view::is_open;
 use drape_view::{Caller, View};
-use http::{Method, StatusCode};
+use http::StatusCode;
 
 mod counts;
 mod export;
@@ -22,11 +21,12 @@ mod searches;
 mod writes;
 
 use super::admit::Admitted;
-use super::classify::{Asked, Classified, Return, Unless};
+use super::classify::{Asked, Classified, Unless};
 use crate::page::Page;
 use crate::parts::Tenant;
 use crate::refusal::Refusal;
 use crate::upstream::UpstreamRequest;
+pub(super) use writes::{Act, At, Finding, Write};
 
 /// Leave to make one rewritten request. Its fields are private and only [`decide`] makes one.
 ///
@@ -52,7 +52,7 @@ pub struct Grant {
 pub(super) enum Way {
     /// Records, judged as they stream by.
     Records(Records),
-    /// A create or update.
+    /// A create, update, patch or delete.
     Write(Write),
     /// A noisy count.
     Aggregate(Aggregate),
@@ -75,16 +75,6 @@ pub(super) struct Records {
     pub(super) paging: Paging,
     /// The caller's own address of the answer, below the public base.
     pub(super) own_link: String,
-}
-
-#[derive(Debug)]
-pub(super) struct Write {
-    pub(super) resource_type: String,
-    /// `None` creates.
-    pub(super) id: Option<String>,
-    pub(super) body: Bytes,
-    pub(super) if_match: Option<String>,
-    pub(super) prefer: Return,
 }
 
 #[derive(Debug)]
@@ -172,6 +162,19 @@ pub fn decide(
         unless: classified.unless,
         token: admitted.token.clone(),
     })
+}
+
+/// Whether a record of that type may be written within a transaction; that it may be written at all is settled apart.
+pub fn may_transact(tenant: &Tenant, caller: &Arc<Caller>, resource_type: &str) -> Result<(), Refusal> {
+    let standing = tenant
+        .decider
+        .standing(caller)
+        .map_err(|e| Refusal::unavailable("decide", "policy cannot be asked at this time", e))?;
+    if standing.request(Action::Transaction, resource_type).allowed {
+        return Ok(());
+    }
+    let public = format!("policy does not let you {} {resource_type}", word(Action::Transaction));
+    Err(Refusal::forbidden("decide", public).because("no policy permits `transaction` on the type"))
 }
 
 /// The target as it can be read by GET: the form of a `_search` stands in its query already.
@@ -267,7 +270,7 @@ impl Desk<'_> {
     fn records(&self, cleared: Cleared, path_and_query: String, expect: Expect) -> Decided {
         Decided {
             way: Way::Records(Records {
-                request: UpstreamRequest { method: Method::GET, path_and_query, body: None, if_match: None },
+                request: UpstreamRequest::get(path_and_query),
                 expect,
                 names_one: false,
                 address: String::new(),

@@ -76,6 +76,8 @@ pub struct Guard {
     pub names_one: bool,
     /// Makes the ETag of a treated view, which is not the upstream's.
     pub viewer: Sha256,
+    /// Whether whole records are marked too: where nothing may say that a record is reduced, its ETag may not either.
+    pub always_marked: bool,
     /// What the caller has already.
     pub unless: Unless,
     /// The upstream's ETag and Last-Modified, for single records.
@@ -114,27 +116,26 @@ impl Guard {
 
     /// Adds the headers that depend on what was done to the record: an ETag of a treated view is marked by who looks
     /// and, where it is known whole, by what is seen, so that a view that changes without its version is not taken for
-    /// the old one. The time of the last change is told only where nothing was hidden.
+    /// the old one. The time of the last change is told only where nothing was hidden. In silent mode neither hangs on the
+    /// record: both are as for a treated one, whatever was done.
     pub(crate) fn finish_headers(&self, headers: &mut HeaderMap, totals: &Totals, whole: Option<&[u8]>) {
         if !self.single {
             return;
         }
+        let plain = totals.untouched() && !self.always_marked;
         if let Some(etag) = &self.etag {
-            let value = if totals.untouched() {
+            let value = if plain {
                 etag.clone()
             } else {
                 let mut mark = self.viewer.clone();
                 mark.update(whole.unwrap_or_default());
-                let mark: String = mark.finalize()[..4].iter().map(|b| format!("{b:02x}")).collect();
-                format!("W/\"{}-{mark}\"", opaque(etag))
+                format!("W/\"{}\"", marked(opaque(etag), mark))
             };
             if let Ok(value) = HeaderValue::from_str(&value) {
                 headers.insert(header::ETAG, value);
             }
         }
-        if totals.untouched()
-            && let Some(value) = &self.last_modified
-        {
+        if plain && let Some(value) = &self.last_modified {
             headers.insert(header::LAST_MODIFIED, value.clone());
         }
     }
@@ -154,6 +155,12 @@ impl Guard {
         self.unless.modified_since.is_some()
             && self.unless.modified_since.as_deref() == text(header::LAST_MODIFIED)
     }
+}
+
+/// The version of a treated view: the upstream's with a mark of who looks at what.
+pub(crate) fn marked(version: &str, view: Sha256) -> String {
+    let mark: String = view.finalize()[..4].iter().map(|b| format!("{b:02x}")).collect();
+    format!("{version}-{mark}")
 }
 
 /// An entity tag without `W/` and quotes.

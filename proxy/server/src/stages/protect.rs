@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use drape_keys::DataKey;
 use drape_shield::{Answer as Rulings, Fault as ShieldFault, FaultKind, PageEnd, Shield, Step, Summary};
-use drape_view::{Facts, Treatment, Verdict};
+use drape_view::{Category, Facts, Redaction, Treatment, Verdict, View};
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -161,7 +161,7 @@ pub(super) enum Fault {
 }
 
 impl Fault {
-    fn refusal(&self) -> Refusal {
+    pub(super) fn refusal(&self) -> Refusal {
         match self {
             Self::TimedOut => Refusal::new(
                 "protect",
@@ -212,6 +212,40 @@ impl Fault {
     fn reason(&self) -> String {
         self.refusal().reason
     }
+}
+
+/// What `view` says of a record, with the key that seals where anything is to be sealed.
+pub(super) async fn rulings(tenant: &Arc<Tenant>, view: &View, facts: &Facts) -> Result<Rulings, Fault> {
+    let verdicts = view.rule(facts);
+    // In silent mode nothing is sealed, so no key is made for it.
+    let declared = tenant.redaction == Redaction::Declared;
+    let seals = declared
+        && verdicts.iter().any(|v| match v {
+            Verdict::Keep(plan) => Category::ALL.into_iter().any(|c| plan.treatment(c) == Treatment::Encrypt),
+            Verdict::Withhold(_) => false,
+        });
+    let seal_key = if seals { Some(seal_key(tenant, facts).await?) } else { None };
+    Ok(Rulings { verdicts, seal_key })
+}
+
+/// The data key of the one patient the record is about. It is on disk before anything is sealed with it.
+async fn seal_key(tenant: &Arc<Tenant>, facts: &Facts) -> Result<Arc<DataKey>, Fault> {
+    let main = facts.main().ok_or_else(|| Fault::Own("an entry without a record".into()))?;
+    // A record about nobody in particular, or about several, has a key of its own.
+    let owner = match (&main.patients[..], main.patients_complete) {
+        ([one], true) => format!("Patient/{one}"),
+        _ => format!("{}/{}", main.resource_type, main.id.as_deref().unwrap_or_default()),
+    };
+    // A page about one patient asks for the same key at each entry; only the first need go to the disk's threads.
+    if let Some(key) = tenant.keyring.recent_key(&tenant.name, &owner) {
+        return Ok(key);
+    }
+    let keyring = Arc::clone(&tenant.keyring);
+    let name = tenant.name.clone();
+    let key = tokio::task::spawn_blocking(move || keyring.patient_key(&name, &owner))
+        .await
+        .map_err(|e| Fault::Own(format!("the key task failed: {e}")))?;
+    key.map_err(|e| Fault::Own(format!("no data key: {e}")))
 }
 
 impl Pump {
@@ -304,40 +338,13 @@ impl Pump {
 
     async fn judge(&mut self, facts: &Facts) -> Result<Rulings, Fault> {
         self.guard.hold(&self.tenant).map_err(Fault::Own)?;
-        let verdicts = self.guard.view.rule(facts);
-        for verdict in &verdicts {
+        let rulings = rulings(&self.tenant, &self.guard.view, facts).await?;
+        for verdict in &rulings.verdicts {
             if let Verdict::Keep(plan) = verdict {
                 self.totals.determined(plan.policies());
             }
         }
-        let seals = verdicts.iter().any(|v| match v {
-            Verdict::Keep(plan) => {
-                drape_view::Category::ALL.into_iter().any(|c| plan.treatment(c) == Treatment::Encrypt)
-            }
-            Verdict::Withhold(_) => false,
-        });
-        let seal_key = if seals { Some(self.seal_key(facts).await?) } else { None };
-        Ok(Rulings { verdicts, seal_key })
-    }
-
-    /// The data key of the one patient the record is about. It is on disk before anything is sealed with it.
-    async fn seal_key(&self, facts: &Facts) -> Result<Arc<DataKey>, Fault> {
-        let main = facts.main().ok_or_else(|| Fault::Own("an entry without a record".into()))?;
-        // A record about nobody in particular, or about several, has a key of its own.
-        let owner = match (&main.patients[..], main.patients_complete) {
-            ([one], true) => format!("Patient/{one}"),
-            _ => format!("{}/{}", main.resource_type, main.id.as_deref().unwrap_or_default()),
-        };
-        // A page about one patient asks for the same key at each entry; only the first need go to the disk's threads.
-        if let Some(key) = self.tenant.keyring.recent_key(&self.tenant.name, &owner) {
-            return Ok(key);
-        }
-        let keyring = Arc::clone(&self.tenant.keyring);
-        let tenant = self.tenant.name.clone();
-        let key = tokio::task::spawn_blocking(move || keyring.patient_key(&tenant, &owner))
-            .await
-            .map_err(|e| Fault::Own(format!("the key task failed: {e}")))?;
-        key.map_err(|e| Fault::Own(format!("no data key: {e}")))
+        Ok(rulings)
     }
 
     /// Counts what the shield holds against the limit over all connections.

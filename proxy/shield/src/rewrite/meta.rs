@@ -8,7 +8,7 @@ use super::object::{Of, without_mark};
 use super::{Head, Rewriter, Stop, Wrote, separate};
 
 impl Rewriter<'_> {
-    /// Writes `meta` behind `resourceType`, once all that the labels speak of is done. A contained record has no labels
+    /// Writes `meta` where it stood, or behind `resourceType`, once all that the labels speak of is done. A contained record has no labels
     /// of ours: what it was reduced by stands on its container (dom-5).
     pub(super) fn meta(
         &mut self,
@@ -24,9 +24,10 @@ impl Rewriter<'_> {
         let mut any = false;
         // The labels, with commas between them.
         let mut security = Vec::new();
+        let mut came_from = Vec::new();
         self.path.push("meta");
         if let (Some(i), Some(edge)) = (head.meta, self.catalogue().edge(root, "meta")) {
-            self.meta_members(i, edge, plan, out, &mut any, &mut security)?;
+            self.meta_members(i, edge, plan, out, &mut any, (&mut security, &mut came_from))?;
         }
         self.path.pop();
         if self.setup.declared && !contained {
@@ -48,6 +49,9 @@ impl Rewriter<'_> {
         if !security.is_empty() {
             separate(&mut any, out);
             out.extend_from_slice(b"\"security\":[");
+            if let Some(trace) = &mut self.trace {
+                trace.put(out.len(), came_from);
+            }
             out.extend_from_slice(&security);
             out.push(b']');
         }
@@ -57,7 +61,11 @@ impl Rewriter<'_> {
         }
         out.push(b'}');
         let length = out.len() - mark;
-        out[head.at..].rotate_right(length);
+        let at = head.at.unwrap_or(mark);
+        out[at..].rotate_right(length);
+        if let Some(trace) = &mut self.trace {
+            trace.rotated(at, out.len(), length);
+        }
         Ok(())
     }
 
@@ -68,7 +76,7 @@ impl Rewriter<'_> {
         plan: &Plan,
         out: &mut Vec<u8>,
         any: &mut bool,
-        security: &mut Vec<u8>,
+        (security, came_from): (&mut Vec<u8>, &mut Vec<(usize, usize)>),
     ) -> Result<(), Stop> {
         if self.tape.get(i).kind != J::ObjectStart {
             self.count(Category::Unknown, Treatment::Redact);
@@ -76,6 +84,9 @@ impl Rewriter<'_> {
         }
         let shown = matches!(meta.category, Assigned::Fixed(c) if plan.treatment(c) == Treatment::Show);
         let of = if shown { Of::Shown } else { Of::Hidden };
+        // A profile asks for more than FHIR itself does (US Core for names, vital signs for days), so of a reduced record
+        // its claim may be false. Where nothing may tell, no view that could be reduced has it.
+        let claims = if self.setup.declared { !self.done.any() } else { plan.shows_all() };
         for (key, value) in self.tape.members(i) {
             let name = self.tape.name(self.text, key);
             let (base, sibling) = without_mark(&name);
@@ -83,8 +94,7 @@ impl Rewriter<'_> {
                 self.count(Category::Unknown, Treatment::Redact);
                 continue;
             };
-            // A profile asks for days where only years are left (vs-1): the claim would be false.
-            if base == "profile" && self.done.shortened {
+            if base == "profile" && !claims {
                 self.count(Category::Label, Treatment::Redact);
                 continue;
             }
@@ -92,9 +102,14 @@ impl Rewriter<'_> {
             self.path.push(base);
             if base == "security" && self.tape.get(value).kind == J::ArrayStart {
                 for item in self.tape.items(value) {
+                    self.begins(item, out);
                     match self.value(item, edge, plan, out, Of::Shown)? {
                         Wrote::Yes { .. } => {
                             separate(&mut !security.is_empty(), security);
+                            if let Some(trace) = &mut self.trace {
+                                let found = trace.split_off(before);
+                                came_from.extend(found.into_iter().map(|(at, i)| (security.len() + at, i)));
+                            }
                             security.extend_from_slice(&out[before..]);
                             out.truncate(before);
                         }

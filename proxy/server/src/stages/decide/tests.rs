@@ -9,6 +9,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::parts::{Parts, init};
+use crate::stages::classify::Return;
 
 const CONFIG: &str = r#"
 listen: { address: "127.0.0.1:0", plaintext: true }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use drape_noise::ledger::Caps;
 use drape_noise::{Question, Release, Reserve, SystemRandom};
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
 use super::Desk;
@@ -104,12 +104,7 @@ impl Counting {
         search.elements.clear();
         search.total = None;
         search.summary = Some(drape_fhir::query::Summary::Count);
-        let request = UpstreamRequest {
-            method: Method::GET,
-            path_and_query: format!("/Patient?{}", search.to_query()),
-            body: None,
-            if_match: None,
-        };
+        let request = UpstreamRequest::get(format!("/Patient?{}", search.to_query()));
         let fault = |what: String| Refusal::upstream(format!("the count failed: {what}"));
         let timeout = self.tenant.limits.upstream_timeout;
         let response = self

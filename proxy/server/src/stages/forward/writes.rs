@@ -1,67 +1,259 @@
-//! What is written: judged as it is sent and as it is stored, and held to the version that was judged.
+//! What is written: found, judged as it is stored and as it will be, merged, held to the version that was judged, and
+//! then sent.
+//!
+//! [`Desk::prepare`] does all that can be refused; what it gives needs only to be sent.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
+use drape_fhir::outcome::Outcome;
 use drape_fhir::reference::Reference;
+use drape_policy::Standing;
 use drape_shield::Expect;
-use drape_view::Facts;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use serde_json::Value;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use hyper::body::Incoming;
+
+mod find;
+mod judge;
+mod stored;
 
 use super::{Desk, Upstream, is_empty};
-use crate::client::read_bounded;
 use crate::refusal::Refusal;
 use crate::stages::Own;
 use crate::stages::classify::Return;
-use crate::stages::decide::Write;
+use crate::stages::decide::{Act, At, Finding, Write};
 use crate::stages::seal::Totals;
 use crate::upstream::UpstreamRequest;
+use find::Found;
+
+/// What came of judging a write.
+pub(in crate::stages) enum Ready {
+    /// It may be sent.
+    Send(Prepared),
+    /// A conditional create whose record is there already.
+    There {
+        /// Its id.
+        id: String,
+    },
+}
+
+/// A write that was judged, and whose record the caller may see as it will be.
+pub(in crate::stages) struct Prepared {
+    /// What goes upstream.
+    pub(in crate::stages) request: UpstreamRequest,
+    pub(super) resource_type: String,
+    /// `None` where the upstream will give one.
+    pub(super) id: Option<String>,
+    /// Whom the record is about, for the log.
+    pub(super) patients: Vec<String>,
+    /// Whether the caller named the version.
+    held: bool,
+}
 
 impl Desk {
-    /// Create or update: everything of the new and the stored record must be shown to the caller, and every category
-    /// be the caller's to change, until hidden parts can be merged back.
+    /// Judges a write and sends it.
     pub(super) async fn write(
         self: &Arc<Self>,
         write: Write,
-        standing: &drape_policy::Standing,
+        standing: &Standing,
     ) -> Result<Upstream, Refusal> {
-        let tenant = &self.tenant;
-        let bases = [tenant.public_base.as_str(), tenant.upstream.base_url()];
-        let bad = |what: String| Refusal::new("forward", StatusCode::BAD_REQUEST, "structure", what);
-        let facts = drape_shield::facts_of(
-            &tenant.catalogue,
-            &write.body,
-            &write.resource_type,
-            &bases,
-            tenant.limits.json_depth_max,
-        )
-        .map_err(|e| bad(format!("the body cannot be read: {}", e.what)))?;
-        searches_in(&write.body)?;
-        if let (Some(id), Some(main)) = (&write.id, facts.main())
-            && main.id.as_ref() != Some(id)
-        {
-            return Err(bad("the body's id is not the address's".into()));
+        let (resource_type, prefer) = (write.resource_type.clone(), write.prefer);
+        match self.prepare(write, standing).await? {
+            Ready::Send(prepared) => {
+                let response = self.send(&prepared.request).await?;
+                let response = self.check_written(response, &prepared).await?;
+                self.written(response, prepared, prefer)
+            }
+            Ready::There { id } => self.there(resource_type, id, prefer).await,
         }
-        self.may_change(standing, &facts, &write.resource_type)?;
-        let (public, own) = (tenant.public_base.as_str(), tenant.upstream.base_url());
-        let body = drape_shield::rebase(&write.body, public, own, tenant.limits.json_depth_max)
-            .map_err(|e| bad(format!("the body cannot be read: {}", e.what)))?;
-        let mut request = UpstreamRequest {
+    }
+
+    /// All that is to be judged about a write, and the request that may then be sent.
+    pub(in crate::stages) async fn prepare(
+        self: &Arc<Self>,
+        write: Write,
+        standing: &Standing,
+    ) -> Result<Ready, Refusal> {
+        let (at, creates) = match &write.act {
+            Act::Create { unless: None } => return self.create(&write, standing, None).map(Ready::Send),
+            Act::Create { unless: Some(finding) } => {
+                return match self.find(finding).await? {
+                    Found::One(id) => Ok(Ready::There { id }),
+                    Found::Several => Err(several()),
+                    // What is withheld is as if it were not there; the upstream would not take it so.
+                    Found::Nothing { withheld } => {
+                        let criteria = if withheld { None } else { finding.criteria() };
+                        self.create(&write, standing, criteria).map(Ready::Send)
+                    }
+                };
+            }
+            Act::Update { at, creates } => (at, *creates),
+            Act::Patch { at, .. } | Act::Delete { at } => (at, false),
+        };
+        let (id, finding) = match at {
+            At::Id(id) => (id.clone(), None),
+            At::Found(finding) => match self.find(finding).await? {
+                Found::One(id) => (id, Some(finding)),
+                Found::Several => return Err(several()),
+                Found::Nothing { withheld } => {
+                    return self.not_found(&write, standing, finding, creates, withheld).map(Ready::Send);
+                }
+            },
+        };
+        match &write.act {
+            Act::Delete { .. } => self.delete(&write, &id, standing).await.map(Ready::Send),
+            _ => self.update(&write, &id, finding.is_some(), standing).await.map(Ready::Send),
+        }
+    }
+
+    /// The same for a member of a transaction, which is sent whether its record is there or not: the upstream finds it
+    /// anew by the criteria that were judged.
+    pub(super) async fn prepare_member(
+        self: &Arc<Self>,
+        write: Write,
+        standing: &Standing,
+    ) -> Result<Prepared, Refusal> {
+        if let Act::Create { unless: Some(finding) } = &write.act
+            && let Found::One(_) = self.find(finding).await?
+        {
+            return self.create(&write, standing, finding.criteria());
+        }
+        match self.prepare(write, standing).await? {
+            Ready::Send(prepared) => Ok(prepared),
+            Ready::There { .. } => Err(changed(false)),
+        }
+    }
+
+    /// The id of the one record that a search finds and the caller may see.
+    pub(super) async fn found(self: &Arc<Self>, finding: &Finding) -> Result<Option<String>, Refusal> {
+        match self.find(finding).await? {
+            Found::One(id) => Ok(Some(id)),
+            Found::Several => Err(several()),
+            Found::Nothing { .. } => Ok(None),
+        }
+    }
+
+    /// A conditional write whose search finds nothing: an update creates (R4 http, 3.1.0.7.1), all else is unknown.
+    fn not_found(
+        &self,
+        write: &Write,
+        standing: &Standing,
+        finding: &Finding,
+        creates: bool,
+        withheld: bool,
+    ) -> Result<Prepared, Refusal> {
+        if !matches!(write.act, Act::Update { .. }) {
+            return Err(Refusal::unknown("forward", "nothing is found that the caller may see"));
+        }
+        if !creates {
+            let public = "no record is found, and you may not create one";
+            return Err(Refusal::forbidden("forward", public));
+        }
+        if self.facts_of(write, &write.body)?.main().is_some_and(|m| m.id.is_some()) {
+            return Err(bad("no record is found, and one with an id of your choice is not created".into()));
+        }
+        let criteria = if withheld { None } else { finding.criteria() };
+        self.create(write, standing, criteria)
+    }
+
+    fn create(
+        &self,
+        write: &Write,
+        standing: &Standing,
+        if_none_exist: Option<String>,
+    ) -> Result<Prepared, Refusal> {
+        let (body, patients) = self.judge_new(write, standing)?;
+        let request = UpstreamRequest {
             method: Method::POST,
             path_and_query: format!("/{}", write.resource_type),
             body: Some(body.into()),
             if_match: None,
+            if_none_exist,
         };
-        if let Some(id) = &write.id {
-            request.method = Method::PUT;
-            request.path_and_query = format!("/{}/{id}", write.resource_type);
-            request.if_match =
-                Some(self.stored_version(standing, &request.path_and_query, &write, id).await?);
-        }
-        let response = self.send(&request).await?;
-        let response = self.check(response).await?;
+        Ok(Prepared { request, resource_type: write.resource_type.clone(), id: None, patients, held: false })
+    }
+
+    async fn update(
+        self: &Arc<Self>,
+        write: &Write,
+        id: &str,
+        by_search: bool,
+        standing: &Standing,
+    ) -> Result<Prepared, Refusal> {
+        let stored = self.stored(&write.resource_type, id).await?;
+        self.hold(write, &stored)?;
+        let sent = self.sent(write, id, by_search, &stored)?;
+        let (merged, patients) = self.judge_change(write, &stored, &sent, standing).await?;
+        let request = UpstreamRequest {
+            method: Method::PUT,
+            path_and_query: format!("/{}/{id}", write.resource_type),
+            body: Some(merged.into()),
+            if_match: Some(stored.version),
+            if_none_exist: None,
+        };
+        let held = write.if_match.is_some();
+        let id = Some(id.to_owned());
+        Ok(Prepared { request, resource_type: write.resource_type.clone(), id, patients, held })
+    }
+
+    async fn delete(
+        self: &Arc<Self>,
+        write: &Write,
+        id: &str,
+        standing: &Standing,
+    ) -> Result<Prepared, Refusal> {
+        let stored = self.stored(&write.resource_type, id).await?;
+        self.hold(write, &stored)?;
+        let patients = self.judge_removal(&stored, standing)?;
+        let request = UpstreamRequest {
+            method: Method::DELETE,
+            path_and_query: format!("/{}/{id}", write.resource_type),
+            body: None,
+            if_match: Some(stored.version),
+            if_none_exist: None,
+        };
+        let held = write.if_match.is_some();
+        let id = Some(id.to_owned());
+        Ok(Prepared { request, resource_type: write.resource_type.clone(), id, patients, held })
+    }
+
+    /// What the upstream says to a write. Servers tell a version that is not the current one by 412 or by 409, which
+    /// says other things too; the version tells which.
+    async fn check_written(
+        self: &Arc<Self>,
+        response: Response<Incoming>,
+        prepared: &Prepared,
+    ) -> Result<Response<Incoming>, Refusal> {
         let status = response.status();
+        let raced = matches!(status, StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED);
+        // The end of a delete has no body that anybody needs, whatever it is written in.
+        if prepared.request.method == Method::DELETE && status.is_success() {
+            return Ok(response);
+        }
+        let checked = self.check(response).await;
+        if raced
+            && let Some(id) = &prepared.id
+            && let Some(version) = &prepared.request.if_match
+        {
+            let now = self.stored(&prepared.resource_type, id).await?;
+            if now.version != *version {
+                return Err(changed(prepared.held));
+            }
+        }
+        checked
+    }
+
+    /// The answer to a write.
+    fn written(
+        self: &Arc<Self>,
+        response: Response<Incoming>,
+        prepared: Prepared,
+        prefer: Return,
+    ) -> Result<Upstream, Refusal> {
+        let Prepared { request, resource_type, id, patients, .. } = prepared;
+        let tenant = &self.tenant;
+        let deleted = request.method == Method::DELETE;
+        let mut status = response.status();
         let mut headers = HeaderMap::new();
         for name in [header::LOCATION, header::CONTENT_LOCATION] {
             let Some(value) = response.headers().get(&name).and_then(|v| v.to_str().ok()) else { continue };
@@ -72,132 +264,77 @@ impl Desk {
                 headers.insert(name, value);
             }
         }
-        if write.prefer != Return::Representation || is_empty(&response) {
-            if let Some(etag) = response.headers().get(header::ETAG) {
-                headers.insert(header::ETAG, etag.clone());
-            }
-            // The server names a new record in `Location`, with its version.
-            let named = headers.get(header::LOCATION).and_then(|v| v.to_str().ok());
-            let named = named.and_then(|l| l.strip_prefix(&tenant.public_base)?.strip_prefix('/'));
-            let record = match (named, &write.id) {
-                (Some(named), _) => named.replace("/_history/", "/"),
-                (None, Some(id)) => format!("{}/{id}", write.resource_type),
-                (None, None) => write.resource_type.clone(),
-            };
-            let mut totals = Totals::default();
-            totals.written(record, facts.main().map(|m| m.patients.as_slice()).unwrap_or_default());
-            return Ok(Upstream::Written(Own { status, headers, body: Bytes::new() }, totals));
+        if prefer == Return::Representation && !deleted && !is_empty(&response) {
+            // It passes the shield as a read does: nothing comes back that the caller would not be shown (LV-63).
+            let expect = Expect::Record { resource_type, id, version: None };
+            return Ok(Upstream::Records(Box::new(self.stream(response, expect, None, status, headers))));
         }
-        let expect = Expect::Record { resource_type: write.resource_type, id: write.id, version: None };
-        Ok(Upstream::Records(Box::new(self.stream(response, expect, None, status, headers))))
-    }
-
-    fn may_change(
-        &self,
-        standing: &drape_policy::Standing,
-        facts: &Facts,
-        resource_type: &str,
-    ) -> Result<(), Refusal> {
-        let profile = self.tenant.profiler.profile(facts, 0, self.view.caller());
-        let ruling = standing.may_change(&profile);
-        // What is contained has a patient and a plan of its own, and scopes may be for one patient only.
-        let shown = self
-            .view
-            .rule(facts)
-            .iter()
-            .all(|v| matches!(v, drape_view::Verdict::Keep(plan) if plan.shows_all()));
-        if !ruling.allowed || !shown {
-            let public = "you may write only records that you are shown whole and may change";
-            let reason = format!("policy does not permit the change (erred: {})", ruling.erred);
-            return Err(Refusal::forbidden("forward", public).because(reason));
+        if let Some(etag) = response.headers().get(header::ETAG).filter(|_| !deleted) {
+            headers.insert(header::ETAG, etag.clone());
         }
-        // What policies, labels or relations themselves read: whoever may write it could write himself a right.
-        let relates = [
-            "CareTeam",
-            "Consent",
-            "Encounter",
-            "EpisodeOfCare",
-            "Group",
-            "List",
-            "Patient",
-            "RelatedPerson",
-        ];
-        let labelled = facts.main().is_some_and(|m| !m.security.is_empty());
-        if (relates.contains(&resource_type) || labelled) && !standing.may_relate(&profile).allowed {
-            let public = "you may not write what access itself rests on";
-            return Err(Refusal::forbidden("forward", public));
-        }
-        Ok(())
-    }
-
-    /// The version that was judged; the upstream changes no other.
-    async fn stored_version(
-        &self,
-        standing: &drape_policy::Standing,
-        path: &str,
-        write: &Write,
-        id: &str,
-    ) -> Result<String, Refusal> {
-        let tenant = &self.tenant;
-        let get = UpstreamRequest {
-            method: Method::GET,
-            path_and_query: path.to_owned(),
-            body: None,
-            if_match: None,
+        // The server names a new record in `Location`, with its version.
+        let named = headers.get(header::LOCATION).and_then(|v| v.to_str().ok());
+        let named = named.and_then(|l| l.strip_prefix(&tenant.public_base)?.strip_prefix('/'));
+        let record = match (named, id) {
+            (Some(named), _) => named.replace("/_history/", "/"),
+            (None, Some(id)) => format!("{resource_type}/{id}"),
+            (None, None) => resource_type,
         };
-        let response = self.check(self.send(&get).await?).await?;
-        let etag = response.headers().get(header::ETAG).and_then(|v| v.to_str().ok()).map(str::to_owned);
-        let body = read_bounded(response.into_body(), tenant.limits.entry_bytes_max)
-            .await
-            .map_err(|e| Refusal::upstream(format!("the stored record cannot be read: {e}")))?;
-        let bases = [tenant.upstream.base_url()];
-        let stored = drape_shield::facts_of(
-            &tenant.catalogue,
-            &body,
-            &write.resource_type,
-            &bases,
-            tenant.limits.json_depth_max,
-        )
-        .map_err(|e| Refusal::upstream(e.what))?;
-        if stored.main().and_then(|m| m.id.as_deref()) != Some(id) {
-            return Err(Refusal::upstream("the stored record is not the one that was asked for"));
+        let body = match (prefer, deleted) {
+            // In words of Drape's own: what a server warns of can tell of what is hidden.
+            (Return::Outcome, _) => Outcome::done(if deleted { "deleted" } else { "stored" }).to_json(),
+            _ => Vec::new(),
+        };
+        if deleted {
+            status = if body.is_empty() { StatusCode::NO_CONTENT } else { StatusCode::OK };
         }
-        // Of a record that is not shown at all nothing is said, not even that it is there.
-        if !matches!(self.view.rule(&stored).first(), Some(drape_view::Verdict::Keep(_))) {
-            return Err(Refusal::unknown("forward", "the stored record is withheld from the caller"));
+        let mut totals = Totals::default();
+        totals.written(record, &patients);
+        Ok(Upstream::Written(Own { status, headers, body: Bytes::from(body) }, totals))
+    }
+
+    /// The answer to a conditional create whose record is there: 200, and what is sent is passed over (R4 http,
+    /// 3.1.0.8.1).
+    async fn there(
+        self: &Arc<Self>,
+        resource_type: String,
+        id: String,
+        prefer: Return,
+    ) -> Result<Upstream, Refusal> {
+        let path = format!("/{resource_type}/{id}");
+        let mut headers = HeaderMap::new();
+        if let Ok(value) = HeaderValue::from_str(&format!("{}{path}", self.tenant.public_base)) {
+            headers.insert(header::LOCATION, value);
         }
-        self.may_change(standing, &stored, &write.resource_type)?;
-        let version = etag.ok_or_else(|| {
-            Refusal::upstream("the stored record comes without an ETag; a lost update could not be told")
-        })?;
-        if let Some(wanted) = &write.if_match
-            && wanted.trim() != version
-        {
-            let public = "the record has changed since you read it";
-            return Err(Refusal::new("forward", StatusCode::PRECONDITION_FAILED, "conflict", public));
+        if prefer != Return::Representation {
+            let body = match prefer {
+                Return::Outcome => Outcome::done("a record is there already").to_json(),
+                _ => Vec::new(),
+            };
+            let own = Own { status: StatusCode::OK, headers, body: Bytes::from(body) };
+            return Ok(Upstream::Own(own));
         }
-        Ok(version)
+        let response = self.check(self.send(&UpstreamRequest::get(path)).await?).await?;
+        let expect = Expect::Record { resource_type, id: Some(id), version: None };
+        Ok(Upstream::Records(Box::new(self.stream(response, expect, None, StatusCode::OK, headers))))
     }
 }
 
-/// A body may name records by a search (`Patient?identifier=…`), which the upstream would resolve: that is a search
-/// nobody judged (LV-34).
-fn searches_in(body: &[u8]) -> Result<(), Refusal> {
-    fn walk(value: &Value) -> bool {
-        match value {
-            Value::Object(map) => map.iter().any(|(key, v)| {
-                // Some servers take whatever stands before the type for a base, so its form does not matter.
-                key == "reference" && v.as_str().is_some_and(|t| t.contains('?')) || walk(v)
-            }),
-            Value::Array(items) => items.iter().any(walk),
-            _ => false,
-        }
+fn bad(what: String) -> Refusal {
+    Refusal::new("forward", StatusCode::BAD_REQUEST, "structure", what)
+}
+
+fn several() -> Refusal {
+    let public = "the criteria find more than one record";
+    Refusal::new("forward", StatusCode::PRECONDITION_FAILED, "multiple-matches", public)
+}
+
+/// A record that somebody else has changed meanwhile.
+fn changed(held: bool) -> Refusal {
+    if held {
+        let public = "the record, or what you may see of it, has changed since you read it; read it again";
+        return Refusal::new("forward", StatusCode::PRECONDITION_FAILED, "conflict", public);
     }
-    let value: Value = serde_json::from_slice(body)
-        .map_err(|_| Refusal::new("forward", StatusCode::BAD_REQUEST, "structure", "the body is not JSON"))?;
-    if walk(&value) {
-        let public = "references by search are not resolved; name the record";
-        return Err(Refusal::new("forward", StatusCode::BAD_REQUEST, "not-supported", public));
-    }
-    Ok(())
+    let public = "the record was changed by somebody else at the same time; read it again";
+    Refusal::new("forward", StatusCode::CONFLICT, "conflict", public)
 }

@@ -1,0 +1,125 @@
+//! The stored record, as far as the caller may know of it, and the version to which a write is held.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use drape_shield::merge::{self, Stored as Beside, Unmerged};
+use drape_shield::{Answer, Expect, Links};
+use drape_view::{Category, Facts, Redaction, Treatment, Verdict};
+use http::header;
+use sha2::Digest as _;
+
+use super::{Desk, changed};
+use crate::client::read_bounded;
+use crate::refusal::Refusal;
+use crate::stages::decide::Write;
+use crate::stages::protect::rulings;
+use crate::stages::{marked, opaque};
+use crate::upstream::UpstreamRequest;
+
+/// A stored record that reaches the caller.
+pub(super) struct Stored {
+    pub(super) text: Bytes,
+    pub(super) facts: Facts,
+    pub(super) answer: Answer,
+    /// Its ETag, as the upstream says it.
+    pub(super) version: String,
+    /// It as the caller is shown it.
+    pub(super) view: Vec<u8>,
+}
+
+impl Stored {
+    pub(super) fn beside(&self) -> Beside<'_> {
+        Beside { text: &self.text, facts: &self.facts, answer: &self.answer }
+    }
+
+    /// Whether the caller is shown all of it.
+    pub(super) fn is_whole(&self) -> bool {
+        self.answer.verdicts.iter().all(|v| matches!(v, Verdict::Keep(plan) if plan.shows_all()))
+    }
+
+    fn is_sealed(&self) -> bool {
+        self.answer.verdicts.iter().any(|v| match v {
+            Verdict::Keep(plan) => Category::ALL.iter().any(|c| plan.treatment(*c) == Treatment::Encrypt),
+            Verdict::Withhold(_) => false,
+        })
+    }
+}
+
+pub(super) struct NoLinks;
+
+impl Links for NoLinks {
+    fn rewrite(&mut self, _: &str, _: &str) -> Option<String> {
+        None
+    }
+}
+
+impl Desk {
+    pub(super) fn one(&self, resource_type: &str, id: Option<&str>) -> drape_shield::Setup {
+        let expect = Expect::Record {
+            resource_type: resource_type.to_owned(),
+            id: id.map(str::to_owned),
+            version: None,
+        };
+        self.setup(expect, Box::new(NoLinks))
+    }
+
+    /// Reads the stored record. One that is not shown at all is as unknown as one that is not there.
+    pub(super) async fn stored(self: &Arc<Self>, resource_type: &str, id: &str) -> Result<Stored, Refusal> {
+        let tenant = &self.tenant;
+        let get = UpstreamRequest::get(format!("/{resource_type}/{id}"));
+        let response = self.check(self.send(&get).await?).await?;
+        let etag = response.headers().get(header::ETAG).and_then(|v| v.to_str().ok()).map(str::to_owned);
+        let text = read_bounded(response.into_body(), tenant.limits.entry_bytes_max)
+            .await
+            .map_err(|e| Refusal::upstream(format!("the stored record cannot be read: {e}")))?;
+        let bases = [tenant.upstream.base_url()];
+        let depth = tenant.limits.json_depth_max;
+        let facts = drape_shield::facts_of(&tenant.catalogue, &text, resource_type, &bases, depth)
+            .map_err(|e| Refusal::upstream(e.what))?;
+        if facts.main().and_then(|m| m.id.as_deref()) != Some(id) {
+            return Err(Refusal::upstream("the stored record is not the one that was asked for"));
+        }
+        let withheld =
+            |why: &str| Refusal::unknown("forward", format!("the stored record is withheld: {why}"));
+        if let Some(Verdict::Withhold(reason)) = self.view.rule(&facts).first() {
+            return Err(withheld(reason.name()));
+        }
+        let answer = rulings(tenant, &self.view, &facts).await.map_err(|fault| fault.refusal())?;
+        let beside = Beside { text: &text, facts: &facts, answer: &answer };
+        let view =
+            merge::view(&self.one(resource_type, Some(id)), &beside).map_err(|unmerged| match unmerged {
+                Unmerged::Withheld(reason) => withheld(reason.name()),
+                other => Refusal::upstream(format!("the stored record cannot be shielded: {other:?}")),
+            })?;
+        let version = etag.ok_or_else(|| {
+            Refusal::upstream("the stored record comes without an ETag; a lost update could not be told")
+        })?;
+        Ok(Stored { text, facts, answer, version, view })
+    }
+
+    /// Holds a write to the version that the caller names, and to what she is shown of it: what she has since come to
+    /// see must not be taken for what she took out (LV-36).
+    pub(super) fn hold(&self, write: &Write, stored: &Stored) -> Result<(), Refusal> {
+        let Some(wanted) = write.if_match.as_deref().map(str::trim) else { return Ok(()) };
+        let current = opaque(&stored.version);
+        let named = opaque(wanted);
+        // In silent mode whole records are marked as reduced ones are.
+        let declared = self.tenant.redaction == Redaction::Declared;
+        let fits = if stored.is_whole() && declared {
+            named == current
+        } else {
+            let marks = [Some(&stored.view[..]), None].map(|seen| {
+                let mut viewer = super::super::viewer(&self.tenant, self.view.caller());
+                viewer.update(seen.unwrap_or_default());
+                marked(current, viewer)
+            });
+            // Ciphertexts are never the same twice. The plain version was told where nothing was sent back.
+            let resealed = declared
+                && stored.is_sealed()
+                && named.rsplit_once('-').is_some_and(|(version, _)| version == current);
+            named == current || resealed || marks.iter().any(|mark| mark == named)
+        };
+        if fits { Ok(()) } else { Err(changed(true)) }
+    }
+}
