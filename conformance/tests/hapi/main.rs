@@ -11,6 +11,8 @@ mod counts;
 mod crash;
 mod demo;
 mod exact;
+mod facts;
+mod forms;
 mod judged;
 mod leaks;
 mod views;
@@ -28,7 +30,7 @@ type Step = (&'static str, fn(&World) -> Outcome);
 
 /// In this order: what writes comes late, what spends the budget after it, then the log is searched, and what all of them
 /// were answered is judged.
-const STEPS: [Step; 33] = [
+const STEPS: [Step; 40] = [
     ("views-of-a-patient", views::of_a_patient),
     ("views-of-an-observation", views::of_an_observation),
     ("views-of-sensitive-records", views::of_sensitive_records),
@@ -37,6 +39,7 @@ const STEPS: [Step; 33] = [
     ("exact-history", exact::history),
     ("exact-searches", exact::searches),
     ("exact-posted-search", exact::posted_search),
+    ("xml-as-hapi-writes-it", forms::as_hapi_writes_it),
     ("no-canary-in-searches", leaks::searches),
     ("no-canary-in-reads", leaks::reads),
     ("attacks-on-tokens", attacks::tokens),
@@ -48,6 +51,9 @@ const STEPS: [Step; 33] = [
     ("create-lands-in-hapi", writes::create),
     ("update-needs-the-version", writes::update),
     ("others-cannot-write", writes::others),
+    ("patches-are-updates", writes::patches),
+    ("of-two-writers-one-is-late", writes::lost_update),
+    ("conditional-writes-and-deletes", writes::conditional),
     ("client-fhirpy", clients::fhirpy),
     ("client-fhir-kit-client", clients::kit),
     ("client-smart-fhirclient", clients::smart),
@@ -55,6 +61,9 @@ const STEPS: [Step; 33] = [
     ("client-python-fhirclient", clients::python_fhirclient),
     ("client-fhir-pyrate", clients::pyrate),
     ("client-hapi-java", clients::java),
+    ("relations-and-ages-from-hapi", facts::looked_up),
+    ("references-tell-of-nothing-withheld", facts::references),
+    ("xml-as-hapi-reads-it", forms::as_hapi_reads_it),
     ("counts-cost-once", counts::once),
     ("counts-end", counts::exhausted),
     ("kill-9", crash::kill),

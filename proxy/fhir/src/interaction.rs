@@ -1,6 +1,7 @@
 //! What FHIR calls a request; everything that is not named here is refused, and the refusal says what it was.
 
 use crate::definitions::r4;
+use crate::media::Format;
 use crate::query::{Compartment, Search};
 use crate::reference::is_id;
 
@@ -270,6 +271,18 @@ fn id(text: &str) -> Result<String, Misunderstood> {
     if is_id(text) { Ok(text.to_owned()) } else { Err(bad(format!("`{text}` is no logical id"))) }
 }
 
+/// The form that the answer is wanted in, as [`parse`] reads it; for answers to what could not be parsed too.
+///
+/// # Errors
+/// 406 where neither form will do, 400 where the parameters cannot be read.
+pub fn format(parts: &Parts<'_>) -> Result<Format, Misunderstood> {
+    let mut pairs = wire::pairs(parts.query.unwrap_or_default())?;
+    if parts.body.is_some() && wire::media(parts, &[FORM]).is_ok() {
+        pairs = form(parts, pairs)?;
+    }
+    wire::format(parts, &mut pairs)
+}
+
 /// Says what FHIR calls the request.
 pub fn parse(parts: &Parts<'_>) -> Result<Interaction, Misunderstood> {
     wire::overrides(parts)?;
@@ -293,6 +306,7 @@ pub fn parse(parts: &Parts<'_>) -> Result<Interaction, Misunderstood> {
     }
     match (parts.method, segments.as_slice()) {
         ("GET", ["_page", handle]) => {
+            wire::format(parts, &mut pairs)?;
             handle_alone(&pairs)?;
             Ok(Interaction::Page { handle: (*handle).to_owned() })
         }
@@ -427,9 +441,11 @@ fn history(
     Ok(Interaction::History(found))
 }
 
+const FORM: &str = "application/x-www-form-urlencoded";
+
 /// The parameters of a form, behind those of the address.
 fn form(parts: &Parts<'_>, mut pairs: Vec<(String, String)>) -> Result<Vec<(String, String)>, Misunderstood> {
-    wire::media(parts, &["application/x-www-form-urlencoded"])?;
+    wire::media(parts, &[FORM])?;
     let text = std::str::from_utf8(parts.body.unwrap_or_default());
     pairs.extend(wire::pairs(text.map_err(|_| bad("the form is not UTF-8"))?)?);
     if pairs.iter().any(|(name, _)| name == "_method") {

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use drape_fhir::bundle::{Entry, Misread, Requests};
 use drape_fhir::json::{Limits, write_string};
+use drape_fhir::media::Format;
 use http::{HeaderMap, StatusCode, header};
 
 use crate::body::Ungathered;
@@ -41,7 +42,9 @@ pub(crate) async fn batch(tenant: &Arc<Tenant>, admitted: &Admitted, asked: Aske
         let id = asked.id.clone();
         let answer = match sent(tenant, entry) {
             Ok(sent) => {
-                let (asked, classified) = classify(&sent, asked);
+                let (mut asked, classified) = classify(&sent, asked);
+                // The Bundle around it is put into the wanted form as one.
+                asked.format = Format::Json;
                 one(tenant, admitted, asked, classified).await
             }
             Err(refusal) => refused(tenant, asked, Some(admitted), refusal).await,
@@ -115,7 +118,7 @@ async fn transaction(
     };
     let mut answers: Vec<(usize, Answer)> = places.into_iter().zip(written).collect();
     for (place, grant, entered) in reads {
-        answers.push((place, rest(tenant, grant, entered).await));
+        answers.push((place, rest(tenant, grant, entered, Format::Json).await));
     }
     answers.sort_by_key(|(place, _)| *place);
     let mut told = Told::new(tenant, "transaction-response");
@@ -225,7 +228,7 @@ impl Told {
     /// room for another.
     async fn add(&mut self, answer: Answer, id: &str, entry: &Entry<'_>) -> bool {
         let refused = matches!(answer, Answer::Refused(_));
-        let (head, body) = answer.into_response(id).into_parts();
+        let (head, body) = answer.into_response(id, Format::Json).into_parts();
         let body = if entry.method == "HEAD" { body.silence().0 } else { body };
         self.out.extend_from_slice(if self.entries == 0 { b",\"entry\":[" } else { b"," });
         self.entries += 1;

@@ -8,6 +8,8 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use tokio::sync::mpsc;
 
+use crate::deflate::Gzip;
+
 /// What goes out. A stream that ends by an error makes hyper break the connection off (HTTP/1.1: no final chunk;
 /// HTTP/2: RST_STREAM), so that a cut answer never looks complete.
 pub struct OutBody {
@@ -20,8 +22,8 @@ pub struct OutBody {
 enum Source {
     /// Known whole.
     Whole(Option<Bytes>),
-    /// Still coming; `None` on the channel without `End` before is a fault.
-    Stream(mpsc::Receiver<Piece>, bool),
+    /// Still coming; `None` on the channel without `End` before is a fault. Under gzip, the end is a piece of its own.
+    Stream { pieces: mpsc::Receiver<Piece>, ended: bool, gzip: Option<Box<Gzip>> },
 }
 
 impl std::fmt::Debug for OutBody {
@@ -61,7 +63,27 @@ impl OutBody {
 
     /// A body that is still coming.
     pub fn stream(pieces: mpsc::Receiver<Piece>) -> Self {
-        Self { source: Source::Stream(pieces, false), rider: None }
+        Self { source: Source::Stream { pieces, ended: false, gzip: None }, rider: None }
+    }
+
+    /// The same under gzip, or as it was where that cannot be done.
+    pub(crate) fn gzip(self) -> Result<Self, Self> {
+        let source = match self.source {
+            Source::Whole(Some(bytes)) => {
+                let mut gzip = Gzip::new();
+                match gzip.window(&bytes).and_then(|start| Ok([start, gzip.end()?].concat())) {
+                    Ok(coded) => Source::Whole(Some(coded.into())),
+                    Err(Cut) => {
+                        return Err(Self { source: Source::Whole(Some(bytes)), rider: self.rider });
+                    }
+                }
+            }
+            Source::Stream { pieces, ended: false, gzip: None } => {
+                Source::Stream { pieces, ended: false, gzip: Some(Box::new(Gzip::new())) }
+            }
+            source => return Err(Self { source, rider: self.rider }),
+        };
+        Ok(Self { source, rider: self.rider })
     }
 
     /// The whole body in memory, where it is no longer than `limit` bytes.
@@ -109,13 +131,20 @@ impl Body for OutBody {
             Source::Whole(bytes) => {
                 Poll::Ready(bytes.take().filter(|b| !b.is_empty()).map(|b| Ok(Frame::data(b))))
             }
-            Source::Stream(_, true) => Poll::Ready(None),
-            Source::Stream(pieces, ended) => match pieces.poll_recv(cx) {
+            Source::Stream { ended: true, .. } => Poll::Ready(None),
+            Source::Stream { pieces, ended, gzip } => match pieces.poll_recv(cx) {
                 Poll::Pending => Poll::Pending,
-                Poll::Ready(Some(Piece::Data(bytes))) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
+                Poll::Ready(Some(Piece::Data(bytes))) => {
+                    let coded = match gzip {
+                        Some(gzip) => gzip.window(&bytes),
+                        None => Ok(bytes),
+                    };
+                    *ended = coded.is_err();
+                    Poll::Ready(Some(coded.map(Frame::data)))
+                }
                 Poll::Ready(Some(Piece::End)) => {
                     *ended = true;
-                    Poll::Ready(None)
+                    Poll::Ready(gzip.take().map(|gzip| gzip.end().map(Frame::data)))
                 }
                 Poll::Ready(None) => {
                     *ended = true;
@@ -128,14 +157,14 @@ impl Body for OutBody {
     fn is_end_stream(&self) -> bool {
         match &self.source {
             Source::Whole(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
-            Source::Stream(_, ended) => *ended,
+            Source::Stream { ended, .. } => *ended,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
             Source::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
-            Source::Stream(..) => SizeHint::default(),
+            Source::Stream { .. } => SizeHint::default(),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
+use drape_fhir::interaction;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::{Map, Value, json};
 
@@ -37,7 +38,7 @@ pub async fn answer(tenant: &Tenant, head: &http::request::Parts, path: &str) ->
         return Some(Answer::Refused(refusal));
     }
     if path == "/metadata"
-        && let Err(refusal) = wants_json(head)
+        && let Err(refusal) = understood(head)
     {
         return Some(Answer::Refused(refusal));
     }
@@ -56,39 +57,29 @@ pub async fn answer(tenant: &Tenant, head: &http::request::Parts, path: &str) ->
     }
 }
 
-/// Only `mode=full` and a JSON `_format` are understood.
-fn wants_json(head: &http::request::Parts) -> Result<(), Refusal> {
+/// Only `mode=full` and the form of the answer are understood.
+fn understood(head: &http::request::Parts) -> Result<(), Refusal> {
     let query = head.uri.query().unwrap_or_default();
     for pair in query.split('&').filter(|p| !p.is_empty()) {
-        let understood = matches!(
-            pair,
-            "mode=full"
-                | "_format=json"
-                | "_format=application/fhir%2Bjson"
-                | "_format=application/fhir+json"
-                | "_pretty=true"
-                | "_pretty=false"
-        );
-        if pair.starts_with("_format=") && !understood {
-            let public = "only JSON is offered";
-            return Err(Refusal::new("classify", StatusCode::NOT_ACCEPTABLE, "not-supported", public));
-        }
-        if !understood {
-            let name = pair.split('=').next().unwrap_or_default();
+        let name = pair.split('=').next().unwrap_or_default();
+        if pair != "mode=full" && !matches!(name, "_format" | "_pretty") {
             let public = format!("the parameter `{name}` is not understood here");
             return Err(Refusal::new("classify", StatusCode::BAD_REQUEST, "not-supported", public));
         }
     }
     let accept = head.headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    let json = accept.is_empty()
-        || accept.contains("json")
-        || accept.contains("*/*")
-        || accept.contains("application/*");
-    if !json && !query.contains("_format=") {
-        let public = "only JSON is offered";
-        return Err(Refusal::new("classify", StatusCode::NOT_ACCEPTABLE, "not-supported", public));
-    }
-    Ok(())
+    let headers = [("accept", accept)];
+    let parts = interaction::Parts {
+        method: "GET",
+        path: head.uri.path(),
+        query: head.uri.query(),
+        headers: &headers,
+        body: None,
+    };
+    interaction::format(&parts).map(drop).map_err(|misunderstood| {
+        let status = StatusCode::from_u16(misunderstood.status).unwrap_or(StatusCode::NOT_ACCEPTABLE);
+        Refusal::new("classify", status, misunderstood.code, misunderstood.text())
+    })
 }
 
 /// Makes both documents anew. Called at start and every few minutes; what cannot be made leaves the last one standing.
@@ -130,7 +121,7 @@ const INTERACTIONS: [&str; 7] =
     ["read", "vread", "history-instance", "search-type", "create", "update", "delete"];
 
 /// The upstream's statement cut down to what Drape offers: listed interactions, parameters whose elements are known,
-/// no operations, JSON only. Patches and conditional forms are Drape's own, made of what the upstream has.
+/// no operations. Patches and conditional forms are Drape's own, made of what the upstream has.
 pub(crate) fn rewrite(theirs: &Value, public_base: &str, smart: Option<&Value>) -> Result<Value, String> {
     if theirs["resourceType"] != "CapabilityStatement" {
         return Err("the upstream's /metadata is no CapabilityStatement".into());
@@ -210,8 +201,8 @@ pub(crate) fn rewrite(theirs: &Value, public_base: &str, smart: Option<&Value>) 
         "software": { "name": "Drape", "version": env!("CARGO_PKG_VERSION") },
         "implementation": { "description": "FHIR R4 behind Drape: each caller is shown what policy permits", "url": public_base },
         "fhirVersion": "4.0.1",
-        "format": ["application/fhir+json", "json"],
         "patchFormat": ["application/json-patch+json", "application/fhir+json"],
+        "format": ["application/fhir+json", "json", "application/fhir+xml", "xml"],
         "rest": [{ "mode": "server", "security": security, "resource": resources }],
     }))
 }

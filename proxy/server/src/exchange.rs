@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use drape_fhir::interaction::Interaction;
+use drape_fhir::media::Format;
 use http::{Request, Response, header};
 use hyper::body::Incoming;
 
@@ -14,21 +15,22 @@ use crate::metrics::Ending;
 use crate::parts::{Parts, Tenant};
 use crate::refusal::Refusal;
 use crate::stages::admit::admit;
-use crate::stages::classify::{Asked, Classified, classify, receive};
+use crate::stages::classify::{Asked, Classified, classify, format_of, receive};
 use crate::stages::{Answer, Own};
-use crate::{cors, discovery};
+use crate::{cors, deflate, discovery};
 
 /// Answers one request.
 pub async fn exchange(parts: Arc<Parts>, request: Request<Incoming>, peer: SocketAddr) -> Response<OutBody> {
     let id = parts.request_id();
     let (head, body) = request.into_parts();
+    let wanted = format_of(&head);
     let Some((tenant, path)) = parts.tenant_of(&head) else {
         let refusal =
             Refusal::new("admit", http::StatusCode::NOT_FOUND, "not-found", "nothing is served here");
-        return Answer::Refused(refusal).into_response(&id);
+        return Answer::Refused(refusal).into_response(&id, wanted);
     };
     if let Some((status, headers)) = cors::preflight(&tenant.cors, &head.method, &head.headers) {
-        return Answer::Own(Own { status, headers, body: Default::default() }).into_response(&id);
+        return Answer::Own(Own { status, headers, body: Default::default() }).into_response(&id, wanted);
     }
     let timed = parts.metrics.begin();
     let quiet = head.method == http::Method::HEAD;
@@ -36,28 +38,29 @@ pub async fn exchange(parts: Arc<Parts>, request: Request<Incoming>, peer: Socke
         Err(_) => {
             let refusal =
                 Refusal::unavailable("admit", "too many requests are under way", "concurrent_requests_max");
-            Answer::Refused(refusal).into_response(&id)
+            Answer::Refused(refusal).into_response(&id, wanted)
         }
         Ok(place) => {
             let limit = tenant.limits.request_timeout;
             let answer = answer(&tenant, &head, &path, body, peer, &id);
-            let answer = tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| {
-                Answer::Refused(Refusal::unavailable(
-                    "forward",
-                    "the request took too long",
-                    "request_timeout_ms",
-                ))
+            let (answer, format) = tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| {
+                let refusal =
+                    Refusal::unavailable("forward", "the request took too long", "request_timeout_ms");
+                (Answer::Refused(refusal), wanted)
             });
             // Records are under way until their last byte. Drape's own words are not: who never takes a refusal must not
             // hold a place by it.
             match &answer {
                 Answer::Shielded(_) => {
-                    answer.into_response(&id).map(|body| body.with((place, timed.in_flight())))
+                    answer.into_response(&id, format).map(|body| body.with((place, timed.in_flight())))
                 }
-                Answer::Own(_) | Answer::Refused(_) => answer.into_response(&id),
+                Answer::Own(_) | Answer::Refused(_) => answer.into_response(&id, format),
             }
         }
     };
+    if tenant.gzip {
+        response = deflate::encode(&head.headers, response);
+    }
     if quiet {
         response = headers_alone(response);
     }
@@ -75,7 +78,8 @@ fn headers_alone(response: Response<OutBody>) -> Response<OutBody> {
     Response::from_parts(head, body)
 }
 
-/// admit → classify, and then the line: decide → enter → forward → protect → seal; of a batch for each entry.
+/// admit → classify, and then the line: decide → enter → forward → protect → seal; of a batch for each entry. Tells the
+/// form in which the answer is wanted as well.
 async fn answer(
     tenant: &Arc<Tenant>,
     head: &http::request::Parts,
@@ -83,26 +87,30 @@ async fn answer(
     body: Incoming,
     peer: SocketAddr,
     id: &str,
-) -> Answer {
-    if let Some(answer) = discovery::answer(tenant, head, path).await {
-        return answer;
-    }
+) -> (Answer, Format) {
     let asked = Asked::of(head, path, id, peer);
+    let wanted = asked.format;
+    if let Some(answer) = discovery::answer(tenant, head, path).await {
+        return (answer, wanted);
+    }
     let admitted = match admit(tenant, &head.headers, Some(peer.ip())).await {
         Ok(admitted) => admitted,
         Err(refusal) => {
             tenant.metrics.request(asked.route, Ending::Stranger);
-            return refused(tenant, asked, None, refusal).await;
+            return (refused(tenant, asked, None, refusal).await, wanted);
         }
     };
     let sent = match receive(tenant, head, path, body).await {
         Ok(sent) => sent,
-        Err(refusal) => return refused(tenant, asked, Some(&admitted), refusal).await,
+        Err(refusal) => return (refused(tenant, asked, Some(&admitted), refusal).await, wanted),
     };
-    match classify(&sent, asked) {
-        (asked, Ok(Classified { interaction: Interaction::Bundle, body, .. })) => {
+    let (asked, classified) = classify(&sent, asked);
+    let format = asked.format;
+    let answer = match classified {
+        Ok(Classified { interaction: Interaction::Bundle, body, .. }) => {
             batch(tenant, &admitted, asked, body.unwrap_or_default()).await
         }
-        (asked, classified) => one(tenant, &admitted, asked, classified).await,
-    }
+        classified => one(tenant, &admitted, asked, classified).await,
+    };
+    (answer, format)
 }

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use drape_fhir::media::Format;
+
 use crate::parts::Tenant;
 use crate::refusal::Refusal;
 use crate::stages::admit::Admitted;
@@ -22,6 +24,7 @@ pub(crate) async fn one(
     classified: Result<Classified, Refusal>,
 ) -> Answer {
     let result = classified.and_then(|classified| decide(tenant, admitted, classified, &asked));
+    let format = asked.format;
     let judged = Judged { asked, caller: Some(Arc::clone(&admitted.caller)), result };
     // Durable before anything goes upstream; a refusal is written down just as well.
     match enter(tenant, judged).await {
@@ -29,11 +32,11 @@ pub(crate) async fn one(
         Ok((grant, entered)) if grant.writes() => {
             // Once begun, a write is ended and its outcome entered, though its client goes away meanwhile.
             let tenant = Arc::clone(tenant);
-            tokio::spawn(async move { rest(&tenant, grant, entered).await }).await.unwrap_or_else(|e| {
-                Answer::Refused(Refusal::unavailable("forward", "the write failed", e.to_string()))
-            })
+            tokio::spawn(async move { rest(&tenant, grant, entered, format).await }).await.unwrap_or_else(
+                |e| Answer::Refused(Refusal::unavailable("forward", "the write failed", e.to_string())),
+            )
         }
-        Ok((grant, entered)) => rest(tenant, grant, entered).await,
+        Ok((grant, entered)) => rest(tenant, grant, entered, format).await,
     }
 }
 
@@ -54,9 +57,9 @@ pub(crate) async fn refused(
 }
 
 /// forward → protect → seal.
-pub(crate) async fn rest(tenant: &Arc<Tenant>, grant: Grant, mut entered: Entered) -> Answer {
+pub(crate) async fn rest(tenant: &Arc<Tenant>, grant: Grant, mut entered: Entered, format: Format) -> Answer {
     match forward(tenant, grant, &mut entered).await {
-        Ok(Upstream::Records(stream)) => protect(tenant, *stream, entered).await,
+        Ok(Upstream::Records(stream)) => protect(tenant, *stream, entered, format).await,
         Ok(Upstream::Own(own)) => seal(entered, Outcome::own(own)).await,
         Ok(Upstream::Written(own, totals)) => seal(entered, Outcome::written(own, totals)).await,
         Err(refusal) => seal(entered, Outcome::refused(refusal, Default::default())).await,

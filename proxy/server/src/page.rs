@@ -70,7 +70,11 @@ impl Pages {
 /// The upstream's link relative to its base, if it is on the configured server at all. A link that leads elsewhere
 /// is never followed and never passed on.
 pub fn relative<'a>(tenant: &Tenant, link: &'a str) -> Option<&'a str> {
-    let base = tenant.upstream.base_url();
+    relative_to(tenant.upstream.base_url(), link)
+}
+
+/// The same for a server's base URL.
+pub(crate) fn relative_to<'a>(base: &str, link: &'a str) -> Option<&'a str> {
     let rest = match link.strip_prefix(base) {
         Some(rest) => rest,
         // HAPI and others build links from the host they were called by; a server may answer with relative ones.

@@ -17,8 +17,10 @@ use sha2::Digest as _;
 use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
+use crate::config::facts::FactRules;
 use crate::config::{self, Config, Limits, PolicySource};
 use crate::discovery::Discovery;
+use crate::facts::Lookups;
 use crate::issuers::Issuers;
 use crate::metrics::Metrics;
 use crate::page::Pages;
@@ -65,6 +67,8 @@ pub struct Tenant {
     pub tokens: Tokens,
     /// Browser origins.
     pub cors: config::Cors,
+    /// Whether answers are compressed for callers who accept it.
+    pub gzip: bool,
     /// Its time zone.
     pub time_zone: jiff::tz::TimeZone,
     /// What decides.
@@ -89,6 +93,8 @@ pub struct Tenant {
     pub etag_secret: Secret,
     /// The open documents.
     pub discovery: Discovery,
+    /// What is looked up upstream about callers and patients.
+    pub facts: Lookups,
     /// What noisy answers are charged to.
     pub budget: Option<Budget>,
     /// The audit log.
@@ -142,6 +148,8 @@ pub struct Loaded {
     pub labels: Arc<Labels>,
     /// The officer's list.
     pub overrides: Arc<Overrides>,
+    /// Where facts come from.
+    pub facts: FactRules,
     /// Whether reduced records show that they are.
     pub redaction: Redaction,
     /// The Cedar set.
@@ -149,7 +157,8 @@ pub struct Loaded {
 }
 
 /// Loads and checks everything that decides in a tenant; every fault at once.
-pub fn load_policies(config: &config::Policies) -> Result<Loaded, Vec<drape_view::fault::Fault>> {
+pub fn load_policies(tenant: &config::Tenant) -> Result<Loaded, Vec<drape_view::fault::Fault>> {
+    let config = &tenant.policies;
     let mut faults = Vec::new();
     let mut read = |file: &Option<std::path::PathBuf>, shipped: &'static str| -> String {
         match file {
@@ -168,6 +177,7 @@ pub fn load_policies(config: &config::Policies) -> Result<Loaded, Vec<drape_view
     let treatments = read(&config.treatments_file, drape_view::shipped::TREATMENTS);
     let labels = read(&config.labels_file, drape_view::shipped::LABELS);
     let overrides = read(&config.overrides_file, "");
+    let facts = read(&config.facts_file, drape_view::shipped::FACTS);
     if !faults.is_empty() {
         return Err(faults);
     }
@@ -176,20 +186,19 @@ pub fn load_policies(config: &config::Policies) -> Result<Loaded, Vec<drape_view
     let treatments_ = Treatments::parse(&treatments).map_err(|f| faults.extend(f));
     let labels_ = Labels::parse(&labels).map_err(|f| faults.extend(f));
     let overrides_ = Overrides::parse(&overrides).map_err(|f| faults.extend(f));
-    let (Ok(catalogue), Ok(treatments_), Ok(labels_), Ok(overrides_)) =
-        (catalogue, treatments_, labels_, overrides_)
+    let facts_ = FactRules::parse(&facts).map_err(|f| faults.extend(f));
+    if let Ok(rules) = &facts_ {
+        faults.extend(crate::facts::check(rules, &tenant.upstream));
+    }
+    let (Ok(catalogue), Ok(treatments_), Ok(labels_), Ok(overrides_), Ok(facts_), true) =
+        (catalogue, treatments_, labels_, overrides_, facts_, faults.is_empty())
     else {
         return Err(faults);
     };
     let treatments_ = Arc::new(treatments_);
     let redaction = config.redaction.unwrap_or(treatments_.redaction());
-    let extra: [&[u8]; 5] = [
-        categories.as_bytes(),
-        treatments.as_bytes(),
-        labels.as_bytes(),
-        overrides.as_bytes(),
-        redaction.name().as_bytes(),
-    ];
+    let texts = [&categories, &treatments, &labels, &overrides, &facts].map(|text| text.as_bytes());
+    let extra: Vec<&[u8]> = texts.into_iter().chain([redaction.name().as_bytes()]).collect();
     let set = match &config.source {
         PolicySource::Shipped(name) => PolicySet::shipped(name, &treatments_, &extra)?,
         PolicySource::Directory(path) => PolicySet::load(path, &treatments_, &extra)?,
@@ -199,6 +208,7 @@ pub fn load_policies(config: &config::Policies) -> Result<Loaded, Vec<drape_view
         treatments: treatments_,
         labels: Arc::new(labels_),
         overrides: Arc::new(overrides_),
+        facts: facts_,
         redaction,
         set: Arc::new(set),
     })
@@ -225,7 +235,7 @@ impl Parts {
         let mut tenants = Vec::new();
         for tenant in &config.tenants {
             let what = |e: &dyn std::fmt::Display| StartError::new(format!("tenant `{}`: {e}", tenant.name));
-            let loaded = load_policies(&tenant.policies).map_err(|faults| {
+            let loaded = load_policies(tenant).map_err(|faults| {
                 let list: Vec<String> = faults.iter().map(|f| format!("  {f}")).collect();
                 StartError::new(format!(
                     "tenant `{}`: the policies cannot be used:\n{}",
@@ -267,6 +277,7 @@ impl Parts {
                     .map_err(|e| what(&e))?,
                 tokens: Tokens::default(),
                 cors: tenant.cors.clone(),
+                gzip: tenant.gzip,
                 time_zone: jiff::tz::TimeZone::get(&tenant.time_zone).map_err(|e| what(&e))?,
                 policy_digest: loaded.set.digest().to_owned(),
                 decider: Arc::new(Decider::new(Arc::clone(&loaded.set)).map_err(|e| what(&e))?),
@@ -283,6 +294,8 @@ impl Parts {
                 ),
                 etag_secret: secrets.derive("etag", &[]),
                 discovery: Discovery::default(),
+                facts: Lookups::new(loaded.facts, &tenant.upstream, config.limits.connect_timeout, &metrics)
+                    .map_err(|e| what(&e))?,
                 budget,
                 log: Arc::clone(&log),
                 metrics: metrics.clone(),

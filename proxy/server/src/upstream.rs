@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, IF_MATCH};
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, IF_MATCH,
+};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -15,6 +17,7 @@ use zeroize::Zeroizing;
 
 use crate::client::{Client, ClientError};
 use crate::config::{self, Dialect, UpstreamAuth};
+use crate::inflate::{Inflated, is_gzip};
 
 /// A FHIR server and the way to it.
 #[derive(Debug)]
@@ -24,9 +27,14 @@ pub struct Upstream {
     credential: Credential,
     /// How it pages and answers.
     pub dialect: Dialect,
+    /// Whether it may compress its answers.
+    gzip: bool,
     /// Systems of identifiers that nobody may search by.
     pub unsearchable: Vec<String>,
 }
+
+/// The body of an answer, any coding undone.
+pub type UpstreamBody = Inflated<Incoming>;
 
 /// What is sent to it, already rebuilt from what was judged.
 #[derive(Clone, Debug)]
@@ -134,6 +142,7 @@ impl Upstream {
             base_url: config.base_url.clone(),
             credential,
             dialect: config.dialect,
+            gzip: config.gzip,
             unsearchable: config.unsearchable_identifier_systems.clone(),
         })
     }
@@ -149,14 +158,14 @@ impl Upstream {
         request: &UpstreamRequest,
         caller_token: &str,
         timeout: Duration,
-    ) -> Result<Response<Incoming>, ClientError> {
+    ) -> Result<Response<UpstreamBody>, ClientError> {
         let unusable =
             |e: &dyn std::fmt::Display| ClientError::Unreachable(format!("cannot build the request: {e}"));
         let mut builder = Request::builder()
             .method(request.method.clone())
             .uri(format!("{}{}", self.base_url, request.path_and_query))
             .header(ACCEPT, "application/fhir+json")
-            .header(ACCEPT_ENCODING, "identity")
+            .header(ACCEPT_ENCODING, if self.gzip { "gzip" } else { "identity" })
             // Unknown parameters must fail rather than be dropped, which would widen what comes back (LV-22).
             .header(
                 "prefer",
@@ -176,7 +185,14 @@ impl Upstream {
         }
         let body = Full::new(request.body.clone().unwrap_or_default());
         let built = builder.body(body).map_err(|e| unusable(&e))?;
-        self.client.send(built, timeout).await
+        let (mut head, body) = self.client.send(built, timeout).await?.into_parts();
+        // A coding that was not asked for stays in the headers, and the answer is not taken.
+        if self.gzip && is_gzip(&head.headers) == Some(true) {
+            head.headers.remove(CONTENT_ENCODING);
+            head.headers.remove(CONTENT_LENGTH);
+            return Ok(Response::from_parts(head, Inflated::gzip(body)));
+        }
+        Ok(Response::from_parts(head, Inflated::plain(body)))
     }
 
     async fn authorization(
@@ -242,10 +258,7 @@ fn form(text: &str) -> String {
 pub(crate) fn is_fhir_json<B>(response: &Response<B>) -> bool {
     let media = response.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let essence = media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let coded = response
-        .headers()
-        .get(http::header::CONTENT_ENCODING)
-        .is_some_and(|v| !v.as_bytes().eq_ignore_ascii_case(b"identity"));
+    let coded = is_gzip(response.headers()) != Some(false);
     let charset = media.to_ascii_lowercase();
     let utf8 = !charset.contains("charset=")
         || charset.contains("charset=utf-8")

@@ -454,7 +454,7 @@ impl Shield {
             Expect::Bundle(_) => self.tape.member(&self.held, 0, "resource"),
         };
         let Some(i) = resource else { return Ok(Facts::default()) };
-        let facts = facts::read(catalogue, &self.tape, &self.held, i, &bases)?;
+        let facts = facts::read(catalogue, &self.tape, &self.held, i, &bases, self.setup.pointers)?;
         let Some(main) = facts.main() else { return Err(Fault::internal("no record was read")) };
         if let Expect::Record { resource_type, id, version } = &self.setup.expect {
             let fits = main.resource_type == *resource_type
@@ -531,7 +531,8 @@ impl Shield {
         out: &mut Vec<u8>,
         effects: &mut Effects,
     ) -> Result<Result<(), Reason>, Fault> {
-        let all = answer.verdicts.iter().all(|v| matches!(v, Verdict::Keep(plan) if plan.shows_all()));
+        let all = answer.hide.is_none()
+            && answer.verdicts.iter().all(|v| matches!(v, Verdict::Keep(plan) if plan.shows_all()));
         let mut rewriter = Rewriter::new(&self.setup, &self.tape, &self.held, facts, answer, effects);
         if self.setup.shows_all && all {
             if facts.records.is_empty() || self.full_url_fits(facts) {
@@ -624,7 +625,7 @@ impl Shield {
     /// Whether the entry's record lives on another server: its id and its references mean something else there, so
     /// nothing that is known of records here can judge it. What stands under our own base is ours, whatever it says
     /// (real servers put searches there), and is written anew.
-    fn is_elsewhere(&self) -> bool {
+    pub(crate) fn is_elsewhere(&self) -> bool {
         let Some(url) = self.tape.string(&self.held, 0, "fullUrl") else { return false };
         let rest = url.strip_prefix(self.setup.upstream_base.as_str());
         let ours = rest.is_some_and(|rest| rest.starts_with(['/', '?']));

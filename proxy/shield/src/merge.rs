@@ -21,7 +21,7 @@ pub use changes::{Changes, changes};
 
 use crate::rewrite::{Effects, Rewriter, Trace};
 use crate::tape::Tape;
-use crate::{Answer, Fault, Links, PlaceOfMore, Setup, rebase};
+use crate::{Answer, Fault, Links, Setup, rebase};
 use walk::Walk;
 
 /// The stored record and the verdicts on it.
@@ -119,7 +119,7 @@ fn reduced(setup: &Setup, stored: &Stored<'_>, s: &Doc<'_>, n: &Doc<'_>) -> Resu
     let of_s = align::align(s, &v, &trace);
     // What of N would be shown under the same plans: whatever would not is the caller's to send back, not to write.
     let bases = [setup.upstream_base.as_str()];
-    let facts = crate::facts::read(&setup.catalogue, &n.tape, n.text, 0, &bases)
+    let facts = crate::facts::read(&setup.catalogue, &n.tape, n.text, 0, &bases, false)
         .map_err(|fault| Unmerged::Malformed(fault.what))?;
     let answer = like(stored, &facts);
     let (shown, trace) = match shielded(&setup, &n.tape, n.text, &facts, &answer) {
@@ -152,7 +152,11 @@ fn like(stored: &Stored<'_>, facts: &Facts) -> Answer {
             });
         own.or_else(|| main.cloned()).unwrap_or(Verdict::Withhold(Reason::NotReceived))
     });
-    Answer { verdicts: verdicts.collect(), seal_key: stored.answer.seal_key.clone() }
+    Answer {
+        verdicts: verdicts.collect(),
+        seal_key: stored.answer.seal_key.clone(),
+        hide: stored.answer.hide.clone(),
+    }
 }
 
 fn shielded(
@@ -177,10 +181,6 @@ fn inward(setup: &Setup) -> Setup {
         fn rewrite(&mut self, _: &str, _: &str) -> Option<String> {
             None
         }
-
-        fn more(&mut self, _: PlaceOfMore, _: u32) -> Option<String> {
-            None
-        }
     }
     Setup {
         paging: None,
@@ -192,11 +192,11 @@ fn inward(setup: &Setup) -> Setup {
         uniform: false,
         shows_all: false,
         declared: setup.declared,
-        paging: None,
         links: Box::new(None_),
         pseudonyms: Arc::clone(&setup.pseudonyms),
         tenant: setup.tenant.clone(),
         today: setup.today.clone(),
+        pointers: setup.pointers,
     }
 }
 

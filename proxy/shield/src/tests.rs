@@ -15,6 +15,7 @@ mod hostile;
 mod links;
 mod merge;
 mod modes;
+mod named;
 mod pages;
 
 struct Keep;
@@ -61,6 +62,7 @@ fn setup(expect: Expect, shows_all: bool) -> Setup {
         pseudonyms: keys().0,
         tenant: "t".into(),
         today: "2026-11-01".into(),
+        pointers: true,
     }
 }
 
@@ -93,7 +95,10 @@ fn run(
                 Step::Hungry => break,
                 Step::Ask(facts) => {
                     let verdicts = rule(&facts);
-                    shield.answer(Answer { verdicts, seal_key: Some(Arc::clone(&key)) }, &mut out)?;
+                    shield.answer(
+                        Answer { verdicts, seal_key: Some(Arc::clone(&key)), hide: None },
+                        &mut out,
+                    )?;
                 }
             }
         }
@@ -244,7 +249,9 @@ fn an_encrypted_element_opens_with_the_patients_key_in_its_place_only() {
     let mut shield = Shield::new(setup(any_record("Patient"), false));
     let mut out = Vec::new();
     shield.feed(&text, &mut out).unwrap();
-    shield.answer(Answer { verdicts: vec![verdict], seal_key: Some(Arc::clone(&key)) }, &mut out).unwrap();
+    shield
+        .answer(Answer { verdicts: vec![verdict], seal_key: Some(Arc::clone(&key)), hide: None }, &mut out)
+        .unwrap();
     let out: Value = serde_json::from_slice(&out).unwrap();
     let sealed = |v: &Value| {
         use base64::Engine as _;

@@ -108,8 +108,10 @@ fn everything_else_is_refused_with_the_right_status() {
         ("GET", "/Patient?name=a;b", 400),
         ("GET", "/Patient?=x", 400),
         ("GET", "/Patient?name=%00", 400),
-        ("GET", "/Patient?_format=xml", 406),
-        ("GET", "/Patient/1?_format=application/fhir%2Bxml", 406),
+        ("GET", "/Patient?_format=ttl", 406),
+        ("GET", "/Patient/1?_format=application/fhir%2Bturtle", 406),
+        ("GET", "/Patient?_format=json&_format=xml", 400),
+        ("POST", "/Patient?_format=html", 415),
         ("GET", "/Patient/1?_summary=count", 400),
         ("GET", "/Patient/1?name=x", 403),
         ("GET", "/Patient/1/_history?_at=2020", 403),
@@ -131,7 +133,7 @@ fn headers_that_change_the_meaning_are_refused() {
         ("x-original-url", "/Patient/2", 403),
         ("prefer", "respond-async", 403),
         ("prefer", "wait=10", 400),
-        ("accept", "application/fhir+xml", 406),
+        ("accept", "application/fhir+turtle", 406),
         ("accept", "text/html, application/json;q=0", 406),
     ] {
         let result = with("POST", "/Patient", &[json, (header, value)], Some(b"{}"));
@@ -142,6 +144,27 @@ fn headers_that_change_the_meaning_are_refused() {
     }
     // `_format` decides before `Accept`.
     assert!(with("GET", "/Patient/1?_format=json", &[("accept", "text/html")], None).is_ok());
+}
+
+#[test]
+fn the_form_of_the_answer_is_read_wherever_the_caller_put_it() {
+    let form = ("content-type", "application/x-www-form-urlencoded");
+    let wanted = |target: &str, headers: &[(&str, &str)], body: Option<&[u8]>| {
+        let (path, query) = target.split_once('?').map_or((target, None), |(p, q)| (p, Some(q)));
+        format(&Parts { method: "POST", path, query, headers, body }).map_err(|m| m.status)
+    };
+    assert_eq!(wanted("/Patient/_search", &[form], Some(b"_format=xml")), Ok(Format::Xml));
+    assert_eq!(wanted("/Patient/_search?_format=xml", &[form], Some(b"name=x")), Ok(Format::Xml));
+    assert_eq!(wanted("/Patient/_search?_format=xml", &[form], Some(b"_format=json")), Err(400));
+    assert_eq!(wanted("/Patient/_search?_format=xml", &[form], None), Ok(Format::Xml));
+    let xml = ("accept", "application/fhir+xml");
+    assert_eq!(wanted("/Patient", &[xml], Some(b"_format=json")), Ok(Format::Xml));
+    assert_eq!(wanted("/Patient?_format=json", &[xml], None), Ok(Format::Json));
+    assert_eq!(wanted("/_page/x", &[], None), Ok(Format::Json));
+    assert_eq!(wanted("/_page/x", &[("accept", "text/html")], None), Err(406));
+    // A page keeps the form that its search had.
+    let page = with("GET", "/_page/x?_format=xml", &[], None);
+    assert_eq!(page, Ok(Interaction::Page { handle: "x".into() }));
 }
 
 proptest! {

@@ -1,6 +1,7 @@
 //! A request as it comes off the wire: paths, parameters, media types and headers, read in one way or not at all.
 
 use super::{Misunderstood, Parts, bad, not_offered};
+use crate::media::{Format, essence};
 
 /// Headers by which the method or the address on the wire would not be what is meant.
 pub(super) fn overrides(parts: &Parts<'_>) -> Result<(), Misunderstood> {
@@ -84,40 +85,19 @@ fn decode(text: &str, form: bool) -> Option<String> {
 pub(super) const FHIR_JSON: [&str; 3] =
     ["application/fhir+json", "application/json", "application/json+fhir"];
 
-const JSON: [&str; 5] =
-    ["application/fhir+json", "application/json", "json", "application/json+fhir", "text/json"];
-
-/// `_format` decides before `Accept`; only JSON is made.
-pub(super) fn format(parts: &Parts<'_>, pairs: &mut Vec<(String, String)>) -> Result<(), Misunderstood> {
-    let not_acceptable = || Misunderstood::new(406, "not-supported", "only JSON is offered".to_owned());
-    let mut formats = pairs.iter().filter(|(n, _)| n == "_format").map(|(_, v)| essence(v));
-    if let Some(wanted) = formats.next() {
-        if formats.next().is_some() {
-            return Err(bad("the parameter `_format` stands twice"));
-        }
-        if !JSON.contains(&wanted.as_str()) {
-            return Err(not_acceptable());
-        }
-    } else if let Some(accept) = parts.header("accept") {
-        let takes = |range: &str| {
-            let refused = range
-                .split(';')
-                .skip(1)
-                .any(|p| p.trim().strip_prefix("q=").is_some_and(|q| q.parse() == Ok(0.0_f32)));
-            let range = essence(range);
-            !refused && (JSON.contains(&range.as_str()) || range == "*/*" || range == "application/*")
-        };
-        if !accept.trim().is_empty() && !accept.split(',').any(takes) {
-            return Err(not_acceptable());
-        }
-    }
+/// Reads the form that the answer is wanted in; `_format` decides before `Accept`.
+pub(super) fn format(parts: &Parts<'_>, pairs: &mut Vec<(String, String)>) -> Result<Format, Misunderstood> {
+    let mut formats = pairs.iter().filter(|(n, _)| n == "_format").map(|(_, v)| Format::named(v));
+    let wanted = match formats.next() {
+        Some(_) if formats.next().is_some() => return Err(bad("the parameter `_format` stands twice")),
+        Some(named) => named,
+        None => Format::accepted(parts.header("accept").unwrap_or_default()),
+    };
+    drop(formats);
     pairs.retain(|(name, _)| name != "_format" && name != "_pretty");
-    Ok(())
-}
-
-/// A media type without parameters; a `+` that a form turned into a space is put back.
-fn essence(media: &str) -> String {
-    media.split(';').next().unwrap_or_default().trim().replace(' ', "+").to_ascii_lowercase()
+    wanted.ok_or_else(|| {
+        Misunderstood::new(406, "not-supported", "only FHIR JSON and FHIR XML are offered".to_owned())
+    })
 }
 
 pub(super) fn media(parts: &Parts<'_>, known: &[&str]) -> Result<(), Misunderstood> {

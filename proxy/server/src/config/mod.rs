@@ -1,5 +1,6 @@
 //! The configuration: one strict YAML file. Unknown keys are refused and every fault is reported at once.
 
+pub mod facts;
 mod read;
 mod tenant;
 

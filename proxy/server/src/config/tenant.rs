@@ -19,6 +19,8 @@ pub struct Tenant {
     pub issuers: Vec<Issuer>,
     /// Browser origins that may call.
     pub cors: Cors,
+    /// Whether answers are compressed for callers who accept it.
+    pub gzip: bool,
     /// IANA name; hours, weekdays and ages are counted in it.
     pub time_zone: String,
     /// What decides.
@@ -34,10 +36,14 @@ pub struct Upstream {
     pub base_url: String,
     /// The credential it is shown.
     pub auth: UpstreamAuth,
+    /// Others that it is shown by whoever looks up facts, by their names in `facts.yaml`.
+    pub identities: Vec<(String, UpstreamAuth)>,
     /// PEM roots to trust instead of the public ones.
     pub ca_file: Option<PathBuf>,
     /// How it pages and answers.
     pub dialect: Dialect,
+    /// Whether it may compress its answers.
+    pub gzip: bool,
     /// Systems of identifiers that nobody may search by, nor by identifiers without a system: the server matches such
     /// numbers and never returns them (LV-64).
     pub unsearchable_identifier_systems: Vec<String>,
@@ -168,6 +174,8 @@ pub struct Policies {
     pub treatments_file: Option<PathBuf>,
     /// Instead of the shipped `labels.yaml`.
     pub labels_file: Option<PathBuf>,
+    /// Instead of the shipped `facts.yaml`.
+    pub facts_file: Option<PathBuf>,
     /// Instead of what `treatments.yaml` says: whether reduced records show that they are.
     pub redaction: Option<Redaction>,
 }
@@ -194,8 +202,10 @@ pub(super) fn read(mut t: Table, base: &Path, faults: &mut Faults) -> Tenant {
             None => Upstream {
                 base_url: String::new(),
                 auth: UpstreamAuth::None,
+                identities: Vec::new(),
                 ca_file: None,
                 dialect: Dialect::Generic,
+                gzip: false,
                 unsearchable_identifier_systems: Vec::new(),
             },
         };
@@ -219,6 +229,7 @@ pub(super) fn read(mut t: Table, base: &Path, faults: &mut Faults) -> Tenant {
         }
         None => Cors::default(),
     };
+    let gzip = t.flag("gzip", false, faults);
     let time_zone = t.required("time_zone", "an IANA name, e.g. `America/New_York`", faults);
     if !time_zone.is_empty() && jiff::tz::TimeZone::get(&time_zone).is_err() {
         let help = "use an IANA name, e.g. `Europe/Berlin`".to_owned();
@@ -232,12 +243,13 @@ pub(super) fn read(mut t: Table, base: &Path, faults: &mut Faults) -> Tenant {
             categories_file: None,
             treatments_file: None,
             labels_file: None,
+            facts_file: None,
             redaction: None,
         },
     };
     let project = t.string("project", faults).unwrap_or_else(|| "default".into());
     t.finish(faults);
-    Tenant { name, public_base_url, upstream, issuers, cors, time_zone, policies, project }
+    Tenant { name, public_base_url, upstream, issuers, cors, gzip, time_zone, policies, project }
 }
 
 /// A base URL without a trailing slash, a query or a fragment. Plain HTTP only where `plaintext: true` stands beside.
@@ -285,6 +297,7 @@ fn upstream(mut t: Table, base: &Path, faults: &mut Faults) -> Upstream {
             Dialect::Generic
         }
     };
+    let gzip = t.flag("gzip", false, faults);
     let unsearchable_identifier_systems = t
         .strings("unsearchable_identifier_systems", faults)
         .unwrap_or_else(|| dialect.unsearchable().iter().map(|s| (*s).to_owned()).collect());
@@ -298,8 +311,19 @@ fn upstream(mut t: Table, base: &Path, faults: &mut Faults) -> Upstream {
         Some(a) => auth(a, base, plaintext, faults),
         None => UpstreamAuth::None,
     };
+    let mut identities = Vec::new();
+    for (name, identity) in t.named_tables("identities", faults) {
+        let path = identity.path().to_owned();
+        let identity = self::auth(identity, base, plaintext, faults);
+        if matches!(identity, UpstreamAuth::CallerToken) {
+            let help =
+                "facts are looked up on the proxy's own behalf; give it a credential of its own".to_owned();
+            faults.add(&path, "would look up facts with the caller's token", help);
+        }
+        identities.push((name, identity));
+    }
     t.finish(faults);
-    Upstream { base_url, auth, ca_file, dialect, unsearchable_identifier_systems }
+    Upstream { base_url, auth, identities, ca_file, dialect, gzip, unsearchable_identifier_systems }
 }
 
 fn auth(mut t: Table, base: &Path, plaintext: bool, faults: &mut Faults) -> UpstreamAuth {
@@ -461,6 +485,7 @@ fn policies(mut t: Table, base: &Path, faults: &mut Faults) -> Policies {
         categories_file: t.file("categories_file", base, faults),
         treatments_file: t.file("treatments_file", base, faults),
         labels_file: t.file("labels_file", base, faults),
+        facts_file: t.file("facts_file", base, faults),
         redaction,
     };
     t.finish(faults);

@@ -4,10 +4,12 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use drape_fhir::interaction::{self, Interaction};
+use drape_fhir::media::Format;
 use http::{Method, StatusCode, header};
 use hyper::body::Incoming;
 
 use crate::client::{ClientError, read_steadily};
+use crate::inflate::{Inflated, is_gzip};
 use crate::parts::Tenant;
 use crate::refusal::Refusal;
 
@@ -28,10 +30,12 @@ pub struct Asked {
     pub target: String,
     /// Who is connected.
     pub peer: SocketAddr,
+    /// The form of the answer, be it a refusal.
+    pub format: Format,
 }
 
 /// An interaction with the request's body.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Classified {
     /// What FHIR calls it.
     pub interaction: Interaction,
@@ -83,8 +87,23 @@ impl Asked {
             resource_type: None,
             target,
             peer,
+            format: format_of(head),
         }
     }
+}
+
+/// The form that the head of a request asks for; who wants neither is told so in JSON.
+pub fn format_of(head: &http::request::Parts) -> Format {
+    let accept = head.headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let parts = interaction::Parts {
+        method: head.method.as_str(),
+        path: head.uri.path(),
+        query: head.uri.query(),
+        headers: &[("accept", accept)],
+        body: None,
+    };
+    // Of parameters that cannot be read `Accept` is left.
+    interaction::format(&parts).ok().or_else(|| Format::accepted(accept)).unwrap_or_default()
 }
 
 /// A request as it was sent: by itself, or as an entry of a batch.
@@ -144,6 +163,8 @@ pub fn classify(sent: &Sent, mut asked: Asked) -> (Asked, Result<Classified, Ref
         headers: &headers,
         body: sent.body.as_deref(),
     };
+    // A form may hold `_format` too.
+    asked.format = interaction::format(&request).unwrap_or(asked.format);
     let interaction = match interaction::parse(&request) {
         Ok(interaction) => interaction,
         Err(misunderstood) => {
@@ -192,10 +213,16 @@ async fn body_of(
         }
         return Ok(None);
     }
-    if head.headers.contains_key(header::CONTENT_ENCODING) {
-        let public = "compressed request bodies are not read";
-        return Err(Refusal::new("classify", StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-supported", public));
-    }
+    let body = match is_gzip(&head.headers) {
+        Some(false) => Inflated::plain(body),
+        Some(true) => Inflated::gzip(body),
+        None => {
+            let public = "of the codings of request bodies only gzip is read";
+            let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+            return Err(Refusal::new("classify", status, "not-supported", public)
+                .with(header::ACCEPT_ENCODING, "gzip"));
+        }
+    };
     // A form stands for an address, goes on as one and is entered in the log, and so is no longer than one may be.
     let media = head.headers.get(header::CONTENT_TYPE).map(http::HeaderValue::as_bytes).unwrap_or_default();
     let is_form = !media.to_ascii_lowercase().windows(4).any(|w| w == b"json");

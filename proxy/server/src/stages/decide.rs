@@ -56,11 +56,21 @@ pub(super) enum Way {
     Write(Write),
     /// A noisy count.
     Aggregate(Aggregate),
+    /// To be decided once more, when it is known what the caller is to whom.
+    Later(Box<Later>),
     /// Nothing can match: a pseudonym that nobody was given.
     Nothing {
         /// The caller's own request, for the self link.
         address: String,
     },
+}
+
+/// A request that may be made as far as could be told before anything was looked up.
+#[derive(Debug)]
+pub(super) struct Later {
+    classified: Classified,
+    asked: Asked,
+    writes: bool,
 }
 
 #[derive(Debug)]
@@ -91,7 +101,11 @@ impl Grant {
 
     /// Whether it changes the upstream.
     pub fn writes(&self) -> bool {
-        matches!(self.way, Way::Write(_))
+        match &self.way {
+            Way::Write(_) => true,
+            Way::Later(later) => later.writes,
+            _ => false,
+        }
     }
 
     /// The records that the request itself names, as the upstream calls them.
@@ -109,12 +123,44 @@ pub fn decide(
     classified: Classified,
     asked: &Asked,
 ) -> Result<Grant, Refusal> {
-    let caller = &admitted.caller;
+    match tenant.facts.known(&admitted.caller, tenant.clock.now_ms()) {
+        Some(caller) => settle(tenant, &caller, &admitted.token, classified, asked, false),
+        // Whom the caller is related to must be asked of the server, and nothing is asked before the request is entered.
+        // What does not rest on that is refused here; the rest waits.
+        None => {
+            let (kept, own) = (classified.clone(), asked.clone());
+            let mut grant = settle(tenant, &admitted.caller, &admitted.token, classified, asked, true)?;
+            let writes = grant.writes();
+            grant.way = Way::Later(Box::new(Later { classified: kept, asked: own, writes }));
+            Ok(grant)
+        }
+    }
+}
+
+/// Decides for good what had to wait, now that it is known who the caller is to whom.
+pub(super) fn decide_later(
+    tenant: &Tenant,
+    caller: &Arc<Caller>,
+    token: &zeroize::Zeroizing<String>,
+    later: Later,
+) -> Result<Grant, Refusal> {
+    settle(tenant, caller, token, later.classified, &later.asked, false)
+}
+
+/// `waits`: relations are not known yet, and no search is narrowed by them.
+fn settle(
+    tenant: &Tenant,
+    caller: &Arc<Caller>,
+    token: &zeroize::Zeroizing<String>,
+    classified: Classified,
+    asked: &Asked,
+    waits: bool,
+) -> Result<Grant, Refusal> {
     let standing = tenant
         .decider
         .standing(caller)
         .map_err(|e| Refusal::unavailable("decide", "policy cannot be asked at this time", e))?;
-    let desk = Desk { tenant, caller, standing: Arc::new(standing), own: readable(&asked.target) };
+    let desk = Desk { tenant, caller, standing: Arc::new(standing), own: readable(&asked.target), waits };
     let mut decided = match classified.interaction {
         Interaction::Read { resource_type, id, shape } => desk.read(&resource_type, &id, &shape.query)?,
         Interaction::Vread { resource_type, id, version } => desk.vread(&resource_type, &id, &version)?,
@@ -160,7 +206,7 @@ pub fn decide(
         policies: decided.policies,
         names: decided.names,
         unless: classified.unless,
-        token: admitted.token.clone(),
+        token: token.clone(),
     })
 }
 
@@ -190,6 +236,8 @@ struct Desk<'a> {
     caller: &'a Arc<Caller>,
     standing: Arc<Standing>,
     own: String,
+    /// Whether relations are still to be looked up.
+    waits: bool,
 }
 
 struct Decided {

@@ -6,7 +6,6 @@ use drape_policy::Standing;
 use drape_shield::{Expect, Links, Setup, Shield};
 use drape_view::Redaction;
 use http::{HeaderMap, Response, StatusCode, header};
-use hyper::body::Incoming;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
@@ -23,15 +22,16 @@ pub(crate) use transaction::in_entry;
 pub use transaction::{Member, transact};
 
 use super::classify::Unless;
-use super::decide::{Grant, Records, Way};
-use super::enter::Entered;
+use super::decide::{Grant, Records, Way, decide_later};
+use super::enter::{Durable, Entered};
 use super::protect::Stream;
 use super::seal::Totals;
 use super::{Guard, Own};
 use crate::client::{ClientError, read_bounded};
+use crate::facts::Ahead;
 use crate::parts::Tenant;
 use crate::refusal::Refusal;
-use crate::upstream::{UpstreamRequest, error_status, is_fhir_json};
+use crate::upstream::{UpstreamBody, UpstreamRequest, error_status, is_fhir_json};
 
 /// What came of the grant.
 pub enum Upstream {
@@ -46,7 +46,8 @@ pub enum Upstream {
 /// Sends the granted request. Without an entry it cannot be called, so nothing goes upstream that is not in the log.
 pub async fn forward(tenant: &Arc<Tenant>, grant: Grant, entered: &mut Entered) -> Result<Upstream, Refusal> {
     entered.at("forward");
-    let (desk, way, standing) = Desk::of(tenant, grant);
+    let durable = entered.durable();
+    let (desk, way, standing) = Desk::of(tenant, settled(tenant, grant, durable).await?, durable);
     match way {
         Way::Nothing { address } => Ok(Upstream::Own(desk.nothing(&address))),
         Way::Records(records) => {
@@ -54,16 +55,32 @@ pub async fn forward(tenant: &Arc<Tenant>, grant: Grant, entered: &mut Entered) 
         }
         Way::Write(write) => desk.write(write, &standing).await,
         Way::Aggregate(aggregate) => desk.aggregate(aggregate).await.map(Upstream::Own),
+        Way::Later(_) => {
+            let public = "the request cannot be decided at this time";
+            Err(Refusal::unavailable("forward", public, "it waits for relations that were looked up"))
+        }
     }
+}
+
+/// The grant for good: one that waits to know what the caller is to whom is decided once more, before anything else is
+/// asked of the upstream.
+async fn settled(tenant: &Tenant, mut grant: Grant, durable: Durable) -> Result<Grant, Refusal> {
+    if let Way::Later(later) = grant.way {
+        let caller = tenant.facts.look_up(tenant, grant.view.caller(), durable).await?;
+        grant = decide_later(tenant, &caller, &grant.token, *later)?;
+    }
+    Ok(grant)
 }
 
 /// What asks the upstream on behalf of one grant.
 pub(super) struct Desk {
     tenant: Arc<Tenant>,
     view: drape_view::View,
+    standing: Arc<drape_policy::Standing>,
     shows_all: bool,
     changes_with_time: bool,
     unless: Unless,
+    durable: Durable,
     token: zeroize::Zeroizing<String>,
 }
 
@@ -71,20 +88,22 @@ const OUTCOME_BYTES_MAX: usize = 64 << 10;
 
 impl Desk {
     /// The desk of a grant, what it is for, and how its caller stands.
-    fn of(tenant: &Arc<Tenant>, grant: Grant) -> (Arc<Self>, Way, Arc<Standing>) {
+    fn of(tenant: &Arc<Tenant>, grant: Grant, durable: Durable) -> (Arc<Self>, Way, Arc<Standing>) {
         let Grant { way, view, standing, token, unless, .. } = grant;
         let desk = Self {
             tenant: Arc::clone(tenant),
             view,
+            standing: Arc::clone(&standing),
             shows_all: standing.shows_all(),
             changes_with_time: standing.changes_with_time(),
             unless,
+            durable,
             token,
         };
         (Arc::new(desk), way, standing)
     }
 
-    async fn send(&self, request: &UpstreamRequest) -> Result<Response<Incoming>, Refusal> {
+    async fn send(&self, request: &UpstreamRequest) -> Result<Response<UpstreamBody>, Refusal> {
         self.tenant.upstream.send(request, &self.token, self.tenant.limits.upstream_timeout).await.map_err(
             |e| {
                 let (kind, refusal) = match &e {
@@ -106,7 +125,7 @@ impl Desk {
     }
 
     /// An upstream error becomes one of Drape's: the status, the issue code and `Retry-After` stay, nothing else.
-    async fn check(&self, response: Response<Incoming>) -> Result<Response<Incoming>, Refusal> {
+    async fn check(&self, response: Response<UpstreamBody>) -> Result<Response<UpstreamBody>, Refusal> {
         let status = response.status();
         let Some(ours) = error_status(status) else {
             if !is_fhir_json(&response) && !is_empty(&response) {
@@ -142,7 +161,7 @@ impl Desk {
     }
 
     /// What a read or search is answered with, if it is 200.
-    async fn fetch(&self, request: &UpstreamRequest) -> Result<Response<Incoming>, Refusal> {
+    async fn fetch(&self, request: &UpstreamRequest) -> Result<Response<UpstreamBody>, Refusal> {
         let response = self.check(self.send(request).await?).await?;
         if response.status() != StatusCode::OK {
             return Err(Refusal::upstream(format!("the upstream answers {} to a read", response.status())));
@@ -152,7 +171,7 @@ impl Desk {
 
     fn stream(
         self: &Arc<Self>,
-        response: Response<Incoming>,
+        response: Response<UpstreamBody>,
         expect: Expect,
         records: Option<Records>,
         status: StatusCode,
@@ -172,7 +191,9 @@ impl Desk {
             own_link: records.as_ref().map(|r| r.own_link.clone()).unwrap_or_default(),
             cursor: Arc::clone(&cursor),
         };
+        let ahead = Ahead::new(tenant, &self.standing, &self.view, &self.token, &expect);
         let mut setup = self.setup(expect, Box::new(links));
+        setup.pointers = ahead.as_ref().is_some_and(Ahead::references);
         // Where every record is judged alike, none is withheld but all are, and the server's pages have no holes.
         setup.paging = records.as_ref().filter(|_| !single && !self.view.uniform()).map(|r| r.paging);
         let shield = Shield::new(setup);
@@ -199,6 +220,7 @@ impl Desk {
             body: response.into_body(),
             shield: Box::new(shield),
             guard,
+            ahead,
             deadline: Instant::now() + tenant.limits.request_timeout,
             pages: records.map(|records| Pages { desk: Arc::clone(self), records, cursor }),
         }
@@ -219,11 +241,11 @@ impl Desk {
             uniform: self.view.uniform(),
             shows_all: self.shows_all && self.view.uniform(),
             declared: tenant.redaction == Redaction::Declared,
-            paging: None,
             links,
             pseudonyms: Arc::clone(&tenant.pseudonymizer),
             tenant: tenant.name.clone(),
             today: self.view.caller().environment.today.clone(),
+            pointers: false,
         }
     }
 
@@ -234,7 +256,7 @@ impl Desk {
     }
 }
 
-fn is_empty(response: &Response<Incoming>) -> bool {
+fn is_empty(response: &Response<UpstreamBody>) -> bool {
     response.status() == StatusCode::NO_CONTENT || hyper::body::Body::is_end_stream(response.body())
 }
 

@@ -16,6 +16,7 @@ pub mod seal;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use drape_fhir::media::Format;
 use drape_policy::RecordJudge;
 use drape_view::{Caller, View};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -169,26 +170,32 @@ pub(crate) fn opaque(etag: &str) -> &str {
 }
 
 impl Answer {
-    /// The HTTP answer, with the headers that every answer carries.
-    pub fn into_response(self, request_id: &str) -> http::Response<OutBody> {
+    /// The HTTP answer, with the headers that every answer carries. Drape's own words are put into the wanted form here;
+    /// shielded records came in it.
+    pub fn into_response(self, request_id: &str, format: Format) -> http::Response<OutBody> {
         let (status, mut headers, body) = match self {
             Self::Shielded(shielded) => shielded.into_parts(),
-            Self::Own(own) => (own.status, own.headers, OutBody::whole(own.body)),
+            Self::Own(own) => {
+                let is_fhir = !own.headers.contains_key(header::CONTENT_TYPE);
+                words(own.status, own.headers, own.body, format, is_fhir)
+            }
             Self::Refused(refusal) => {
                 let body =
                     drape_fhir::outcome::Outcome::error(refusal.code, &refusal.public, Some(request_id));
-                (refusal.status, refusal.headers.into_iter().collect(), OutBody::whole(body.to_json()))
+                let headers = refusal.headers.into_iter().collect();
+                words(refusal.status, headers, body.to_json().into(), format, true)
             }
         };
+        // The same version in another form is not the same bytes.
+        if format == Format::Xml {
+            crate::deflate::weaken(&mut headers);
+        }
         if !hyper::body::Body::is_end_stream(&body) && !headers.contains_key(header::CONTENT_TYPE) {
-            headers.insert(
-                header::CONTENT_TYPE,
-                HeaderValue::from_static("application/fhir+json; charset=utf-8"),
-            );
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(Format::Json.media_type()));
         }
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        headers.append(header::VARY, HeaderValue::from_static("Authorization"));
+        headers.append(header::VARY, HeaderValue::from_static("Accept, Authorization"));
         if let Ok(id) = HeaderValue::from_str(request_id) {
             headers.insert("x-request-id", id);
         }
@@ -198,3 +205,25 @@ impl Answer {
         response
     }
 }
+
+/// Words of Drape's own in the wanted form. They stay JSON where they quote a character that XML cannot carry.
+fn words(
+    status: StatusCode,
+    mut headers: HeaderMap,
+    body: Bytes,
+    format: Format,
+    is_fhir: bool,
+) -> (StatusCode, HeaderMap, OutBody) {
+    if format == Format::Xml
+        && is_fhir
+        && !body.is_empty()
+        && let Ok(xml) = drape_fhir::xml::to_xml(&body, OWN_DEPTH_MAX)
+    {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(Format::Xml.media_type()));
+        return (status, headers, OutBody::whole(xml));
+    }
+    (status, headers, OutBody::whole(body))
+}
+
+/// How deep Drape's own words nest at most; a batch's answer holds whole records.
+const OWN_DEPTH_MAX: usize = 128;

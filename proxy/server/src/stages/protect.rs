@@ -3,31 +3,37 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use drape_fhir::media::Format;
+use drape_fhir::xml::{self, XmlError, XmlWriter};
 use drape_keys::DataKey;
 use drape_shield::{Answer as Rulings, Fault as ShieldFault, FaultKind, PageEnd, Shield, Step, Summary};
 use drape_view::{Category, Facts, Redaction, Treatment, Verdict, View};
-use http::{HeaderMap, StatusCode};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::enter::Entered;
+use super::enter::{Durable, Entered};
 use super::forward::Pages;
 use super::seal::{Outcome, Totals, seal};
 use super::{Answer, Guard};
 use crate::body::{OutBody, Piece};
+use crate::facts::Ahead;
 use crate::parts::Tenant;
 use crate::refusal::Refusal;
+use crate::upstream::UpstreamBody;
 
 /// Upstream records on their way to the caller, with everything that judges them. Only `forward` makes one.
 pub struct Stream {
     pub(super) status: StatusCode,
     /// Already cut down to the allow-list.
     pub(super) headers: HeaderMap,
-    pub(super) body: Incoming,
+    pub(super) body: UpstreamBody,
     pub(super) shield: Box<Shield>,
     pub(super) guard: Guard,
+    /// What is to be known of its records before they are judged.
+    pub(super) ahead: Option<Ahead>,
     pub(super) deadline: Instant,
     /// Of a search or history: the pages behind this one.
     pub(super) pages: Option<Pages>,
@@ -71,16 +77,20 @@ const EMPTY_PAGES_MAX: u32 = 200;
 const HELD_STEP: usize = 64 << 10;
 
 /// Judges and shields `stream`. The entry rides on it and is sealed with the last byte, an abort or a drop.
-pub async fn protect(tenant: &Arc<Tenant>, stream: Stream, mut entered: Entered) -> Answer {
+/// XML is made of the shielded bytes, before anything of them leaves.
+pub async fn protect(tenant: &Arc<Tenant>, stream: Stream, mut entered: Entered, format: Format) -> Answer {
     entered.at("protect");
-    let Stream { status, mut headers, body, shield, guard, deadline, pages } = stream;
+    let Stream { status, mut headers, body, shield, guard, ahead, deadline, pages } = stream;
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
     let mut pump = Pump {
         tenant: Arc::clone(tenant),
         body: Some(body),
         shield: Some(shield),
         guard,
+        ahead,
         deadline,
         out: Vec::with_capacity(16 << 10),
+        xml: (format == Format::Xml).then(|| Xml::new(tenant)),
         status,
         pending: Bytes::new(),
         received: 0,
@@ -91,7 +101,7 @@ pub async fn protect(tenant: &Arc<Tenant>, stream: Stream, mut entered: Entered)
         empty_pages: 0,
     };
     loop {
-        match pump.turn().await {
+        match pump.turn(entered.durable()).await {
             Ok(Turn::More) if pump.out.len() <= WHOLE_BYTES_MAX => {}
             Ok(Turn::More) => break,
             Ok(Turn::Done) => {
@@ -127,11 +137,14 @@ pub async fn protect(tenant: &Arc<Tenant>, stream: Stream, mut entered: Entered)
 
 struct Pump {
     tenant: Arc<Tenant>,
-    body: Option<Incoming>,
+    body: Option<UpstreamBody>,
     shield: Option<Box<Shield>>,
     guard: Guard,
+    ahead: Option<Ahead>,
     deadline: Instant,
     out: Vec<u8>,
+    /// Where the caller wants XML.
+    xml: Option<Xml>,
     status: StatusCode,
     pending: Bytes,
     received: u64,
@@ -143,6 +156,45 @@ struct Pump {
     empty_pages: u32,
 }
 
+/// Shielded JSON on its way to becoming XML.
+struct Xml {
+    writer: XmlWriter,
+    json: Vec<u8>,
+}
+
+impl Xml {
+    fn new(tenant: &Tenant) -> Self {
+        let limits = &tenant.limits;
+        let writer = XmlWriter::new(xml::Limits {
+            // The shield's own extensions nest a little deeper than what they stand for, and sealed elements are longer.
+            depth_max: limits.json_depth_max.saturating_add(8),
+            held_bytes_max: limits.entry_bytes_max.saturating_mul(2),
+            ordered_bytes: WHOLE_BYTES_MAX,
+        });
+        Self { writer, json: Vec::new() }
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.writer.held_bytes() + self.json.len()
+    }
+
+    /// Writes what the shield gave.
+    fn write(&mut self, out: &mut Vec<u8>) -> Result<(), Fault> {
+        self.writer.feed(&self.json, out).map_err(Fault::Xml)?;
+        self.json.clear();
+        Ok(())
+    }
+
+    fn finish(mut self, out: &mut Vec<u8>) -> Result<(), Fault> {
+        self.write(out)?;
+        // A record that was withheld left nothing, and is answered as one that is not there in either form.
+        if self.writer.is_empty() {
+            return Ok(());
+        }
+        self.writer.finish(out).map_err(Fault::Xml)
+    }
+}
+
 enum Turn {
     More,
     Done,
@@ -152,6 +204,7 @@ enum Turn {
 #[derive(Debug)]
 pub(super) enum Fault {
     Shield(ShieldFault),
+    Xml(XmlError),
     Upstream(String),
     Limit(&'static str),
     Own(String),
@@ -205,6 +258,13 @@ impl Fault {
                 }
                 FaultKind::Upstream => Refusal::upstream(fault.to_string()),
             },
+            Self::Xml(error) => Refusal::new(
+                "protect",
+                StatusCode::NOT_ACCEPTABLE,
+                "not-supported",
+                "the answer cannot be written as FHIR XML; ask for JSON",
+            )
+            .because(error.to_string()),
             Self::Upstream(reason) => Refusal::upstream(reason.clone()),
         }
     }
@@ -215,8 +275,22 @@ impl Fault {
 }
 
 /// What `view` says of a record, with the key that seals where anything is to be sealed.
-pub(super) async fn rulings(tenant: &Arc<Tenant>, view: &View, facts: &Facts) -> Result<Rulings, Fault> {
-    let verdicts = view.rule(facts);
+/// `ahead` says which references are left out; the carriers could repeat them, and go too.
+pub(super) async fn rulings(
+    tenant: &Arc<Tenant>,
+    view: &View,
+    facts: &Facts,
+    ahead: Option<&Ahead>,
+) -> Result<Rulings, Fault> {
+    let mut verdicts = view.rule(facts);
+    let hide = ahead.and_then(|ahead| ahead.hide(view, facts, &verdicts));
+    if hide.is_some() {
+        for verdict in &mut verdicts {
+            if let Verdict::Keep(plan) = verdict {
+                *plan = Arc::new(plan.without_carriers());
+            }
+        }
+    }
     // In silent mode nothing is sealed, so no key is made for it.
     let declared = tenant.redaction == Redaction::Declared;
     let seals = declared
@@ -225,7 +299,7 @@ pub(super) async fn rulings(tenant: &Arc<Tenant>, view: &View, facts: &Facts) ->
             Verdict::Withhold(_) => false,
         });
     let seal_key = if seals { Some(seal_key(tenant, facts).await?) } else { None };
-    Ok(Rulings { verdicts, seal_key })
+    Ok(Rulings { verdicts, seal_key, hide })
 }
 
 /// The data key of the one patient the record is about. It is on disk before anything is sealed with it.
@@ -250,42 +324,82 @@ async fn seal_key(tenant: &Arc<Tenant>, facts: &Facts) -> Result<Arc<DataKey>, F
 
 impl Pump {
     /// One step: takes what the upstream sent, judges what is complete.
-    async fn turn(&mut self) -> Result<Turn, Fault> {
+    async fn turn(&mut self, durable: Durable) -> Result<Turn, Fault> {
         if self.pending.is_empty() {
-            match self.next_chunk().await? {
+            match self.next_prepared(durable).await? {
                 Some(chunk) => self.pending = chunk,
                 None => return self.end().await,
             }
         }
         let chunk = std::mem::take(&mut self.pending);
         let shield = self.shield.as_mut().ok_or_else(|| Fault::Own("the shield ended".into()))?;
-        let (consumed, step) = shield.feed(&chunk, &mut self.out).map_err(Fault::Shield)?;
+        let sink = self.xml.as_mut().map_or(&mut self.out, |xml| &mut xml.json);
+        let (consumed, step) = shield.feed(&chunk, sink).map_err(Fault::Shield)?;
         self.pending = chunk.slice(consumed..);
         self.account()?;
         if let Step::Ask(facts) = step {
-            let rulings = self.judge(&facts).await?;
+            let rulings = self.judge(&facts, durable).await?;
             let shield = self.shield.as_mut().ok_or_else(|| Fault::Own("the shield ended".into()))?;
-            shield.answer(rulings, &mut self.out).map_err(Fault::Shield)?;
+            let sink = self.xml.as_mut().map_or(&mut self.out, |xml| &mut xml.json);
+            shield.answer(rulings, sink).map_err(Fault::Shield)?;
+        }
+        if let Some(xml) = &mut self.xml {
+            xml.write(&mut self.out)?;
         }
         Ok(Turn::More)
+    }
+
+    /// The next piece, after what the records in it need was looked up for as many as were read ahead.
+    async fn next_prepared(&mut self, durable: Durable) -> Result<Option<Bytes>, Fault> {
+        let enough = self.shield.as_ref().is_some_and(|s| s.has_enough());
+        if enough || !self.ahead.as_ref().is_some_and(Ahead::reads) {
+            return self.next_chunk().await;
+        }
+        let mut seen = Vec::new();
+        if self.ahead.as_ref().is_some_and(Ahead::wants) {
+            loop {
+                let chunk = self.next_chunk().await?;
+                let enough = self.ahead.as_mut().is_none_or(|ahead| ahead.read(chunk, &mut seen));
+                self.account()?;
+                if enough {
+                    break;
+                }
+            }
+        }
+        self.prepare(&seen, durable).await?;
+        Ok(self.ahead.as_mut().and_then(Ahead::take))
+    }
+
+    async fn prepare(&mut self, seen: &[Arc<Facts>], durable: Durable) -> Result<(), Fault> {
+        let Some(ahead) = self.ahead.as_mut().filter(|_| !seen.is_empty()) else { return Ok(()) };
+        let ready = ahead.prepare(&self.tenant, &mut self.guard.view, seen, durable);
+        match timeout_at(self.deadline, ready).await {
+            Ok(ready) => ready.map_err(Fault::Refused),
+            Err(_) => Err(Fault::TimedOut),
+        }
     }
 
     /// After the last byte of the upstream's body, or of as much of it as is wanted.
     async fn end(&mut self) -> Result<Turn, Fault> {
         let mut shield = self.shield.take().ok_or_else(|| Fault::Own("the shield ended twice".into()))?;
+        let mut xml = self.xml.take();
+        let sink = xml.as_mut().map_or(&mut self.out, |xml| &mut xml.json);
         let summary = if shield.fills_pages() {
-            if shield.end_page(&mut self.out).map_err(Fault::Shield)? == PageEnd::More {
-                let wanted = self.next_page(&mut shield).await?;
-                if wanted {
-                    self.shield = Some(shield);
-                    return Ok(Turn::More);
-                }
+            if shield.end_page(sink).map_err(Fault::Shield)? == PageEnd::More
+                && self.next_page(&mut shield).await?
+            {
+                (self.shield, self.xml) = (Some(shield), xml);
+                return Ok(Turn::More);
             }
-            shield.end(&mut self.out)
+            let sink = xml.as_mut().map_or(&mut self.out, |xml| &mut xml.json);
+            shield.end(sink)
         } else {
-            shield.finish(&mut self.out)
+            shield.finish(sink)
         };
         self.note(summary.map_err(Fault::Shield)?).await?;
+        if let Some(xml) = xml {
+            xml.finish(&mut self.out)?;
+        }
         self.held.clear();
         Ok(Turn::Done)
     }
@@ -307,6 +421,9 @@ impl Pump {
         let followed = timeout_at(self.deadline, pages.follow()).await.map_err(|_| Fault::TimedOut)?;
         let Some(body) = followed else { return Err(Fault::Own("the next page was lost".into())) };
         self.body = Some(body.map_err(Fault::Refused)?);
+        if let Some(ahead) = &mut self.ahead {
+            ahead.begin(&self.tenant);
+        }
         Ok(true)
     }
 
@@ -336,9 +453,12 @@ impl Pump {
         }
     }
 
-    async fn judge(&mut self, facts: &Facts) -> Result<Rulings, Fault> {
+    async fn judge(&mut self, facts: &Arc<Facts>, durable: Durable) -> Result<Rulings, Fault> {
         self.guard.hold(&self.tenant).map_err(Fault::Own)?;
-        let rulings = rulings(&self.tenant, &self.guard.view, facts).await?;
+        if !self.ahead.as_ref().is_some_and(Ahead::covers) {
+            self.prepare(std::slice::from_ref(facts), durable).await?;
+        }
+        let rulings = rulings(&self.tenant, &self.guard.view, facts, self.ahead.as_ref()).await?;
         for verdict in &rulings.verdicts {
             if let Verdict::Keep(plan) = verdict {
                 self.totals.determined(plan.policies());
@@ -349,7 +469,9 @@ impl Pump {
 
     /// Counts what the shield holds against the limit over all connections.
     fn account(&mut self) -> Result<(), Fault> {
-        let holding = self.shield.as_ref().map_or(0, |s| s.held_bytes()) + self.out.len();
+        let ahead = self.ahead.as_ref().map_or(0, Ahead::held_bytes);
+        let xml = self.xml.as_ref().map_or(0, Xml::held_bytes);
+        let holding = self.shield.as_ref().map_or(0, |s| s.held_bytes()) + self.out.len() + xml + ahead;
         let steps = holding.div_ceil(HELD_STEP);
         self.held.truncate(steps);
         while self.held.len() < steps {
@@ -392,7 +514,7 @@ impl Pump {
             {
                 return entered.cut(reason, self.totals).await;
             }
-            match self.turn().await {
+            match self.turn(entered.durable()).await {
                 Ok(Turn::More) => {}
                 Ok(Turn::Done) => break,
                 // Typically: the upstream's body broke off. The client sees a body without an end.

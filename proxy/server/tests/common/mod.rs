@@ -80,6 +80,8 @@ pub(crate) struct Wishes<'a> {
     pub upstream: Option<String>,
     /// Put under `upstream:` besides its address.
     pub upstream_more: &'a str,
+    /// Put among the keys of the tenant.
+    pub tenant_more: &'a str,
     /// Instead of `plaintext: true` of the listener; names files in the folder.
     pub listen: Option<&'a str>,
     /// Put at the end of the document.
@@ -94,7 +96,7 @@ pub(crate) struct Wishes<'a> {
     pub policies_more: &'a str,
     /// Instead of the system's clock.
     pub clock: Option<Clock>,
-    /// Written into the folder before the start.
+    /// Written into the folder before the start; `facts.yaml` is used as it is called.
     pub files: Vec<(&'a str, String)>,
 }
 
@@ -172,12 +174,14 @@ tenants:
         audiences: ["urn:test"]
         algorithms: [ES256]
         purposes:
-          TREAT: [clinician]
+          TREAT: [clinician, nurse]
+          FAMRQT: [guardian]
           HPAYMT: [billing]
           HRESCH: [researcher]
           PUBHLTH: [analyst]
           HOPERAT: [privacy-officer, records-officer]
-    policies: {{ {policies}{policies_more} }}
+    policies: {{ {policies}{policies_more}{facts} }}
+    {tenant_more}
 budgets:
   - {{ name: ph, tenant: main, organization: public-health, ledger_file: budget.redb, epsilon_total: "0.9", epsilon_per_query: "0.4" }}
 {more}
@@ -187,9 +191,15 @@ budgets:
             upstream_more =
                 if wishes.upstream_more.is_empty() { "auth: { kind: none }" } else { wishes.upstream_more },
             iss = issuer.url(),
+            facts = if wishes.files.iter().any(|f| f.0 == "facts.yaml") {
+                ", facts_file: facts.yaml"
+            } else {
+                ""
+            },
             policies = if wishes.policy.is_some() { "directory: policies" } else { "set: hospital" },
             policies_more = wishes.policies_more,
             more = wishes.more,
+            tenant_more = wishes.tenant_more,
         );
         let config = Config::parse(&config, folder.path()).unwrap_or_else(|e| panic!("{e}"));
         drape_server::parts::init(&config, &clock).unwrap();

@@ -277,6 +277,9 @@ impl Desk<'_> {
         needed: &BTreeSet<Category>,
         patient_only: bool,
     ) -> Result<(), Refusal> {
+        if self.waits {
+            return Ok(());
+        }
         let resource_type = search.resource_type.clone();
         let parameter = patient_parameter(&resource_type);
         let named = parameter.and_then(|p| named_patients(search, p));

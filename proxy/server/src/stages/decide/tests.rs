@@ -86,6 +86,7 @@ fn sent(tenant: &Tenant, role: &str, target: &str) -> String {
         resource_type: None,
         target: target.to_owned(),
         peer: ([127, 0, 0, 1], 1).into(),
+        format: Default::default(),
     };
     match decide(tenant, &admitted, classified, &asked).unwrap().way {
         Way::Records(records) => records.request.path_and_query,

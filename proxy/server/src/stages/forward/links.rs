@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use drape_shield::{Links, PlaceOfMore};
 use http::Response;
-use hyper::body::Incoming;
 
 use super::Desk;
 use crate::page::{Page, relative};
 use crate::parts::Tenant;
 use crate::refusal::Refusal;
 use crate::stages::decide::Records;
+use crate::upstream::UpstreamBody;
 
 /// Rewrites a Bundle's links: `self` is what the caller asked, pages become sealed handles.
 pub(super) struct PageLinks {
@@ -42,7 +42,7 @@ pub(in crate::stages) struct Pages {
 
 impl Pages {
     /// The body of the next page, if there is one.
-    pub(in crate::stages) async fn follow(&mut self) -> Option<Result<Incoming, Refusal>> {
+    pub(in crate::stages) async fn follow(&mut self) -> Option<Result<UpstreamBody, Refusal>> {
         let link = {
             let mut reading = self.cursor.lock();
             let link = reading.next.take()?;
@@ -57,7 +57,14 @@ impl Pages {
 impl PageLinks {
     fn seal(&self, upstream: String, skip: u32, count: Option<u32>) -> Option<String> {
         let page = Page { upstream, address: self.address.clone(), skip, count };
-        self.tenant.pages.seal(&page, &self.caller, self.tenant.clock.now_ms())
+        let mut link = self.tenant.pages.seal(&page, &self.caller, self.tenant.clock.now_ms())?;
+        // A form that was asked for by parameter holds for the pages that follow.
+        let format = self.own_link.split(['?', '&']).skip(1).find(|pair| pair.starts_with("_format="));
+        if let Some(format) = format {
+            link.push('?');
+            link.push_str(format);
+        }
+        Some(link)
     }
 }
 

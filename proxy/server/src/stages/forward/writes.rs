@@ -11,7 +11,6 @@ use drape_fhir::reference::Reference;
 use drape_policy::Standing;
 use drape_shield::Expect;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
-use hyper::body::Incoming;
 
 mod find;
 mod judge;
@@ -23,7 +22,7 @@ use crate::stages::Own;
 use crate::stages::classify::Return;
 use crate::stages::decide::{Act, At, Finding, Write};
 use crate::stages::seal::Totals;
-use crate::upstream::UpstreamRequest;
+use crate::upstream::{UpstreamBody, UpstreamRequest};
 use find::Found;
 
 /// What came of judging a write.
@@ -221,9 +220,9 @@ impl Desk {
     /// says other things too; the version tells which.
     async fn check_written(
         self: &Arc<Self>,
-        response: Response<Incoming>,
+        response: Response<UpstreamBody>,
         prepared: &Prepared,
-    ) -> Result<Response<Incoming>, Refusal> {
+    ) -> Result<Response<UpstreamBody>, Refusal> {
         let status = response.status();
         let raced = matches!(status, StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED);
         // The end of a delete has no body that anybody needs, whatever it is written in.
@@ -246,7 +245,7 @@ impl Desk {
     /// The answer to a write.
     fn written(
         self: &Arc<Self>,
-        response: Response<Incoming>,
+        response: Response<UpstreamBody>,
         prepared: Prepared,
         prefer: Return,
     ) -> Result<Upstream, Refusal> {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use drape_shield::{BundleKind, Expect, Links, Shield, Step};
 use http::StatusCode;
-use hyper::body::Incoming;
 
 use super::Desk;
 use crate::client::read_bounded;
@@ -13,7 +12,7 @@ use crate::parts::Tenant;
 use crate::refusal::Refusal;
 use crate::stages::decide::Finding;
 use crate::stages::protect::rulings;
-use crate::upstream::UpstreamRequest;
+use crate::upstream::{UpstreamBody, UpstreamRequest};
 
 /// What a search for one record finds.
 pub(super) enum Found {
@@ -65,7 +64,7 @@ impl Desk {
     /// The records of a page that the caller may see, whether any was withheld, and the next page.
     async fn page(
         self: &Arc<Self>,
-        body: Incoming,
+        body: UpstreamBody,
         finding: &Finding,
     ) -> Result<(Vec<String>, bool, Option<String>), Refusal> {
         let tenant = &self.tenant;
@@ -86,7 +85,8 @@ impl Desk {
             match step {
                 Step::Hungry => break,
                 Step::Ask(facts) => {
-                    let answer = rulings(tenant, &view, &facts).await.map_err(|fault| fault.refusal())?;
+                    let answer =
+                        rulings(tenant, &view, &facts, None).await.map_err(|fault| fault.refusal())?;
                     shield.answer(answer, &mut out).map_err(fault)?;
                 }
             }
