@@ -23,6 +23,11 @@ const KNOWN_MAX: usize = 25;
 
 const JUDGED_WITHIN: Duration = Duration::from_secs(600);
 
+/// Rules that a reduced view is known to break, and no others: the ids by which a StructureDefinition's elements are told
+/// apart are hidden where ids of records are, so that researchers get definitions without them.
+const KNOWN: [&str; 3] =
+    ["StructureDefinition#sdf-14 ", "StructureDefinition#sdf-16 ", "StructureDefinition#sdf-17 "];
+
 /// What is handed to the judge.
 #[derive(Default)]
 struct Docket {
@@ -144,7 +149,11 @@ fn verdict(world: &World, files: &[PathBuf]) -> Outcome<String> {
     let ran = run(&mut command, JUDGED_WITHIN)?;
     let summary = ran.out.lines().rfind(|l| l.starts_with("JUDGED ")).map(str::to_owned);
     let summary = summary.ok_or_else(|| Fault(format!("the judge says {:?}: {}", ran.code, ran.err)))?;
-    let found: Vec<&str> = ran.out.lines().filter(|l| l.starts_with("NEW ")).collect();
+    let found: Vec<&str> = ran
+        .out
+        .lines()
+        .filter(|l| l.starts_with("NEW ") && !KNOWN.iter().any(|known| l.contains(known)))
+        .collect();
     check(found.is_empty(), || {
         let some: Vec<String> = found.iter().take(40).map(|l| short(l, 400)).collect();
         format!("{summary}\n{}", some.join("\n"))
