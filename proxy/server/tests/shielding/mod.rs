@@ -3,7 +3,10 @@
 #![allow(dead_code, reason = "each test uses its part")]
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, OnceLock};
+use std::fs::File;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use drape_demo::Persona;
 use drape_fhir::json::{Kind, Limits as JsonLimits, Tokens};
@@ -220,6 +223,27 @@ impl Person {
 
 pub(crate) fn record(resource_type: &str) -> Expect {
     Expect::Record { resource_type: resource_type.to_owned(), id: None, version: None }
+}
+
+/// Writes down a body before and after the shield, for a judge who is not ours, where `DRAPE_PAIRS` names a folder.
+/// What is the same but for the base, or not there, is not worth judging.
+pub(crate) fn pair(name: &str, kind: &str, base: &str, before: &[u8], after: &[u8]) {
+    static FILE: OnceLock<Option<Mutex<File>>> = OnceLock::new();
+    let file = FILE.get_or_init(|| {
+        let folder = std::env::var_os("DRAPE_PAIRS").filter(|f| !f.is_empty()).map(PathBuf::from)?;
+        std::fs::create_dir_all(&folder).unwrap();
+        Some(Mutex::new(File::create(folder.join(concat!(env!("CARGO_CRATE_NAME"), ".jsonl"))).unwrap()))
+    });
+    let Some(file) = file else { return };
+    if after.is_empty() || after == rebased(before, base) {
+        return;
+    }
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let pair = serde_json::json!({
+        "name": name, "kind": kind, "unshielded": text(before), "shielded": text(after),
+    });
+    // One call for one line, so that tests that run side by side do not mix theirs.
+    file.lock().unwrap().write_all(format!("{pair}\n").as_bytes()).unwrap();
 }
 
 /// Whether a text is JSON to our own strict tokenizer, and its `resourceType`.
