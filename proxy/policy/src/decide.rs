@@ -68,6 +68,10 @@ pub struct Ruling {
 pub enum Criterion {
     /// Whatever the record.
     Open,
+    /// Where the record searched is shown or withheld whole, and pages are filled: every record that is received at all
+    /// shows it, so that whoever uses it learns nothing that the records themselves do not say. Not through another
+    /// record, which may be withheld.
+    Shown,
     /// By pseudonym only.
     ByPseudonym,
     /// Only among records of patients to whom the caller's relation is proved.
@@ -327,20 +331,23 @@ impl Standing {
             Some(Treatment::Show) => Criterion::Open,
             Some(Treatment::Pseudonymize) if category.is_link() => Criterion::ByPseudonym,
             _ if self.pseudonyms_only(category) => Criterion::ByPseudonym,
-            _ if self.frames_alone(category, resource_type) => Criterion::Open,
-            _ => Criterion::Narrowed,
+            _ => self.by_what_is_received(category, resource_type),
         }
     }
 
-    /// Whether the category says how records hang together and what they cost, nothing clinical and nothing that
-    /// identifies by itself, and access rests on no relation to the patient: there is nobody to narrow a search to.
-    fn frames_alone(&self, category: Category, resource_type: &str) -> bool {
-        let frame = category.is_link()
-            || matches!(category, Category::Structure | Category::Financial | Category::Staff);
-        let Some(asker) = Asker::new(self, resource_type).filter(|_| frame) else { return false };
+    /// Of a caller whose access rests on no relation to the patient there is nobody to narrow a search to. Such a
+    /// caller may search by what every received record shows; through other records only by what says how records hang
+    /// together and what they cost, nothing clinical and nothing that identifies by itself.
+    fn by_what_is_received(&self, category: Category, resource_type: &str) -> Criterion {
+        let Some(asker) = Asker::new(self, resource_type) else { return Criterion::Narrowed };
         let by_relation = !self.permits("receive", None).any(|p| asker.always(p, "receive", &asker.kind))
             && self.permits("receive", None).any(|p| self.decider.set.policies[p].reads.patient);
-        !by_relation && self.shown_wherever_received(category, &asker)
+        if by_relation || !self.shown_wherever_received(category, &asker) {
+            return Criterion::Narrowed;
+        }
+        let frame = category.is_link()
+            || matches!(category, Category::Structure | Category::Financial | Category::Staff);
+        if frame { Criterion::Open } else { Criterion::Shown }
     }
 
     fn permits(&self, action: &str, category: Option<Category>) -> impl Iterator<Item = usize> {
@@ -349,27 +356,43 @@ impl Standing {
         self.places(action, category).into_iter().filter(permit)
     }
 
-    /// Whether the category is shown in every record that is received at all, told from the policies alone: each
-    /// permit to receive is one to show too, under the same condition, and each forbid to show forbids to receive.
-    /// A search by it then tells nothing of a record that the record itself does not.
+    /// Whether the category is shown in every record that is received at all, told from the policies alone: wherever a
+    /// permit to receive holds one to show does too, and wherever a forbid to show holds one to receive does too. A
+    /// search by it then tells nothing of a record that the record itself does not.
     fn shown_wherever_received(&self, category: Category, asker: &Asker<'_>) -> bool {
-        let reads = |place: usize| self.decider.set.policies[place].reads;
-        // The same condition holds for both questions only if it does not ask which of them it is.
-        let blind = |place: usize| !reads(place).resource && !reads(place).action;
+        let policies = &self.decider.set.policies;
         let Ok(this) = uid("Category", category.name()) else { return false };
-        let (show, receive) = (self.places("show", Some(category)), self.places("receive", None));
-        let always = self.permits("show", Some(category)).any(|p| asker.always(p, "show", &this));
-        let permitted = always
-            || self
-                .permits("receive", None)
-                .all(|p| asker.never(p, "receive", &asker.kind) || show.contains(&p) && blind(p));
-        let forbid =
-            |p: &&usize| self.decider.set.policies[**p].policy.effect() == cedar_policy::Effect::Forbid;
+        let caller = &self.caller;
+        let is_in = |kind: &str, id: &str| match kind {
+            "Role" => caller.roles.contains(id),
+            _ => caller.organization.as_deref() == Some(id),
+        };
+        let follows = |p: usize, from: usize, category| {
+            known::follows(&policies[p].json, &policies[from].json, category, &is_in)
+        };
+        let (permits, forbids): (Vec<usize>, Vec<usize>) = self
+            .places("show", Some(category))
+            .into_iter()
+            .partition(|p| policies[*p].policy.effect() == cedar_policy::Effect::Permit);
+        let permitted = permits.iter().any(|p| asker.always(*p, "show", &this))
+            || self.permits("receive", None).all(|receive| {
+                asker.never(receive, "receive", &asker.kind)
+                    || permits.iter().any(|show| follows(*show, receive, category))
+            });
+        // What forbids to receive must do so for every type: one that names types in its scope is not counted on.
+        let withholds: Vec<usize> = self
+            .places("receive", None)
+            .into_iter()
+            .filter(|p| policies[*p].policy.effect() == cedar_policy::Effect::Forbid)
+            .filter(|p| {
+                covers_all_types(&policies[*p]) && known::is_blind_to_its_question(&policies[*p].json)
+            })
+            .collect();
         permitted
-            && show
-                .iter()
-                .filter(forbid)
-                .all(|p| asker.never(*p, "show", &this) || receive.contains(p) && blind(*p))
+            && forbids.iter().all(|show| {
+                asker.never(*show, "show", &this)
+                    || withholds.iter().any(|receive| follows(*receive, *show, category))
+            })
     }
 
     /// Whether this caller knows records by pseudonym only: raw ids are then never taken.

@@ -247,6 +247,77 @@ pub(crate) fn can_hold(policy: &Value, is_in: &dyn Fn(&str, &str) -> bool) -> bo
     })
 }
 
+/// Whether a policy that is asked about `category` holds wherever another one holds, told from their conditions alone:
+/// each that it makes, the other makes too to the letter, or it is certain for the category and the principal. A
+/// condition that asks for the resource or the action is another one in another question and counts for nothing.
+pub(crate) fn follows(
+    policy: &Value,
+    from: &Value,
+    category: Category,
+    is_in: &dyn Fn(&str, &str) -> bool,
+) -> bool {
+    let names: Vec<&str> = category_ancestors(category).collect();
+    let known = conjuncts(from);
+    conjuncts(policy).iter().all(|one @ (positive, body)| {
+        certain(body, &names, is_in) == Some(*positive) || is_blind(body) && known.contains(one)
+    })
+}
+
+/// What must hold, each part with whether it must be true (`when`) or false (`unless`).
+fn conjuncts(policy: &Value) -> Vec<(bool, &Value)> {
+    fn flatten<'a>(body: &'a Value, all: &mut Vec<(bool, &'a Value)>) {
+        match body.get("&&") {
+            Some(both) => [&both["left"], &both["right"]].into_iter().for_each(|side| flatten(side, all)),
+            None => all.push((true, body)),
+        }
+    }
+    let mut all = Vec::new();
+    for condition in policy["conditions"].as_array().into_iter().flatten() {
+        match condition["kind"].as_str() {
+            Some("when") => flatten(&condition["body"], &mut all),
+            _ => all.push((false, &condition["body"])),
+        }
+    }
+    all
+}
+
+/// Whether a policy's conditions ask for neither the resource nor the action, so that they mean the same in every question.
+pub(crate) fn is_blind_to_its_question(policy: &Value) -> bool {
+    is_blind(&policy["conditions"])
+}
+
+fn is_blind(value: &Value) -> bool {
+    let mut found = Reads::default();
+    walk(value, &mut found);
+    !found.resource && !found.action
+}
+
+/// What a condition says of a category, where that depends on nothing but the category and the principal's parents.
+fn certain(value: &Value, names: &[&str], is_in: &dyn Fn(&str, &str) -> bool) -> Option<bool> {
+    let map = value.as_object()?;
+    let (op, body) = map.iter().next()?;
+    let sides = || (certain(&body["left"], names, is_in), certain(&body["right"], names, is_in));
+    match op.as_str() {
+        "&&" => match sides() {
+            (Some(false), _) => Some(false),
+            (Some(true), right) => right,
+            _ => None,
+        },
+        "||" => match sides() {
+            (Some(true), _) => Some(true),
+            (Some(false), right) => right,
+            _ => None,
+        },
+        "!" => certain(&body["arg"], names, is_in).map(|v| !v),
+        _ if is_blind(value) => truth(value, is_in),
+        _ => {
+            let mut bits = (0, 0);
+            ask(value, names, &mut bits)?;
+            (bits.1 == 1).then_some(bits.0 == 1)
+        }
+    }
+}
+
 fn truth(value: &Value, is_in: &dyn Fn(&str, &str) -> bool) -> Option<bool> {
     let map = value.as_object()?;
     let (op, body) = map.iter().next()?;
@@ -393,6 +464,40 @@ mod tests {
             "resource has x",
         ] {
             assert_eq!(bits(unclear), None, "{unclear}");
+        }
+    }
+
+    #[test]
+    fn a_policy_follows_from_another_only_where_each_of_its_conditions_is_made_there_or_certain() {
+        let policy = |t: &str| json(&format!("permit(principal, action, resource) {t};"));
+        let from = policy(
+            "when { context.env.purpose == \"R\" && context.record.classified && context.patient.known } unless { context.record.authoredByCaller }",
+        );
+        let follows = |t: &str, c: Category| follows(&policy(t), &from, c, &|_, id| id == "a");
+        for yes in [
+            "",
+            "when { context.record.classified }",
+            "when { context.record.classified && context.env.purpose == \"R\" }",
+            "when { context.record.classified && (resource in Category::\"clinical\" || resource == Category::\"note\") }",
+            "when { [Category::\"diagnosis\", Category::\"note\"].contains(resource) }",
+            "when { principal in Role::\"a\" && context.patient.known }",
+            "unless { context.record.authoredByCaller }",
+            "unless { resource == Category::\"note\" }",
+        ] {
+            assert!(follows(yes, Category::Diagnosis), "{yes}");
+        }
+        for no in [
+            "when { context.env.purpose == \"T\" }",
+            "when { !context.record.classified }",
+            "when { context.record.authoredByCaller }",
+            "unless { context.record.classified }",
+            "when { context.record.classified && resource in Category::\"text\" }",
+            "when { principal in Role::\"b\" }",
+            "when { action == Action::\"show\" }",
+            "when { resource in Category::\"clinical\" && context.record.labels.isEmpty() }",
+            "when { context.record.labels.isEmpty() || resource in Category::\"text\" }",
+        ] {
+            assert!(!follows(no, Category::Diagnosis), "{no}");
         }
     }
 

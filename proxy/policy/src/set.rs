@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use cedar_policy::{Policy, PolicyId, Schema, ValidationMode, Validator};
+use cedar_policy::{ActionConstraint, Effect, Policy, PolicyId, Schema, ValidationMode, Validator};
 use drape_view::{Fault, Treatments};
 use sha2::{Digest as _, Sha256};
 
@@ -196,6 +196,16 @@ impl PolicySet {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.policies.is_empty()
+    }
+
+    /// The policies that permit `action` and say so by its name: where each stands, and its id.
+    pub fn permitting(&self, action: &str) -> impl Iterator<Item = (&str, &str)> {
+        let named = move |p: &&Loaded| {
+            p.policy.effect() == Effect::Permit
+                && matches!(p.policy.action_constraint(), ActionConstraint::In(_) | ActionConstraint::Eq(_))
+                && p.reach.covers(action, None)
+        };
+        self.policies.iter().filter(named).map(|p| (p.place.as_str(), p.id.as_str()))
     }
 
     /// Where a policy stands, `file:line`.

@@ -1,4 +1,5 @@
-//! A batch: each entry goes the whole line by itself, with a grant and a log entry of its own.
+//! Batches and transactions: each entry goes the line by itself, with a grant and a log entry of its own; of a
+//! transaction all or none.
 
 use std::sync::Arc;
 
@@ -10,11 +11,15 @@ use drape_fhir::json::{Limits, write_string};
 use http::{HeaderMap, StatusCode, header};
 
 use crate::body::Ungathered;
-use crate::line::{one, refused};
+use crate::line::{one, refused, rest};
 use crate::parts::Tenant;
 use crate::refusal::Refusal;
 use crate::stages::admit::Admitted;
 use crate::stages::classify::{Asked, Sent, classify};
+use crate::stages::decide::{decide, may_transact};
+use crate::stages::enter::{Judged, enter};
+use crate::stages::forward::{Member, in_entry, transact};
+use crate::stages::seal::{Outcome, Totals, seal};
 use crate::stages::{Answer, Own};
 
 /// More entries than this are not taken in one Bundle.
@@ -28,54 +33,119 @@ pub(crate) async fn batch(tenant: &Arc<Tenant>, admitted: &Admitted, asked: Aske
         Err(misread) => return refused(tenant, asked, Some(admitted), unread(&misread)).await,
     };
     if requests.is_transaction {
-        let public = "transactions are not offered; send a batch";
-        let refusal = Refusal::new("classify", StatusCode::FORBIDDEN, "not-supported", public);
-        return refused(tenant, asked, Some(admitted), refusal).await;
+        return transaction(tenant, admitted, asked, requests).await;
     }
-    let mut out = br#"{"resourceType":"Bundle","type":"batch-response""#.to_vec();
+    let mut told = Told::new(tenant, "batch-response");
     for (place, entry) in requests.entries.iter().enumerate() {
-        out.extend_from_slice(if place == 0 { b",\"entry\":[" } else { b"," });
-        let id = format!("{}.{}", asked.id, place + 1);
-        let asked = Asked { id: id.clone(), ..asked.clone() };
-        let answer = answer(tenant, admitted, asked, entry).await;
-        if out.len() > tenant.limits.entry_bytes_max {
+        let asked = within(tenant, &asked, entry, place);
+        let id = asked.id.clone();
+        let answer = match sent(tenant, entry) {
+            Ok(sent) => {
+                let (asked, classified) = classify(&sent, asked);
+                one(tenant, admitted, asked, classified).await
+            }
+            Err(refusal) => refused(tenant, asked, Some(admitted), refusal).await,
+        };
+        if !told.add(answer, &id, entry).await {
             break;
         }
-        let room = tenant.limits.entry_bytes_max - out.len();
-        write(answer, &id, entry.method == "HEAD", room, &mut out).await;
     }
-    if out.len() > tenant.limits.entry_bytes_max {
-        let public = "the answers of the batch together are too large; ask in smaller ones";
-        return Answer::Refused(
-            Refusal::new("protect", StatusCode::FORBIDDEN, "too-costly", public)
-                .because("limit `entry_bytes_max` reached by a batch"),
-        );
+    told.end()
+}
+
+/// Answers a transaction. Everything is judged before anything is done: one no is the no of all. The writes go upstream
+/// as one; what is read is read when they are done.
+async fn transaction(
+    tenant: &Arc<Tenant>,
+    admitted: &Admitted,
+    asked: Asked,
+    requests: Requests<'_>,
+) -> Answer {
+    let mut judged = Vec::with_capacity(requests.entries.len());
+    for (place, entry) in requests.entries.iter().enumerate() {
+        let asked = within(tenant, &asked, entry, place);
+        let (asked, grant) = match sent(tenant, entry) {
+            Ok(sent) => {
+                let (asked, classified) = classify(&sent, asked);
+                let grant = classified.and_then(|c| decide(tenant, admitted, c, &asked));
+                let resource_type = asked.resource_type.clone().unwrap_or_default();
+                let grant = grant.and_then(|grant| match grant.writes() {
+                    true => may_transact(tenant, &admitted.caller, &resource_type).map(|()| grant),
+                    false => Ok(grant),
+                });
+                (asked, grant)
+            }
+            Err(refusal) => (asked, Err(refusal)),
+        };
+        match grant {
+            Ok(grant) => judged.push((asked, grant)),
+            Err(refusal) => {
+                return refused(tenant, asked, Some(admitted), in_entry(place + 1, refusal)).await;
+            }
+        }
     }
-    out.extend_from_slice(if requests.entries.is_empty() { b"}" } else { b"]}" });
-    Answer::Own(Own::ok(out))
+    let (mut members, mut reads, mut ids) = (Vec::new(), Vec::new(), Vec::new());
+    for (place, (asked, grant)) in judged.into_iter().enumerate() {
+        ids.push(asked.id.clone());
+        let judged = Judged { asked, caller: Some(Arc::clone(&admitted.caller)), result: Ok(grant) };
+        match enter(tenant, judged).await {
+            Ok((grant, entered)) if grant.writes() => {
+                let full_url = requests.entries[place].full_url.clone();
+                members.push(Member { grant, entered, full_url, number: place + 1 });
+            }
+            Ok((grant, entered)) => reads.push((place, grant, entered)),
+            // What was entered before is entered as abandoned: it was not done.
+            Err(refusal) => return Answer::Refused(refusal),
+        }
+    }
+    let places: Vec<usize> = members.iter().map(|m| m.number - 1).collect();
+    // Once begun it is ended and its outcomes entered, though its client goes away meanwhile.
+    let of = Arc::clone(tenant);
+    let done = tokio::spawn(async move { transact(&of, members).await })
+        .await
+        .unwrap_or_else(|e| Err(Refusal::unavailable("forward", "the transaction failed", e.to_string())));
+    let written = match done {
+        Ok(written) => written,
+        Err(refusal) => {
+            for (_, _, entered) in reads {
+                seal(entered, Outcome::refused(refusal.clone(), Totals::default())).await;
+            }
+            return Answer::Refused(refusal);
+        }
+    };
+    let mut answers: Vec<(usize, Answer)> = places.into_iter().zip(written).collect();
+    for (place, grant, entered) in reads {
+        answers.push((place, rest(tenant, grant, entered).await));
+    }
+    answers.sort_by_key(|(place, _)| *place);
+    let mut told = Told::new(tenant, "transaction-response");
+    for (place, answer) in answers {
+        if !told.add(answer, &ids[place], &requests.entries[place]).await {
+            break;
+        }
+    }
+    told.end()
+}
+
+/// What is asked by an entry, for the log.
+fn within(tenant: &Tenant, asked: &Asked, entry: &Entry<'_>, place: usize) -> Asked {
+    let url = entry.url.strip_prefix(&tenant.public_base).unwrap_or(&entry.url);
+    Asked {
+        id: format!("{}.{}", asked.id, place + 1),
+        method: entry.method.clone(),
+        target: format!("/{}", url.trim_start_matches('/')),
+        route: "unknown",
+        interaction: None,
+        ..asked.clone()
+    }
 }
 
 fn unread(misread: &Misread) -> Refusal {
     Refusal::new("classify", StatusCode::BAD_REQUEST, "structure", misread.to_string())
 }
 
-async fn answer(tenant: &Arc<Tenant>, admitted: &Admitted, mut asked: Asked, entry: &Entry<'_>) -> Answer {
-    let sent = match sent(tenant, entry) {
-        Ok(sent) => sent,
-        Err(refusal) => return refused(tenant, asked, Some(admitted), refusal).await,
-    };
-    asked.method.clone_from(&entry.method);
-    asked.target.clone_from(&sent.path);
-    if let Some(query) = &sent.query {
-        asked.target.push('?');
-        asked.target.push_str(query);
-    }
-    let (asked, classified) = classify(&sent, asked);
-    one(tenant, admitted, asked, classified).await
-}
-
 /// An entry as if it had been sent by itself.
-pub(crate) fn sent(tenant: &Tenant, entry: &Entry<'_>) -> Result<Sent, Refusal> {
+fn sent(tenant: &Tenant, entry: &Entry<'_>) -> Result<Sent, Refusal> {
     let url = entry.url.strip_prefix(&tenant.public_base).unwrap_or(&entry.url);
     let url = url.strip_prefix('/').unwrap_or(url);
     let (path, query) = url.split_once('?').map_or((url, None), |(p, q)| (p, Some(q.to_owned())));
@@ -138,26 +208,56 @@ fn patch_in(entry: &Entry<'_>) -> Result<Option<Bytes>, Refusal> {
     STANDARD.decode(data).map(|d| Some(d.into())).map_err(|_| bad("the Binary of a PATCH is not base64"))
 }
 
-/// One entry of the answer. A body that is cut or does not fit becomes an error of that entry alone.
-async fn write(answer: Answer, id: &str, quiet: bool, room: usize, out: &mut Vec<u8>) {
-    let refused = matches!(answer, Answer::Refused(_));
-    let (head, body) = answer.into_response(id).into_parts();
-    let body = if quiet { body.silence().0 } else { body };
-    match body.gather(room).await {
-        Ok(body) if refused => response(head.status, &head.headers, None, Some(&body), out),
-        Ok(body) => response(head.status, &head.headers, Some(&body), None, out),
-        Err(fault) => {
-            let what = match fault {
-                Ungathered::Cut => "the FHIR server behind gave no usable answer",
-                Ungathered::TooLarge => "the answers of the batch together are too large",
-            };
-            let outcome = drape_fhir::outcome::Outcome::error("incomplete", what, None).to_json();
-            response(StatusCode::BAD_GATEWAY, &HeaderMap::new(), None, Some(&outcome), out);
+/// The answer as it grows.
+struct Told {
+    out: Vec<u8>,
+    bytes_max: usize,
+    entries: usize,
+}
+
+impl Told {
+    fn new(tenant: &Tenant, kind: &str) -> Self {
+        let out = format!("{{\"resourceType\":\"Bundle\",\"type\":\"{kind}\"").into_bytes();
+        Self { out, bytes_max: tenant.limits.entry_bytes_max, entries: 0 }
+    }
+
+    /// One entry more. A body that is cut or does not fit becomes an error of that entry alone. False when there is no
+    /// room for another.
+    async fn add(&mut self, answer: Answer, id: &str, entry: &Entry<'_>) -> bool {
+        let refused = matches!(answer, Answer::Refused(_));
+        let (head, body) = answer.into_response(id).into_parts();
+        let body = if entry.method == "HEAD" { body.silence().0 } else { body };
+        self.out.extend_from_slice(if self.entries == 0 { b",\"entry\":[" } else { b"," });
+        self.entries += 1;
+        match body.gather(self.bytes_max.saturating_sub(self.out.len())).await {
+            Ok(body) if refused => response(head.status, &head.headers, None, Some(&body), &mut self.out),
+            Ok(body) => response(head.status, &head.headers, Some(&body), None, &mut self.out),
+            Err(fault) => {
+                let what = match fault {
+                    Ungathered::Cut => "the FHIR server behind gave no usable answer",
+                    Ungathered::TooLarge => "the answers together are too large; ask for less at a time",
+                };
+                let outcome = drape_fhir::outcome::Outcome::error("incomplete", what, Some(id)).to_json();
+                response(StatusCode::BAD_GATEWAY, &HeaderMap::new(), None, Some(&outcome), &mut self.out);
+            }
         }
+        self.out.len() <= self.bytes_max
+    }
+
+    fn end(mut self) -> Answer {
+        if self.out.len() > self.bytes_max {
+            let public = "the answers together are too large; ask for less at a time";
+            return Answer::Refused(
+                Refusal::new("protect", StatusCode::FORBIDDEN, "too-costly", public)
+                    .because("limit `entry_bytes_max` reached by a batch"),
+            );
+        }
+        self.out.extend_from_slice(if self.entries == 0 { b"}" } else { b"]}" });
+        Answer::Own(Own::ok(self.out))
     }
 }
 
-pub(crate) fn response(
+fn response(
     status: StatusCode,
     headers: &HeaderMap,
     resource: Option<&[u8]>,

@@ -54,7 +54,7 @@ pub(crate) async fn refused(
 }
 
 /// forward → protect → seal.
-async fn rest(tenant: &Arc<Tenant>, grant: Grant, mut entered: Entered) -> Answer {
+pub(crate) async fn rest(tenant: &Arc<Tenant>, grant: Grant, mut entered: Entered) -> Answer {
     match forward(tenant, grant, &mut entered).await {
         Ok(Upstream::Records(stream)) => protect(tenant, *stream, entered).await,
         Ok(Upstream::Own(own)) => seal(entered, Outcome::own(own)).await,

@@ -12,7 +12,7 @@ use drape_keys::source::{FileSource, RootKeySource as _};
 use drape_keys::{Keyring, PseudonymMap, Pseudonymizer};
 use drape_noise::ledger::Ledger;
 use drape_policy::{Decider, PolicySet};
-use drape_view::{Catalogue, Labels, Overrides, Profiler, Treatments};
+use drape_view::{Catalogue, Labels, Overrides, Profiler, Redaction, Treatments};
 use sha2::Digest as _;
 use tokio::sync::Semaphore;
 
@@ -73,6 +73,8 @@ pub struct Tenant {
     pub policy_digest: String,
     /// Which category each element belongs to.
     pub catalogue: Arc<Catalogue>,
+    /// Whether reduced records show that they are.
+    pub redaction: Redaction,
     /// Turns facts into profiles.
     pub profiler: Arc<Profiler>,
     /// Data keys.
@@ -140,6 +142,8 @@ pub struct Loaded {
     pub labels: Arc<Labels>,
     /// The officer's list.
     pub overrides: Arc<Overrides>,
+    /// Whether reduced records show that they are.
+    pub redaction: Redaction,
     /// The Cedar set.
     pub set: Arc<PolicySet>,
 }
@@ -178,8 +182,14 @@ pub fn load_policies(config: &config::Policies) -> Result<Loaded, Vec<drape_view
         return Err(faults);
     };
     let treatments_ = Arc::new(treatments_);
-    let extra: [&[u8]; 4] =
-        [categories.as_bytes(), treatments.as_bytes(), labels.as_bytes(), overrides.as_bytes()];
+    let redaction = config.redaction.unwrap_or(treatments_.redaction());
+    let extra: [&[u8]; 5] = [
+        categories.as_bytes(),
+        treatments.as_bytes(),
+        labels.as_bytes(),
+        overrides.as_bytes(),
+        redaction.name().as_bytes(),
+    ];
     let set = match &config.source {
         PolicySource::Shipped(name) => PolicySet::shipped(name, &treatments_, &extra)?,
         PolicySource::Directory(path) => PolicySet::load(path, &treatments_, &extra)?,
@@ -189,6 +199,7 @@ pub fn load_policies(config: &config::Policies) -> Result<Loaded, Vec<drape_view
         treatments: treatments_,
         labels: Arc::new(labels_),
         overrides: Arc::new(overrides_),
+        redaction,
         set: Arc::new(set),
     })
 }
@@ -261,6 +272,7 @@ impl Parts {
                 decider: Arc::new(Decider::new(Arc::clone(&loaded.set)).map_err(|e| what(&e))?),
                 profiler: Arc::new(Profiler::new(Arc::clone(&loaded.labels), Arc::clone(&loaded.overrides))),
                 catalogue: loaded.catalogue,
+                redaction: loaded.redaction,
                 keyring: Arc::clone(&keyring),
                 pseudonymizer: Arc::new(Pseudonymizer::new(&secrets, &tenant.project)),
                 pseudonyms: Arc::new(pseudonyms),

@@ -24,10 +24,6 @@ impl Links for NoLinks {
     fn rewrite(&mut self, _: &str, _: &str) -> Option<String> {
         None
     }
-
-    fn more(&mut self, _: drape_shield::PlaceOfMore, _: u32) -> Option<String> {
-        None
-    }
 }
 
 struct Keys {

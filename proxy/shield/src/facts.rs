@@ -240,7 +240,14 @@ impl Reader<'_> {
                 // A group, a device, somebody elsewhere: not all patients could be found.
                 _ => self.records[place].patients_complete = false,
             },
-            Fact::Department => self.name_target(i, place, |r| &mut r.departments),
+            Fact::Department => {
+                self.name_target(i, place, |r| &mut r.departments);
+                if self.tape.get(i).kind == J::ObjectStart
+                    && let Some(name) = self.tape.string(self.text, i, "display")
+                {
+                    self.records[place].department_names.push(name.into_owned());
+                }
+            }
             Fact::Insurer => self.name_target(i, place, |r| &mut r.insurers),
             Fact::Author => self.name_target(i, place, |r| &mut r.authors),
             Fact::Date(rank) => {

@@ -126,8 +126,11 @@ pub trait Links {
     /// What stands in place of the upstream's link of that relation; `None` drops it.
     fn rewrite(&mut self, relation: &str, url: &str) -> Option<String>;
 
-    /// The address of a page of ours of `count` matches that begins there.
-    fn more(&mut self, place: PlaceOfMore, count: u32) -> Option<String>;
+    /// The address of a page of ours of `count` matches that begins there. Where pages are filled, one that cannot be
+    /// made is a fault.
+    fn more(&mut self, _place: PlaceOfMore, _count: u32) -> Option<String> {
+        None
+    }
 }
 
 /// What the shield wants next.

@@ -21,7 +21,7 @@ pub use changes::{Changes, changes};
 
 use crate::rewrite::{Effects, Rewriter, Trace};
 use crate::tape::Tape;
-use crate::{Answer, Fault, Links, PlaceOfMore, Setup, rebase};
+use crate::{Answer, Fault, Links, Setup, rebase};
 use walk::Walk;
 
 /// The stored record and the verdicts on it.
@@ -177,13 +177,8 @@ fn inward(setup: &Setup) -> Setup {
         fn rewrite(&mut self, _: &str, _: &str) -> Option<String> {
             None
         }
-
-        fn more(&mut self, _: PlaceOfMore, _: u32) -> Option<String> {
-            None
-        }
     }
     Setup {
-        paging: None,
         catalogue: Arc::clone(&setup.catalogue),
         expect: setup.expect.clone(),
         upstream_base: setup.upstream_base.clone(),
@@ -192,6 +187,7 @@ fn inward(setup: &Setup) -> Setup {
         uniform: false,
         shows_all: false,
         declared: setup.declared,
+        paging: None,
         links: Box::new(None_),
         pseudonyms: Arc::clone(&setup.pseudonyms),
         tenant: setup.tenant.clone(),

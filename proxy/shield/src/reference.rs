@@ -27,7 +27,16 @@ pub(crate) fn reference(
     plan: &Plan,
     out: &mut Vec<u8>,
 ) -> Result<Wrote, Stop> {
-    let named = named(r, i, edge, plan);
+    let mut named = named(r, i, edge, plan);
+    if !r.setup.declared && named.rewritten.is_none() {
+        // A display or an identifier that is left alone would say that a link was there: they stay only where any link
+        // to such a record would, and then as if there had been none.
+        if plan.treatment(named.link) != Treatment::Show {
+            r.count(named.link, Treatment::Redact);
+            return Ok(Wrote::No);
+        }
+        named.logical = true;
+    }
     let mark = out.len();
     out.push(b'{');
     let mut any = false;

@@ -1,5 +1,6 @@
 //! Second pass over an entry: raw ranges are copied, and only what the plan treats is replaced.
 
+mod invariants;
 mod meta;
 mod object;
 mod trace;
@@ -38,11 +39,13 @@ struct Done {
     generalized: bool,
     pseudonymized: bool,
     encrypted: bool,
-    /// Dates of this very record, not of one within it, were shortened.
-    shortened: bool,
 }
 
 impl Done {
+    fn any(self) -> bool {
+        self.redacted || self.generalized || self.pseudonymized || self.encrypted
+    }
+
     /// What was done to a contained record was done to its container.
     fn add(&mut self, other: Self) {
         self.redacted |= other.redacted;
@@ -69,6 +72,10 @@ pub(crate) struct Rewriter<'a> {
     ambiguous: bool,
     /// Contained records that are left out, by their places.
     dropped: BTreeSet<usize>,
+    /// Members that cannot stay without another one that is hidden, by the places of their values on the tape.
+    suppressed: BTreeSet<usize>,
+    /// The rules of the current record's type over several elements.
+    rules: &'static [invariants::Rule],
     /// References within the record that stand in the output, in its order.
     links: Vec<Link>,
     /// The names of the members that stand there, of every object that is being written; the innermost's last.
@@ -158,6 +165,8 @@ impl<'a> Rewriter<'a> {
             places,
             ambiguous,
             dropped,
+            suppressed: BTreeSet::new(),
+            rules: &[],
             links: Vec::new(),
             names: Vec::with_capacity(32),
             path: Vec::with_capacity(8),
@@ -191,7 +200,12 @@ impl<'a> Rewriter<'a> {
     /// The record at `i`, shielded; or the reason why it is withheld.
     pub(crate) fn resource(&mut self, i: usize, out: &mut Vec<u8>) -> Result<Result<(), Reason>, Fault> {
         if self.answer.verdicts.iter().all(|v| matches!(v, Verdict::Keep(plan) if plan.shows_all())) {
-            self.copy(i, out);
+            // White space would tell a whole record from a reduced one.
+            if self.setup.declared || self.setup.shows_all {
+                self.copy(i, out)
+            } else {
+                self.compact(i, out)
+            }
             return Ok(Ok(()));
         }
         // Records nested deeper than `contained` (a Bundle in an entry) have no rules of their own yet.
@@ -210,7 +224,7 @@ impl<'a> Rewriter<'a> {
                 trace.treated.clear();
             }
             self.next = 0;
-            let dropped = self.dropped.len();
+            let before = (self.dropped.len(), self.suppressed.len());
             match self.one(i, out, false) {
                 Err(Stop::Withhold(reason)) => {
                     self.cut(mark, out);
@@ -219,8 +233,9 @@ impl<'a> Rewriter<'a> {
                 Err(Stop::Fault(fault)) => return Err(fault),
                 Ok(()) => {}
             }
-            // A contained record that could not be written: references to it must not be left dangling (ref-1).
-            if self.dropped.len() > dropped {
+            // A contained record that could not be written: references to it must not be left dangling (ref-1). A member
+            // that is not valid without another one: it goes too.
+            if (self.dropped.len(), self.suppressed.len()) != before {
                 continue;
             }
             let unreached = self.unreached();
@@ -276,7 +291,11 @@ impl<'a> Rewriter<'a> {
         };
         let plan = match verdict {
             Verdict::Withhold(reason) => return Err(Stop::Withhold(*reason)),
-            Verdict::Keep(plan) => Arc::clone(plan),
+            // A sealed element would say that something is there.
+            Verdict::Keep(plan) => match plan.unsealed().filter(|_| !self.setup.declared) {
+                Some(plan) => Arc::new(plan),
+                None => Arc::clone(plan),
+            },
         };
         let node = self
             .setup
@@ -290,18 +309,27 @@ impl<'a> Rewriter<'a> {
             std::mem::replace(&mut self.path, Vec::with_capacity(8)),
             self.binding.take(),
             self.is_definition,
+            std::mem::replace(&mut self.rules, invariants::of(&record.resource_type)),
             self.names.len(),
         );
         self.is_definition = self.catalogue().is_definition(&record.resource_type);
-        let mut head = Head { at: out.len() + 1, meta: None };
-        let mut written = self.object(i, node, &plan, out, Some(&mut head), Of::Shown).map(drop);
+        let mut head = Head { at: None, meta: None };
+        let mut written = self.object(i, node, &plan, out, Some(&mut head), Of::Shown, None).map(drop);
         if written.is_ok() {
             written = self.meta(node, &plan, &head, contained, out);
         }
         let inner = self.done;
         let names;
-        (self.current, self.done, self.resource_type, self.path, self.binding, self.is_definition, names) =
-            outer;
+        (
+            self.current,
+            self.done,
+            self.resource_type,
+            self.path,
+            self.binding,
+            self.is_definition,
+            self.rules,
+            names,
+        ) = outer;
         // A record that was not written to its end leaves the names of its open objects.
         self.names.truncate(names);
         self.done.add(inner);
@@ -357,14 +385,37 @@ impl<'a> Rewriter<'a> {
         copy(self.setup, self.tape, self.text, i, out);
     }
 
+    /// The same without white space, as a record that is written anew has none.
+    fn compact(&self, i: usize, out: &mut Vec<u8>) {
+        let mut any = false;
+        match self.tape.get(i).kind {
+            J::ObjectStart => {
+                out.push(b'{');
+                for (key, value) in self.tape.members(i) {
+                    separate(&mut any, out);
+                    out.extend_from_slice(self.tape.raw(self.text, key));
+                    out.push(b':');
+                    self.compact(value, out);
+                }
+                out.push(b'}');
+            }
+            J::ArrayStart => {
+                out.push(b'[');
+                for item in self.tape.items(i) {
+                    separate(&mut any, out);
+                    self.compact(item, out);
+                }
+                out.push(b']');
+            }
+            _ => self.copy(i, out),
+        }
+    }
+
     pub(crate) fn count(&mut self, category: Category, treatment: Treatment) {
         self.effects.treated[category.index()][treatment.rank()] += 1;
         match treatment {
             Treatment::Show => {}
-            Treatment::Generalize(_) => {
-                self.done.generalized = true;
-                self.done.shortened = true;
-            }
+            Treatment::Generalize(_) => self.done.generalized = true,
             Treatment::Pseudonymize => self.done.pseudonymized = true,
             Treatment::Encrypt => self.done.encrypted = true,
             Treatment::Redact => self.done.redacted = true,
@@ -480,7 +531,7 @@ fn public(setup: &Setup, raw: &[u8], escaped: bool) -> Option<String> {
 
 /// Where a record's `meta` goes, and what the upstream's said.
 struct Head {
-    at: usize,
+    at: Option<usize>,
     meta: Option<usize>,
 }
 

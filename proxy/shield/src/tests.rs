@@ -14,6 +14,7 @@ mod bundles;
 mod hostile;
 mod links;
 mod merge;
+mod modes;
 mod pages;
 
 struct Keep;
@@ -21,10 +22,6 @@ struct Keep;
 impl Links for Keep {
     fn rewrite(&mut self, relation: &str, url: &str) -> Option<String> {
         (relation != "last").then(|| url.replace("http://up/fhir", "https://pub"))
-    }
-
-    fn more(&mut self, _: PlaceOfMore, _: u32) -> Option<String> {
-        None
     }
 }
 

@@ -22,13 +22,42 @@ fn absent_extension(declared: bool, out: &mut Vec<u8>) {
     }
 }
 
-/// A mandatory member that is hidden: its place says so. Primitives say it on their `_` sibling.
-pub(crate) fn absent(name: &str, edge: &Edge, declared: bool, out: &mut Vec<u8>) {
+/// A mandatory member that is hidden: its place says so, and the places of its own mandatory parts. Primitives say it on
+/// their `_` sibling.
+pub(crate) fn absent(catalogue: &Catalogue, name: &str, edge: &Edge, declared: bool, out: &mut Vec<u8>) {
     let name = if edge.kind == Kind::Primitive { format!("_{name}") } else { name.to_owned() };
     write_string(&name, out);
     out.extend_from_slice(if edge.list { b":[{\"extension\":[" } else { b":{\"extension\":[" });
     absent_extension(declared, out);
-    out.extend_from_slice(if edge.list { b"]}]" } else { b"]}" });
+    out.push(b']');
+    absent_parts(catalogue, edge, declared, out);
+    out.extend_from_slice(if edge.list { b"}]" } else { b"}" });
+}
+
+fn absent_parts(catalogue: &Catalogue, edge: &Edge, declared: bool, out: &mut Vec<u8>) {
+    for (name, part) in parts(catalogue, edge) {
+        out.push(b',');
+        absent(catalogue, name, part, declared, out);
+    }
+}
+
+/// Whether an element can be said to be absent: a code from a fixed list cannot, nor what has one among its mandatory parts.
+pub(crate) fn can_be_absent(catalogue: &Catalogue, edge: &Edge) -> bool {
+    let written = edge.kind != Kind::Resource && !edge.required_binding;
+    written && parts(catalogue, edge).all(|(_, part)| can_be_absent(catalogue, part))
+}
+
+/// What must stand in every value of an element, of a choice its first type.
+fn parts<'c>(catalogue: &'c Catalogue, edge: &Edge) -> impl Iterator<Item = (&'c str, &'c Edge)> {
+    let node = (edge.kind == Kind::Complex).then_some(edge.node);
+    let mut last = "";
+    node.into_iter().flat_map(|node| catalogue.mandatory(node)).filter(move |(name, part)| {
+        let kind = name.len().checked_sub(part.type_name.len()).and_then(|at| name.split_at_checked(at));
+        let base = kind
+            .filter(|(_, kind)| kind.eq_ignore_ascii_case(part.type_name))
+            .map_or(*name, |(base, _)| base);
+        std::mem::replace(&mut last, base) != base
+    })
 }
 
 /// A string, number or boolean.
@@ -42,6 +71,8 @@ pub(crate) fn primitive(
 ) -> Result<Wrote, Fault> {
     let treatment = plan.treatment(category);
     match treatment {
+        // An empty text is no value (FHIR JSON), and stands for nothing that a view could be less without.
+        Treatment::Show if r.tape.raw(r.text, i) == b"\"\"" => return Ok(Wrote::No),
         Treatment::Show if !leads_where_none_may_look(r, i, edge, plan, out) => {
             r.count(category, treatment);
             match r.shown_address(i) {
@@ -202,10 +233,17 @@ pub(crate) fn complex(
         r.treated(i);
     }
     match treatment {
+        Treatment::Encrypt if !can_be_absent(r.catalogue(), edge) => {
+            r.count(category, Treatment::Redact);
+            Ok(Some(Wrote::No))
+        }
         Treatment::Encrypt => {
             let sealed = seal(r, i, plan)?;
             r.count(category, treatment);
             out.extend_from_slice(&sealed);
+            out.truncate(out.len() - 1);
+            absent_parts(r.catalogue(), edge, true, out);
+            out.push(b'}');
             Ok(Some(YES))
         }
         Treatment::Pseudonymize if edge.type_name == "Identifier" => {

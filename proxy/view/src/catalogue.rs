@@ -21,6 +21,7 @@ pub struct Catalogue {
     extension_nodes: [NodeId; Category::COUNT],
     primitive: NodeId,
     definitions: Names<()>,
+    contents: Vec<CategorySet>,
 }
 
 /// A place in the graph: the members that an object there may have.
@@ -139,6 +140,7 @@ impl Catalogue {
                 extension_nodes: [NodeId(0); Category::COUNT],
                 primitive: NodeId(0),
                 definitions: Names::default(),
+                contents: vec![CategorySet::FULL],
             },
         })
     }
@@ -170,7 +172,8 @@ impl Catalogue {
         let definitions = Names::new(structure.map(|(name, _)| (name.into(), ())));
         let extensions =
             Names::new(rules.extensions.into_iter().map(|(url, category)| (url.into(), category)));
-        Ok(Self { nodes, roots, extensions, extension_nodes, primitive, definitions })
+        let contents = contents(&nodes);
+        Ok(Self { nodes, roots, extensions, extension_nodes, primitive, definitions, contents })
     }
 
     /// Whether a type is a definition (ValueSet, Questionnaire): there `structure` is the content, not only its shape.
@@ -206,6 +209,12 @@ impl Catalogue {
     /// The members of an extension that belongs to `category`.
     pub fn extension_node(&self, category: Category) -> NodeId {
         self.extension_nodes[category.index()]
+    }
+
+    /// The categories of what an object there can hold of its own: its members, and those of brackets in it. Ids and
+    /// extensions do not count.
+    pub fn contents(&self, node: NodeId) -> CategorySet {
+        self.contents.get(node.0 as usize).copied().unwrap_or(CategorySet::FULL)
     }
 
     /// The members of an object that must stand there.
@@ -319,6 +328,46 @@ impl Catalogue {
                 self.collect(child, found, seen);
             }
         }
+    }
+}
+
+/// What each node can hold; brackets can hold brackets of their own kind, so it is gone over until nothing is new.
+fn contents(nodes: &[Names<Edge>]) -> Vec<CategorySet> {
+    let own = |edge: &Edge| match edge.category {
+        Assigned::Fixed(_) if edge.is_bracket() => CategorySet::EMPTY,
+        Assigned::Fixed(category) => CategorySet::EMPTY.with(category),
+        Assigned::Reference => match edge.target {
+            Some(target) => CategorySet::EMPTY.with(Catalogue::link_category(target)),
+            None => [Category::PatientLink, Category::RecordLink, Category::Staff].into_iter().collect(),
+        },
+        Assigned::Extension(_) => CategorySet::EMPTY,
+    };
+    let members = |node: &Names<Edge>| -> (CategorySet, Vec<usize>) {
+        let (mut set, mut inner) = (CategorySet::EMPTY, Vec::new());
+        for (name, edge) in node.iter().filter(|(name, _)| *name != "id") {
+            set = if name == "contained" { set } else { set.union(own(edge)) };
+            inner.extend(edge.is_bracket().then_some(edge.node.0 as usize));
+        }
+        (set, inner)
+    };
+    let (mut sets, inner): (Vec<_>, Vec<_>) = nodes.iter().map(members).unzip();
+    loop {
+        let mut same = true;
+        for (place, inner) in inner.iter().enumerate().rev() {
+            let all = inner.iter().fold(sets[place], |all, i| all.union(sets[*i]));
+            same &= all == sets[place];
+            sets[place] = all;
+        }
+        if same {
+            return sets;
+        }
+    }
+}
+
+impl Edge {
+    /// Whether it only holds other elements of the record together.
+    pub fn is_bracket(&self) -> bool {
+        matches!(self.type_name, "BackboneElement" | "Element")
     }
 }
 

@@ -250,6 +250,17 @@ impl CategorySet {
         self.0 & (1 << category.index()) != 0
     }
 
+    /// All that is in either.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether all of `other` is in.
+    pub const fn holds(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
     /// Whether nothing is in.
     pub const fn is_empty(self) -> bool {
         self.0 == 0

@@ -47,6 +47,8 @@ pub struct RecordFacts {
     pub birth_date: Option<String>,
     /// `Type/id` of Organizations and Locations the record stands in (service provider, location, department).
     pub departments: Vec<String>,
+    /// How the record names them.
+    pub department_names: Vec<String>,
     /// `Type/id` of insurers (Coverage.payor, Claim.insurer).
     pub insurers: Vec<String>,
     /// `Type/id` of authors, recorders and asserters.

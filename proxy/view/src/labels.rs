@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::Deserialize;
 
-use crate::facts::RecordFacts;
+use crate::facts::{Coding, RecordFacts};
 use crate::fault::Fault;
+use crate::overrides::{Correction, Overrides};
+use crate::profiler::Date;
 
 /// `labels.yaml`, compiled.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +19,8 @@ pub struct Labels {
     judged: Vec<String>,
     neutral: Vec<String>,
     content: Vec<String>,
+    departments: HashMap<String, HashMap<String, Vec<String>>>,
+    department_names: Vec<(String, String)>,
     as_of: String,
 }
 
@@ -50,9 +54,29 @@ struct File {
     content: Vec<String>,
     labels: BTreeMap<String, BTreeMap<String, Vec<String>>>,
     documents: BTreeMap<String, Vec<String>>,
+    #[serde(default)]
+    departments: Departments,
+}
+
+/// What a department is known by: codes of its type or speciality, and words in its name.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Departments {
+    codes: BTreeMap<String, BTreeMap<String, Vec<String>>>,
+    names: BTreeMap<String, Vec<String>>,
 }
 
 const LOINC: &str = "http://loinc.org";
+
+/// Types whose own type code says what kind of document they are.
+const DOCUMENTS: [&str; 4] = ["Composition", "DocumentManifest", "DocumentReference", "Media"];
+
+fn leads_to(closure: &BTreeMap<String, Vec<String>>, from: &str, to: &str, depth: usize) -> bool {
+    let above = closure.get(from).into_iter().flatten();
+    above
+        .into_iter()
+        .any(|label| label == to || depth < closure.len() && leads_to(closure, label, to, depth + 1))
+}
 
 impl Labels {
     /// Reads the file.
@@ -65,11 +89,14 @@ impl Labels {
                 Fault::new("labels.yaml version", format!("`{}` is not known", file.version)).help("write 1"),
             );
         }
-        let date = file.as_of.split('-').map(str::len).collect::<Vec<_>>();
-        if date != [4, 2, 2] {
+        if Date::parse(&file.as_of).is_none() || file.as_of.len() != 10 {
             faults.push(
-                Fault::new("labels.yaml as_of", "is no date").help("say when the lists were last reviewed"),
+                Fault::new("labels.yaml as_of", format!("`{}` is no date", file.as_of))
+                    .help("say when the lists were last reviewed, `2026-11-25`"),
             );
+        }
+        for label in file.closure.keys().filter(|label| leads_to(&file.closure, label, label, 0)) {
+            faults.push(Fault::new(format!("labels.yaml closure {label}"), "leads back to itself"));
         }
         let mut labels = Self {
             closure: file.closure.into_iter().collect(),
@@ -90,7 +117,14 @@ impl Labels {
                 if !labels.judged.contains(&system) {
                     faults.push(Fault::new(&path, "is not listed under `judged`"));
                 }
+                let mut seen = BTreeSet::new();
+                if codes.is_empty() {
+                    faults.push(Fault::new(&path, "names no code").help("leave the line out"));
+                }
                 for code in codes {
+                    if !seen.insert(code.clone()) {
+                        faults.push(Fault::new(&path, format!("`{code}` is listed twice")));
+                    }
                     match Pattern::parse(&code) {
                         Err(what) => faults.push(Fault::new(&path, format!("`{code}` {what}"))),
                         Ok(Some(pattern)) => {
@@ -104,7 +138,36 @@ impl Labels {
                 }
             }
         }
+        labels.read_departments(file.departments, &mut faults);
         if faults.is_empty() { Ok(labels) } else { Err(faults) }
+    }
+
+    fn read_departments(&mut self, departments: Departments, faults: &mut Vec<Fault>) {
+        for (label, systems) in departments.codes {
+            for (system, codes) in systems {
+                for code in codes {
+                    if code.is_empty() || code.contains(['*', ' ']) {
+                        let path = format!("labels.yaml departments {label} {system}");
+                        faults.push(
+                            Fault::new(path, format!("`{code}` is no code"))
+                                .help("departments are exact codes"),
+                        );
+                    }
+                    let codes = self.departments.entry(system.clone()).or_default();
+                    codes.entry(code).or_default().push(label.clone());
+                }
+            }
+        }
+        for (label, words) in departments.names {
+            for word in words {
+                if word.trim().len() < 4 || word.to_lowercase() != word {
+                    let path = format!("labels.yaml departments {label}");
+                    let help = "words in small letters, four or more, as they stand in names of departments";
+                    faults.push(Fault::new(path, format!("`{word}` is no word")).help(help));
+                }
+                self.department_names.push((word, label.clone()));
+            }
+        }
     }
 
     /// When the lists were last reviewed.
@@ -112,24 +175,36 @@ impl Labels {
         &self.as_of
     }
 
-    /// The labels of one record by its own codings.
+    /// The labels of one record by the lists alone.
     pub fn of(&self, facts: &RecordFacts) -> Labelled {
+        self.judge(facts, &Overrides::default(), true)
+    }
+
+    /// The labels of one record by its own codings and by where it was made, as an officer has set them right.
+    /// `placed` is false for what is no record of care, such as a department itself: that it is one labels nobody.
+    pub fn judge(&self, facts: &RecordFacts, overrides: &Overrides, placed: bool) -> Labelled {
+        let document = DOCUMENTS.contains(&facts.resource_type.as_str());
         let mut found = BTreeSet::new();
-        for coding in &facts.security {
-            if self.taken.contains(&coding.system) {
-                self.add(&coding.code, &mut found);
-            }
-        }
         // A tag can name a sensitivity like any code. Whether the record can be judged does not hang on it: tags say how
         // a record came and is handled, not what is in it.
-        for coding in &facts.tags {
+        for coding in facts.tags.iter().chain(facts.concepts.iter().flatten()) {
+            let mut listed = BTreeSet::new();
+            self.code(&coding.system, &coding.code, &mut listed);
+            let officer = overrides.codes(&coding.system, &coding.code, document);
+            self.correct(&mut listed, &officer);
+            found.extend(listed);
+        }
+        if placed {
+            found.extend(self.of_departments(facts, overrides));
+        }
+        if let Some(id) = &facts.id {
+            self.correct(&mut found, &overrides.record(&facts.resource_type, id));
+        }
+        // What the server itself says is not taken off by a list of ours.
+        for coding in facts.security.iter().chain(&facts.tags) {
             if self.taken.contains(&coding.system) {
                 self.add(&coding.code, &mut found);
             }
-            self.code(&coding.system, &coding.code, &mut found);
-        }
-        for coding in facts.concepts.iter().flatten() {
-            self.code(&coding.system, &coding.code, &mut found);
         }
         // Several codings of one concept say the same thing: one that the lists judge judges them all.
         let begins = |system: &str, list: &[String]| list.iter().any(|n| system.starts_with(n.as_str()));
@@ -137,8 +212,44 @@ impl Labels {
             let neutral = || begins(system, &self.neutral) && !begins(system, &self.content);
             self.judged.iter().any(|j| j == system) || neutral()
         };
-        let judged = facts.concepts.iter().all(|concept| concept.iter().any(|c| known(&c.system)));
+        let officer = |c: &Coding| overrides.knows(&c.system, &c.code, document);
+        let judged =
+            facts.concepts.iter().all(|concept| concept.iter().any(|c| known(&c.system) || officer(c)));
         Labelled { labels: found, classified: judged && !facts.uncoded }
+    }
+
+    /// By the types and names of the departments in which a record was made.
+    fn of_departments(&self, facts: &RecordFacts, overrides: &Overrides) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        for coding in facts.concepts.iter().flatten() {
+            let codes = self.departments.get(&coding.system);
+            for label in codes.and_then(|codes| codes.get(&coding.code)).into_iter().flatten() {
+                self.add(label, &mut found);
+            }
+        }
+        let names: Vec<String> = facts.department_names.iter().map(|name| name.to_lowercase()).collect();
+        for (word, label) in &self.department_names {
+            if names.iter().any(|name| name.contains(word.as_str())) {
+                self.add(label, &mut found);
+            }
+        }
+        self.correct(&mut found, &overrides.departments(&facts.departments, &names));
+        found
+    }
+
+    /// Takes off what an officer takes off, with what stands below it, and adds what he adds.
+    fn correct(&self, found: &mut BTreeSet<String>, officer: &[&Correction]) {
+        for correction in officer {
+            let gone = |label: &String| {
+                let mut above = BTreeSet::new();
+                self.add(label, &mut above);
+                above.intersection(&correction.remove).next().is_some()
+            };
+            found.retain(|label| !gone(label));
+        }
+        for label in officer.iter().flat_map(|correction| &correction.add) {
+            self.add(label, found);
+        }
     }
 
     fn code(&self, system: &str, code: &str, found: &mut BTreeSet<String>) {
@@ -195,52 +306,6 @@ impl Pattern {
     }
 }
 
-/// An officer's list of patients: labels and consents that no record carries.
-#[derive(Clone, Debug, Default)]
-pub struct Overrides {
-    patients: HashMap<String, PatientOverride>,
-}
-
-/// What the officer's list says of one patient.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct PatientOverride {
-    /// `VIP`, restriction requests.
-    pub labels: BTreeSet<String>,
-    /// Labels whose records the patient releases (42 CFR 2.31).
-    pub releases: BTreeSet<String>,
-    /// Labels whose records the patient keeps back.
-    pub denies: BTreeSet<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct OverridesFile {
-    version: u32,
-    #[serde(default)]
-    patients: HashMap<String, PatientOverride>,
-}
-
-impl Overrides {
-    /// Reads the list; an empty text is an empty list.
-    pub fn parse(yaml: &str) -> Result<Self, Vec<Fault>> {
-        if yaml.trim().is_empty() {
-            return Ok(Self::default());
-        }
-        let file: OverridesFile = serde_saphyr::from_str(yaml)
-            .map_err(|e| vec![Fault::new("overrides", format!("cannot be read: {e}"))])?;
-        if file.version != 1 {
-            return Err(vec![Fault::new("overrides version", "is not known").help("write 1")]);
-        }
-        Ok(Self { patients: file.patients })
-    }
-
-    /// What the list says of a patient, by bare logical id.
-    pub fn of(&self, patient_id: &str) -> Option<&PatientOverride> {
-        self.patients.get(patient_id)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -269,7 +334,7 @@ mod tests {
         assert_eq!(labels(&[(ICD, "O9A.2")]).0, ["PREGNANT", "SEX"]);
         assert_eq!(labels(&[(ICD, "I10"), (ICD, "Z21")]).0, ["HIV"]);
         assert_eq!(labels(&[("http://loinc.org", "25836-8")]).0, ["HIV"]);
-        assert_eq!(labels(&[("http://loinc.org", "28635-1")]).0, ["PSY", "PSYTHPN"]);
+        assert_eq!(labels(&[("http://loinc.org", "28635-1")]).0, ["BH", "PSY", "PSYTHPN"]);
         assert!(labels(&[(ICD, "E11.9"), ("http://snomed.info/sct", "44054006")]).0.is_empty());
         assert!(labels(&[("http://loinc.org", "8480-6")]).0.is_empty());
     }
@@ -323,13 +388,71 @@ mod tests {
     }
 
     #[test]
+    fn a_department_labels_what_is_done_there_by_its_type_and_its_name() {
+        let shipped = Labels::parse(crate::shipped::LABELS).unwrap();
+        let type_code = record(&[("http://terminology.hl7.org/CodeSystem/service-type", "108")]);
+        let found = shipped.of(&type_code).labels.into_iter().collect::<Vec<_>>();
+        assert_eq!(found, ["SUD"]);
+        assert!(
+            shipped.judge(&type_code, &Overrides::default(), false).labels.is_empty(),
+            "a directory entry"
+        );
+        assert!(labels(&[("http://nucc.org/provider-taxonomy", "2084P0800X")]).0.contains(&"PSY".to_owned()));
+        let mut named = record(&[(ICD, "I10")]);
+        named.department_names = vec!["St. Mary Behavioral Health Clinic".into()];
+        assert!(shipped.of(&named).labels.contains("PSY"));
+        named.department_names = vec!["Cardiology".into()];
+        assert!(shipped.of(&named).labels.is_empty());
+    }
+
+    #[test]
+    fn a_medicine_says_what_it_is_given_for() {
+        let rxnorm = "http://www.nlm.nih.gov/research/umls/rxnorm";
+        let atc = "http://www.whocc.no/atc";
+        for (system, code, label) in [
+            (rxnorm, "68244", "HIV"),     // lamivudine
+            (atc, "J05AR03", "HIV"),      // tenofovir disoproxil and emtricitabine, for prophylaxis too
+            (rxnorm, "1819", "OPIOIDUD"), // buprenorphine
+            (atc, "N07BC02", "OPIOIDUD"), // methadone
+            (atc, "N07BB01", "ETHUD"),    // disulfiram
+            (rxnorm, "6448", "PSY"),      // lithium
+            (atc, "N05AH02", "PSY"),      // clozapine
+            (atc, "G03AA07", "SEX"),      // levonorgestrel and ethinylestradiol
+        ] {
+            assert!(labels(&[(system, code)]).0.contains(&label.to_owned()), "{code} {label}");
+        }
+        assert!(labels(&[(atc, "C07AB02")]).0.is_empty());
+    }
+
+    #[test]
+    fn labels_of_the_standard_are_closed_upward() {
+        let shipped = Labels::parse(crate::shipped::LABELS).unwrap();
+        for (code, above) in [("ETH", "SUD"), ("ETHUD", "SUD"), ("MH", "PSY"), ("COGN", "BH"), ("STD", "SEX")]
+        {
+            let security = vec![Coding {
+                system: "http://terminology.hl7.org/CodeSystem/v3-ActCode".into(),
+                code: code.into(),
+            }];
+            let found = shipped.of(&RecordFacts { security, ..RecordFacts::default() }).labels;
+            assert!(found.contains(above) && found.contains(code), "{code}: {found:?}");
+        }
+        // The standard has no ETHUD below ETH.
+        assert!(!labels(&[(ICD, "F10.20")]).0.contains(&"ETH".to_owned()));
+    }
+
+    #[test]
     fn faulty_lists_are_refused() {
-        let faulty = crate::shipped::LABELS.replace("[B20,", "[\"*\", B20,").replace("2026-11-01", "lately");
+        let faulty = crate::shipped::LABELS
+            .replace("[B20,", "[\"*\", B20, B20,")
+            .replace("as_of: \"2026", "as_of: \"lately 2026")
+            .replace("  STD: [SEX]", "  STD: [SEX]\n  SEX: [STD]")
+            .replace("psychiatr,", "PSYCH,");
         let all =
             Labels::parse(&faulty).unwrap_err().iter().map(Fault::to_string).collect::<Vec<_>>().join("\n");
-        assert!(all.contains("would stand for every code") && all.contains("as_of"), "{all}");
-        assert!(Overrides::parse("version: 1\npatient: {}").is_err());
-        let list = Overrides::parse("version: 1\npatients: {p1: {labels: [VIP]}}").unwrap();
-        assert!(list.of("p1").unwrap().labels.contains("VIP"));
+        for part in
+            ["would stand for every code", "as_of", "listed twice", "leads back", "`PSYCH` is no word"]
+        {
+            assert!(all.contains(part), "{part} not in {all}");
+        }
     }
 }

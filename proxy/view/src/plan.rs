@@ -96,6 +96,13 @@ impl Plan {
         self.treatments[category.index()]
     }
 
+    /// The same with nothing sealed, for views that may not show that anything is there; none where nothing is.
+    pub fn unsealed(&self) -> Option<Self> {
+        let sealed = self.treatments.contains(&Treatment::Encrypt);
+        let leave_out = |t| if t == Treatment::Encrypt { Treatment::Redact } else { t };
+        sealed.then(|| Self::new(self.treatments.map(leave_out), self.policies.clone()))
+    }
+
     /// Whether nothing is treated at all.
     pub fn shows_all(&self) -> bool {
         self.treatments.iter().all(|t| *t == Treatment::Show)

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crate::caller::Caller;
 use crate::facts::{Facts, RecordFacts};
-use crate::labels::{Labels, Overrides};
+use crate::labels::Labels;
+use crate::overrides::Overrides;
 use crate::profile::{Profile, Subject};
 
 /// Makes profiles for one tenant.
@@ -34,8 +35,10 @@ impl Profiler {
     pub fn shared(&self, facts: &Facts, caller: &Caller) -> Shared {
         let mut labels = BTreeSet::new();
         let mut classified = true;
+        // A department as such is no record of anybody's care.
+        let directory = facts.main().is_some_and(|m| DIRECTORY.contains(&m.resource_type.as_str()));
         for record in &facts.records {
-            let found = self.labels.of(record);
+            let found = self.labels.judge(record, &self.overrides, !directory);
             labels.extend(found.labels);
             classified &= found.classified;
         }
@@ -167,6 +170,16 @@ impl Profiler {
         subject
     }
 }
+
+/// Types that describe places and people who work there.
+const DIRECTORY: [&str; 6] = [
+    "HealthcareService",
+    "Location",
+    "Organization",
+    "OrganizationAffiliation",
+    "Practitioner",
+    "PractitionerRole",
+];
 
 /// A launch context names a patient for clinicians too; it makes only somebody in the role of a patient that patient.
 fn is_patient(caller: &Caller) -> bool {

@@ -1,4 +1,4 @@
-//! `treatments.yaml`: the rungs of each category, most revealing first.
+//! `treatments.yaml`: the rungs of each category, most revealing first, and whether what is hidden is said to be.
 
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -11,12 +11,47 @@ use crate::treatment::{Coarsening, Treatment};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Treatments {
     rungs: Vec<Vec<Treatment>>,
+    redaction: Redaction,
+}
+
+/// Whether a reduced record says that it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Redaction {
+    /// What is hidden is said to be hidden: `data-absent-reason` `masked`, security labels.
+    Declared,
+    /// Nothing says that anything is there: a reduced record is the one that would be there without what is hidden.
+    Silent,
+}
+
+impl Redaction {
+    /// By its word in `treatments.yaml` and in the configuration.
+    pub fn parse(word: &str) -> Option<Self> {
+        match word {
+            "declared" => Some(Self::Declared),
+            "silent" => Some(Self::Silent),
+            _ => None,
+        }
+    }
+
+    /// Its word.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Declared => "declared",
+            Self::Silent => "silent",
+        }
+    }
+
+    /// What to write, for faults.
+    pub const HELP: &'static str =
+        "write `declared` (what is hidden is said to be hidden) or `silent` (nothing says that it is there)";
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
     version: u32,
+    #[serde(default)]
+    redaction: Option<String>,
     treatments: BTreeMap<String, Vec<Rung>>,
 }
 
@@ -45,6 +80,20 @@ impl Treatments {
                     .help("write 1"),
             );
         }
+        let redaction = match file.redaction.as_deref() {
+            None => {
+                faults.push(Fault::new("treatments.yaml redaction", "is missing").help(Redaction::HELP));
+                None
+            }
+            Some(word) => {
+                let known = Redaction::parse(word);
+                if known.is_none() {
+                    let what = format!("`{word}` is not known");
+                    faults.push(Fault::new("treatments.yaml redaction", what).help(Redaction::HELP));
+                }
+                known
+            }
+        };
         let mut rungs = vec![Vec::new(); Category::COUNT];
         for (name, list) in &file.treatments {
             let path = format!("treatments.yaml {name}");
@@ -87,7 +136,15 @@ impl Treatments {
                 faults.push(Fault::new(format!("treatments.yaml {category}"), "is missing").help(help));
             }
         }
-        if faults.is_empty() { Ok(Self { rungs }) } else { Err(faults) }
+        match redaction {
+            Some(redaction) if faults.is_empty() => Ok(Self { rungs, redaction }),
+            _ => Err(faults),
+        }
+    }
+
+    /// Whether reduced records say that they are, unless the configuration says otherwise.
+    pub fn redaction(&self) -> Redaction {
+        self.redaction
     }
 
     /// The rungs of a category, most revealing first, `Redact` left out.
@@ -105,6 +162,7 @@ mod tests {
     fn the_shipped_file_is_sound() {
         let shipped = Treatments::parse(shipped::TREATMENTS).unwrap();
         assert_eq!(shipped.rungs(Category::RecordId), [Treatment::Show, Treatment::Pseudonymize]);
+        assert_eq!(shipped.redaction(), Redaction::Declared);
     }
 
     #[test]
@@ -124,5 +182,13 @@ mod tests {
             assert!(all.contains(part), "{part} not in {all}");
         }
         assert!(Treatments::parse("version: 1\ntreatments: {}\nextra: 1").is_err());
+        let said = |yaml: &str| Treatments::parse(yaml).unwrap_err()[0].to_string();
+        assert!(
+            said(&shipped::TREATMENTS.replace("redaction: declared\n", "")).contains("redaction: is missing")
+        );
+        let quiet = shipped::TREATMENTS.replace("redaction: declared", "redaction: quiet");
+        assert!(said(&quiet).contains("`quiet` is not known"));
+        let silent = shipped::TREATMENTS.replace("redaction: declared", "redaction: silent");
+        assert_eq!(Treatments::parse(&silent).unwrap().redaction(), Redaction::Silent);
     }
 }

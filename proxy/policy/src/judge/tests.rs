@@ -278,6 +278,11 @@ fn criteria_are_open_narrowed_by_pseudonym_or_refused() {
     assert_eq!(by(&["researcher"], "HRESCH", Category::BirthDate), Criterion::Refused);
     assert_eq!(by(&["researcher"], "HRESCH", Category::Identifier), Criterion::Refused);
     assert_eq!(by(&["billing"], "HPAYMT", Category::FindingValue), Criterion::Refused);
+    // Every record that a researcher receives shows its codes, though which are received depends on the record.
+    assert_eq!(by(&["researcher"], "HRESCH", Category::Diagnosis), Criterion::Shown);
+    // What is shown is shown of classified records alone, all that are received: but text never is.
+    assert_eq!(by(&["researcher"], "HRESCH", Category::Structure), Criterion::Open);
+    assert_eq!(by(&["researcher"], "HRESCH", Category::Note), Criterion::Refused);
     // Billing has no relation to anybody and is shown links, codes and money of all it receives.
     assert_eq!(by(&["billing"], "HPAYMT", Category::PatientLink), Criterion::Open);
     assert_eq!(by(&["billing"], "HPAYMT", Category::Financial), Criterion::Open);
@@ -374,7 +379,7 @@ fn only_the_records_officer_is_shown_everything_alike() {
 
 #[test]
 fn writing_needs_leave_to_change_each_category() {
-    let all: CategorySet = Category::ALL.into_iter().collect();
+    let all: drape_view::CategorySet = Category::ALL.into_iter().collect();
     let may = |roles: &[&str], profile: &Profile| {
         hospital().standing(&Arc::new(caller(roles, "TREAT"))).unwrap().may_change(profile, all).allowed
     };

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use drape_view::Redaction;
+
 use super::{Failure, say};
 use crate::config::{Config, PolicySource};
 use crate::parts::load_policies;
@@ -41,7 +43,16 @@ pub(super) fn run(path: &Path) -> Result<(), Failure> {
                 );
             }
             Ok(loaded) => {
-                lines.push(format!("tenant `{}`: {source}, digest {}", tenant.name, loaded.set.digest()));
+                let (redaction, digest) = (loaded.redaction.name(), loaded.set.digest());
+                lines.push(format!(
+                    "tenant `{}`: {source}, redaction {redaction}, digest {digest}",
+                    tenant.name
+                ));
+                if loaded.redaction == Redaction::Silent {
+                    lines.extend(loaded.set.permitting("encrypt").map(|(place, id)| {
+                        format!("  warning: {place}: `{id}` permits to encrypt, which a silent view cannot show: it is left out")
+                    }));
+                }
                 lines.extend(loaded.set.warnings().iter().map(|w| format!("  warning: {w}")));
             }
         }

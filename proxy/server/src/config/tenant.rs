@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use drape_view::Redaction;
+
 use super::read::{Faults, Table};
 
 /// A FHIR server that Drape stands in front of.
@@ -154,6 +156,8 @@ pub struct Policies {
     pub treatments_file: Option<PathBuf>,
     /// Instead of the shipped `labels.yaml`.
     pub labels_file: Option<PathBuf>,
+    /// Instead of what `treatments.yaml` says: whether reduced records show that they are.
+    pub redaction: Option<Redaction>,
 }
 
 /// Where the Cedar files are.
@@ -215,6 +219,7 @@ pub(super) fn read(mut t: Table, base: &Path, faults: &mut Faults) -> Tenant {
             categories_file: None,
             treatments_file: None,
             labels_file: None,
+            redaction: None,
         },
     };
     let project = t.string("project", faults).unwrap_or_else(|| "default".into());
@@ -429,12 +434,18 @@ fn policies(mut t: Table, base: &Path, faults: &mut Faults) -> Policies {
             PolicySource::Shipped(String::new())
         }
     };
+    let word = t.string("redaction", faults);
+    let redaction = word.as_deref().and_then(Redaction::parse);
+    if let (Some(word), None) = (&word, redaction) {
+        faults.add(&t.at("redaction"), format!("`{word}` is not known"), Redaction::HELP.to_owned());
+    }
     let policies = Policies {
         source,
         overrides_file: t.file("overrides_file", base, faults),
         categories_file: t.file("categories_file", base, faults),
         treatments_file: t.file("treatments_file", base, faults),
         labels_file: t.file("labels_file", base, faults),
+        redaction,
     };
     t.finish(faults);
     policies

@@ -39,7 +39,7 @@ fn every_fault_is_reported_at_once_with_its_path_and_unknown_keys_are_refused() 
         .replace("plaintext: true }\nadmin", "plaintxt: true }\nadmin")
         .replace("time_zone: America/New_York", "time_zone: Mars/Olympus")
         .replace("dialect: hapi", "dialect: happy")
-        .replace("set: hospital", "set: hotel");
+        .replace("set: hospital", "set: hotel, redaction: loud");
     let found = faults(&text);
     let all = found.join("\n");
     for expected in [
@@ -49,6 +49,7 @@ fn every_fault_is_reported_at_once_with_its_path_and_unknown_keys_are_refused() 
         "tenants[0].time_zone",
         "tenants[0].upstream.dialect",
         "tenants[0].policies.set",
+        "tenants[0].policies.redaction: `loud` is not known",
     ] {
         assert!(all.contains(expected), "{expected} not in\n{all}");
     }

@@ -164,6 +164,19 @@ pub fn decide(
     })
 }
 
+/// Whether a record of that type may be written within a transaction; that it may be written at all is settled apart.
+pub fn may_transact(tenant: &Tenant, caller: &Arc<Caller>, resource_type: &str) -> Result<(), Refusal> {
+    let standing = tenant
+        .decider
+        .standing(caller)
+        .map_err(|e| Refusal::unavailable("decide", "policy cannot be asked at this time", e))?;
+    if standing.request(Action::Transaction, resource_type).allowed {
+        return Ok(());
+    }
+    let public = format!("policy does not let you {} {resource_type}", word(Action::Transaction));
+    Err(Refusal::forbidden("decide", public).because("no policy permits `transaction` on the type"))
+}
+
 /// The target as it can be read by GET: the form of a `_search` stands in its query already.
 fn readable(target: &str) -> String {
     match target.split_once('?') {

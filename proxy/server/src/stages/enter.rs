@@ -37,6 +37,12 @@ pub struct Entered {
     route: &'static str,
 }
 
+impl std::fmt::Debug for Entered {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Entered").field("route", &self.route).finish_non_exhaustive()
+    }
+}
+
 /// Writes down what was judged. A crash right after this leaves an intent without an outcome, which accounting counts
 /// as a disclosure.
 pub async fn enter(tenant: &Arc<Tenant>, judged: Judged) -> Result<(Grant, Entered), Refusal> {

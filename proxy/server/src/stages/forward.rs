@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use drape_policy::Standing;
 use drape_shield::{Expect, Links, Setup, Shield};
+use drape_view::Redaction;
 use http::{HeaderMap, Response, StatusCode, header};
 use hyper::body::Incoming;
 use serde_json::json;
@@ -11,11 +13,14 @@ use tokio::time::Instant;
 
 mod counts;
 mod links;
+mod transaction;
 mod writes;
 
 pub(crate) use counts::epsilon;
 pub(super) use links::Pages;
 use links::{Cursor, PageLinks, Reading};
+pub(crate) use transaction::in_entry;
+pub use transaction::{Member, transact};
 
 use super::classify::Unless;
 use super::decide::{Grant, Records, Way};
@@ -41,15 +46,7 @@ pub enum Upstream {
 /// Sends the granted request. Without an entry it cannot be called, so nothing goes upstream that is not in the log.
 pub async fn forward(tenant: &Arc<Tenant>, grant: Grant, entered: &mut Entered) -> Result<Upstream, Refusal> {
     entered.at("forward");
-    let Grant { way, view, standing, token, unless, .. } = grant;
-    let desk = Arc::new(Desk {
-        tenant: Arc::clone(tenant),
-        view,
-        shows_all: standing.shows_all(),
-        changes_with_time: standing.changes_with_time(),
-        unless,
-        token,
-    });
+    let (desk, way, standing) = Desk::of(tenant, grant);
     match way {
         Way::Nothing { address } => Ok(Upstream::Own(desk.nothing(&address))),
         Way::Records(records) => {
@@ -73,6 +70,20 @@ pub(super) struct Desk {
 const OUTCOME_BYTES_MAX: usize = 64 << 10;
 
 impl Desk {
+    /// The desk of a grant, what it is for, and how its caller stands.
+    fn of(tenant: &Arc<Tenant>, grant: Grant) -> (Arc<Self>, Way, Arc<Standing>) {
+        let Grant { way, view, standing, token, unless, .. } = grant;
+        let desk = Self {
+            tenant: Arc::clone(tenant),
+            view,
+            shows_all: standing.shows_all(),
+            changes_with_time: standing.changes_with_time(),
+            unless,
+            token,
+        };
+        (Arc::new(desk), way, standing)
+    }
+
     async fn send(&self, request: &UpstreamRequest) -> Result<Response<Incoming>, Refusal> {
         self.tenant.upstream.send(request, &self.token, self.tenant.limits.upstream_timeout).await.map_err(
             |e| {
@@ -161,9 +172,10 @@ impl Desk {
             own_link: records.as_ref().map(|r| r.own_link.clone()).unwrap_or_default(),
             cursor: Arc::clone(&cursor),
         };
+        let mut setup = self.setup(expect, Box::new(links));
         // Where every record is judged alike, none is withheld but all are, and the server's pages have no holes.
-        let paging = records.as_ref().filter(|_| !single && !self.view.uniform()).map(|r| r.paging);
-        let shield = Shield::new(Setup { paging, ..self.setup(expect, Box::new(links)) });
+        setup.paging = records.as_ref().filter(|_| !single && !self.view.uniform()).map(|r| r.paging);
+        let shield = Shield::new(setup);
         let text = |name: header::HeaderName| {
             response.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned)
         };
@@ -176,6 +188,7 @@ impl Desk {
             view_until_ms: Guard::view_until(self.changes_with_time, tenant.clock.now_ms()),
             names_one: single || records.as_ref().is_some_and(|r| r.names_one) && !self.view.uniform(),
             viewer: viewer(tenant, caller),
+            always_marked: tenant.redaction == Redaction::Silent && !(self.shows_all && self.view.uniform()),
             unless: self.unless.clone(),
             etag,
             last_modified,
@@ -194,7 +207,6 @@ impl Desk {
     fn setup(&self, expect: Expect, links: Box<dyn Links + Send + Sync>) -> Setup {
         let tenant = &self.tenant;
         Setup {
-            paging: None,
             catalogue: Arc::clone(&tenant.catalogue),
             expect,
             upstream_base: tenant.upstream.base_url().to_owned(),
@@ -205,7 +217,8 @@ impl Desk {
             },
             uniform: self.view.uniform(),
             shows_all: self.shows_all && self.view.uniform(),
-            declared: true,
+            declared: tenant.redaction == Redaction::Declared,
+            paging: None,
             links,
             pseudonyms: Arc::clone(&tenant.pseudonymizer),
             tenant: tenant.name.clone(),

@@ -76,6 +76,8 @@ pub struct Guard {
     pub names_one: bool,
     /// Makes the ETag of a treated view, which is not the upstream's.
     pub viewer: Sha256,
+    /// Whether whole records are marked too: where nothing may say that a record is reduced, its ETag may not either.
+    pub always_marked: bool,
     /// What the caller has already.
     pub unless: Unless,
     /// The upstream's ETag and Last-Modified, for single records.
@@ -114,13 +116,15 @@ impl Guard {
 
     /// Adds the headers that depend on what was done to the record: an ETag of a treated view is marked by who looks
     /// and, where it is known whole, by what is seen, so that a view that changes without its version is not taken for
-    /// the old one. The time of the last change is told only where nothing was hidden.
+    /// the old one. The time of the last change is told only where nothing was hidden. In silent mode neither hangs on the
+    /// record: both are as for a treated one, whatever was done.
     pub(crate) fn finish_headers(&self, headers: &mut HeaderMap, totals: &Totals, whole: Option<&[u8]>) {
         if !self.single {
             return;
         }
+        let plain = totals.untouched() && !self.always_marked;
         if let Some(etag) = &self.etag {
-            let value = if totals.untouched() {
+            let value = if plain {
                 etag.clone()
             } else {
                 let mut mark = self.viewer.clone();
@@ -131,9 +135,7 @@ impl Guard {
                 headers.insert(header::ETAG, value);
             }
         }
-        if totals.untouched()
-            && let Some(value) = &self.last_modified
-        {
+        if plain && let Some(value) = &self.last_modified {
             headers.insert(header::LAST_MODIFIED, value.clone());
         }
     }

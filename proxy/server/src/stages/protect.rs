@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use drape_keys::DataKey;
 use drape_shield::{Answer as Rulings, Fault as ShieldFault, FaultKind, PageEnd, Shield, Step, Summary};
-use drape_view::{Category, Facts, Treatment, Verdict, View};
+use drape_view::{Category, Facts, Redaction, Treatment, Verdict, View};
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -217,10 +217,13 @@ impl Fault {
 /// What `view` says of a record, with the key that seals where anything is to be sealed.
 pub(super) async fn rulings(tenant: &Arc<Tenant>, view: &View, facts: &Facts) -> Result<Rulings, Fault> {
     let verdicts = view.rule(facts);
-    let seals = verdicts.iter().any(|v| match v {
-        Verdict::Keep(plan) => Category::ALL.into_iter().any(|c| plan.treatment(c) == Treatment::Encrypt),
-        Verdict::Withhold(_) => false,
-    });
+    // In silent mode nothing is sealed, so no key is made for it.
+    let declared = tenant.redaction == Redaction::Declared;
+    let seals = declared
+        && verdicts.iter().any(|v| match v {
+            Verdict::Keep(plan) => Category::ALL.into_iter().any(|c| plan.treatment(c) == Treatment::Encrypt),
+            Verdict::Withhold(_) => false,
+        });
     let seal_key = if seals { Some(seal_key(tenant, facts).await?) } else { None };
     Ok(Rulings { verdicts, seal_key })
 }

@@ -35,7 +35,6 @@ impl Canary {
 
     /// Whether `plan` leaves it no way to be hidden.
     pub(crate) fn must_show(&self, plan: &Plan) -> bool {
-        let generalizes = |c: Category| matches!(plan.treatment(c), Treatment::Generalize(_));
         let whole = self.within.iter().all(|(category, kind)| match plan.treatment(*category) {
             Treatment::Show | Treatment::Redact => true,
             // Only some types are replaced as one thing.
@@ -43,11 +42,13 @@ impl Canary {
             Treatment::Pseudonymize => *kind != "Identifier",
             Treatment::Encrypt => false,
         });
-        // What only gives shape goes with the content around it; an address goes with its `use`; a profile's claim
-        // with the days of its dates.
+        // What only gives shape goes with the content around it; an address goes with its `use`; a profile's claim with
+        // whatever else goes. Without its codes from fixed lists no part of a record is valid.
         let shape = self.needs.contains(&Category::Structure) && !self.path.contains("(definition)");
         let address = self.within.iter().any(|(_, kind)| *kind == "Address");
-        let profile = self.path.contains(".meta.profile") && Category::ALL.into_iter().any(generalizes);
+        let profile = self.path.contains(".meta.profile");
+        let part =
+            self.path.matches('.').count() > 1 && plan.treatment(Category::Structure) != Treatment::Show;
         // The id of an element goes with the element.
         let numbered = self.path.ends_with(".id") && self.path.matches('.').count() > 1;
         self.certain
@@ -56,6 +57,7 @@ impl Canary {
             && !shape
             && !numbered
             && !profile
+            && !part
             && (!address || plan.treatment(Category::Region) == Treatment::Show)
     }
 }
@@ -80,6 +82,25 @@ pub(crate) struct Filling {
 const DEPTH_MAX: usize = 3;
 /// No canary is made beyond this many, so that the largest types stay within reason.
 const CANARIES_MAX: usize = 1_200;
+
+/// Elements that FHIR's rules allow only beside others.
+const FRAGILE: [&str; 15] = [
+    "Composition.section",
+    "Condition.abatement",
+    "Condition.evidence",
+    "Condition.stage",
+    "CoverageEligibilityResponse.insurance.item",
+    "Goal.target",
+    "Immunization.education",
+    "MeasureReport.group.stratifier.stratum",
+    "MedicationAdministration.dosage",
+    "MolecularSequence.referenceSeq",
+    "Observation.component.referenceRange",
+    "Observation.referenceRange",
+    "Patient.contact",
+    "RequestGroup.action",
+    "ServiceRequest.orderDetail",
+];
 
 struct Maker<'c> {
     catalogue: &'c Catalogue,
@@ -243,6 +264,7 @@ impl Maker<'_> {
     fn primitive(&mut self, element: &Element, name: &str, edge: &Edge, around: &Around) {
         let Assigned::Fixed(category) = edge.category else { return };
         let mut around = around.clone();
+        around.certain &= !FRAGILE.iter().any(|b| self.path.join(".").starts_with(b));
         around.needs.push(category);
         around.recent |= matches!(edge.fact, Some(Fact::Date(_)));
         let list = element.list;
@@ -302,10 +324,7 @@ impl Maker<'_> {
         }
         // These go as a whole when what makes them valid is hidden.
         let path = self.path.join(".");
-        inner.certain &=
-            !["Patient.contact", "Observation.referenceRange", "Condition.stage", "Condition.evidence"]
-                .iter()
-                .any(|b| path.starts_with(b));
+        inner.certain &= !FRAGILE.iter().any(|b| path.starts_with(b));
         let children = r4().children_of(element, data_type);
         // A concept without its codes would leave the record unclassified, and nobody would see it.
         let coded = matches!(data_type, "CodeableConcept" | "Coding");

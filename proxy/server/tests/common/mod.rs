@@ -90,6 +90,8 @@ pub(crate) struct Wishes<'a> {
     pub issuer: Option<Arc<Issuer>>,
     /// Instead of the shipped set: Cedar.
     pub policy: Option<&'a str>,
+    /// Put after the set: `, redaction: silent`.
+    pub policies_more: &'a str,
     /// Instead of the system's clock.
     pub clock: Option<Clock>,
     /// Written into the folder before the start.
@@ -175,7 +177,7 @@ tenants:
           HRESCH: [researcher]
           PUBHLTH: [analyst]
           HOPERAT: [privacy-officer, records-officer]
-    policies: {{ {policies} }}
+    policies: {{ {policies}{policies_more} }}
 budgets:
   - {{ name: ph, tenant: main, organization: public-health, ledger_file: budget.redb, epsilon_total: "0.9", epsilon_per_query: "0.4" }}
 {more}
@@ -186,6 +188,7 @@ budgets:
                 if wishes.upstream_more.is_empty() { "auth: { kind: none }" } else { wishes.upstream_more },
             iss = issuer.url(),
             policies = if wishes.policy.is_some() { "directory: policies" } else { "set: hospital" },
+            policies_more = wishes.policies_more,
             more = wishes.more,
         );
         let config = Config::parse(&config, folder.path()).unwrap_or_else(|e| panic!("{e}"));

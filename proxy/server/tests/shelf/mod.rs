@@ -114,7 +114,8 @@ impl Shelf {
             bytes.extend_from_slice(frame.unwrap().data_ref().unwrap_or(&Bytes::new()));
         }
         let text = |name: &str| head.headers.get(name).map(|v| v.to_str().unwrap().to_owned());
-        let target = head.uri.path_and_query().unwrap().as_str().strip_prefix("/fhir/").unwrap().to_owned();
+        let target = head.uri.path_and_query().unwrap().as_str().strip_prefix("/fhir").unwrap();
+        let target = target.trim_start_matches('/').to_owned();
         let asked = Asked {
             method: head.method,
             target: target.clone(),
@@ -126,6 +127,7 @@ impl Shelf {
         let (path, query) = target.split_once('?').unwrap_or((&target, ""));
         let (kind, id) = path.split_once('/').unwrap_or((path, ""));
         match (asked.method.clone(), id) {
+            (Method::POST, "") if kind.is_empty() => self.transaction(&asked.body),
             (Method::GET, "") => self.search(kind, query),
             (Method::GET, _) => {
                 let found = self.state.lock().records.get(path).cloned();
@@ -169,6 +171,56 @@ impl Shelf {
                 whole(200, version, &record)
             }
         }
+    }
+
+    /// All of it or nothing.
+    fn transaction(&self, bundle: &Value) -> Response<Full<Bytes>> {
+        let entries = bundle["entry"].as_array().unwrap();
+        for entry in entries {
+            let request = &entry["request"];
+            let current = self.state.lock().records.get(request["url"].as_str().unwrap()).map(|(v, _)| *v);
+            if request["ifMatch"].is_string()
+                && current.map(|v| json!(format!("W/\"{v}\""))) != Some(request["ifMatch"].clone())
+            {
+                return error(409);
+            }
+        }
+        let mut text = bundle.to_string();
+        let mut ids = Vec::new();
+        for entry in entries.iter().filter(|e| e["request"]["method"] == "POST") {
+            let mut state = self.state.lock();
+            state.made += 1;
+            let id = format!("made{}", state.made);
+            if let Some(urn) = entry["fullUrl"].as_str() {
+                let name = format!("{}/{id}", entry["request"]["url"].as_str().unwrap());
+                text =
+                    text.replace(&format!("\"reference\":\"{urn}\""), &format!("\"reference\":\"{name}\""));
+            }
+            ids.push(id);
+        }
+        let bundle: Value = serde_json::from_str(&text).unwrap();
+        let mut ids = ids.into_iter();
+        let told: Vec<Value> = bundle["entry"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|entry| {
+                let mut record = entry["resource"].clone();
+                let url = entry["request"]["url"].as_str().unwrap();
+                match entry["request"]["method"].as_str().unwrap() {
+                    "DELETE" => {
+                        self.state.lock().records.insert(url.to_owned(), (9, None));
+                        return json!({"response": {"status": "204"}});
+                    }
+                    "POST" => record["id"] = json!(ids.next().unwrap()),
+                    _ => {}
+                }
+                let (version, record) = self.put(record);
+                let name = format!("{}/{}/_history/{version}", record["resourceType"].as_str().unwrap(), record["id"].as_str().unwrap());
+                json!({"response": {"status": "201 Created", "location": name, "etag": format!("W/\"{version}\"")}})
+            })
+            .collect();
+        whole(200, 1, &json!({"resourceType": "Bundle", "type": "transaction-response", "entry": told}))
     }
 
     /// Records that hold every value that is asked for, somewhere.

@@ -9,7 +9,7 @@ use drape_fhir::json::{Kind, Limits as JsonLimits, Tokens};
 use drape_keys::secret::Secret;
 use drape_keys::{DataKey, Keyring, Pseudonymizer};
 use drape_policy::{Decider, PolicySet, RecordJudge};
-use drape_shield::{Answer, Expect, Fault, Limits, Links, PlaceOfMore, Setup, Shield, Step, Summary};
+use drape_shield::{Answer, Expect, Fault, Limits, Links, Setup, Shield, Step, Summary};
 use drape_view::{
     Caller, Catalogue, Environment, Facts, Labels, Overrides, Profiler, Proof, Relation, Treatments, Verdict,
     View, shipped,
@@ -124,10 +124,6 @@ struct Rebase(String);
 impl Links for Rebase {
     fn rewrite(&mut self, _: &str, url: &str) -> Option<String> {
         Some(url.strip_prefix(&self.0).map_or_else(|| url.to_owned(), |rest| format!("{PUB}{rest}")))
-    }
-
-    fn more(&mut self, _: PlaceOfMore, _: u32) -> Option<String> {
-        None
     }
 }
 

@@ -8,7 +8,7 @@ use super::object::{Of, without_mark};
 use super::{Head, Rewriter, Stop, Wrote, separate};
 
 impl Rewriter<'_> {
-    /// Writes `meta` behind `resourceType`, once all that the labels speak of is done. A contained record has no labels
+    /// Writes `meta` where it stood, or behind `resourceType`, once all that the labels speak of is done. A contained record has no labels
     /// of ours: what it was reduced by stands on its container (dom-5).
     pub(super) fn meta(
         &mut self,
@@ -61,9 +61,10 @@ impl Rewriter<'_> {
         }
         out.push(b'}');
         let length = out.len() - mark;
-        out[head.at..].rotate_right(length);
+        let at = head.at.unwrap_or(mark);
+        out[at..].rotate_right(length);
         if let Some(trace) = &mut self.trace {
-            trace.rotated(head.at, out.len(), length);
+            trace.rotated(at, out.len(), length);
         }
         Ok(())
     }
@@ -83,6 +84,9 @@ impl Rewriter<'_> {
         }
         let shown = matches!(meta.category, Assigned::Fixed(c) if plan.treatment(c) == Treatment::Show);
         let of = if shown { Of::Shown } else { Of::Hidden };
+        // A profile asks for more than FHIR itself does (US Core for names, vital signs for days), so of a reduced record
+        // its claim may be false. Where nothing may tell, no view that could be reduced has it.
+        let claims = if self.setup.declared { !self.done.any() } else { plan.shows_all() };
         for (key, value) in self.tape.members(i) {
             let name = self.tape.name(self.text, key);
             let (base, sibling) = without_mark(&name);
@@ -90,8 +94,7 @@ impl Rewriter<'_> {
                 self.count(Category::Unknown, Treatment::Redact);
                 continue;
             };
-            // A profile asks for days where only years are left (vs-1): the claim would be false.
-            if base == "profile" && self.done.shortened {
+            if base == "profile" && !claims {
                 self.count(Category::Label, Treatment::Redact);
                 continue;
             }

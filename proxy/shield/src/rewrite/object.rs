@@ -4,20 +4,9 @@ use drape_fhir::json::{Kind as J, write_string};
 use drape_view::catalogue::{Assigned, Edge, Kind, NodeId};
 use drape_view::{Category, Coarsening, Plan, Reason, Treatment};
 
+use super::invariants::{self, Rule};
 use super::{Head, Rewriter, Stop, Wrote, YES, separate};
 use crate::{reference, treat};
-
-/// Objects that are not valid with less than one of these members, by their record's type and their element's name.
-const BRACKETS: [(&str, &str, &[&str]); 4] = [
-    // pat-1
-    ("Patient", "contact", &["name", "telecom", "address", "organization"]),
-    // obs-3
-    ("Observation", "referenceRange", &["low", "high", "text"]),
-    // con-1
-    ("Condition", "stage", &["summary", "assessment"]),
-    // con-2
-    ("Condition", "evidence", &["code", "detail"]),
-];
 
 /// What an object is, for the extensions in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,8 +40,20 @@ struct Kept<'a> {
     value_hidden: bool,
 }
 
+/// Where an object stands, as far as it decides whether it stays.
+#[derive(Clone, Copy)]
+struct Standing<'a> {
+    node: NodeId,
+    of: Of,
+    /// The record itself.
+    record: bool,
+    /// The element that it is a value of, where that is one of the record's own.
+    element: Option<&'a Edge>,
+}
+
 impl<'a> Rewriter<'a> {
     /// The object at `i`, member by member.
+    #[allow(clippy::too_many_arguments)]
     pub(super) fn object(
         &mut self,
         i: usize,
@@ -61,8 +62,10 @@ impl<'a> Rewriter<'a> {
         out: &mut Vec<u8>,
         mut head: Option<&mut Head>,
         of: Of,
+        element: Option<&Edge>,
     ) -> Result<Wrote, Stop> {
         let mark = out.len();
+        let standing = Standing { node, of, record: head.is_some(), element };
         out.push(b'{');
         let mut any = false;
         let mut kept = Kept { names_from: self.names.len(), ..Kept::default() };
@@ -73,10 +76,12 @@ impl<'a> Rewriter<'a> {
                     separate(&mut any, out);
                     out.extend_from_slice(b"\"resourceType\":");
                     out.extend_from_slice(self.tape.raw(self.text, value));
-                    head.at = out.len();
+                    head.at = Some(out.len());
                     continue;
                 }
                 if *name == *b"meta" {
+                    // It stays where it stood, so that its place tells nothing.
+                    head.at = head.at.map(|_| out.len());
                     head.meta = Some(value);
                     continue;
                 }
@@ -89,6 +94,19 @@ impl<'a> Rewriter<'a> {
             };
             if base == "deceasedDateTime" && self.contradicts(i, plan) {
                 return Err(Stop::Withhold(Reason::NotValid));
+            }
+            if self.suppressed.contains(&value) {
+                let category = match edge.category {
+                    Assigned::Fixed(category) => category,
+                    Assigned::Reference | Assigned::Extension(_) => Category::Unknown,
+                };
+                self.count(category, Treatment::Redact);
+                kept.reduced = true;
+                continue;
+            }
+            // Sealed it is no less hidden than left out.
+            if edge.modifier && is_sealed(edge, plan) {
+                return Err(Stop::Withhold(Reason::Modifier));
             }
             let (before, had) = (out.len(), any);
             self.path.push(base);
@@ -105,10 +123,17 @@ impl<'a> Rewriter<'a> {
             if edge.modifier && !sibling && matches!(wrote, Wrote::No) {
                 return Err(Stop::Withhold(Reason::Modifier));
             }
+            // A sealed code from a fixed list needs one of the list beside it.
+            let unknown = matches!(wrote, Wrote::Sibling(_)) && edge.required_binding;
+            let wrote = if unknown && !self.has_unknown(base) { Wrote::No } else { wrote };
+            let unknown = unknown && matches!(wrote, Wrote::Sibling(_));
             match self.settle(wrote, base, before, had, out, &mut any) {
                 Some(substance) => {
                     kept.substance |= substance && base != "id";
                     self.names.push(base);
+                    if unknown {
+                        write_unknown(base, out, &mut any);
+                    }
                 }
                 None => {
                     kept.reduced = true;
@@ -121,8 +146,7 @@ impl<'a> Rewriter<'a> {
             self.path.pop();
         }
         let names_from = kept.names_from;
-        let closed =
-            self.close_object(i, mark, kept, head.is_some(), matches!(of, Of::Extension(_)), out, any);
+        let closed = self.close_object(i, mark, kept, standing, plan, out, any);
         self.names.truncate(names_from);
         closed
     }
@@ -135,43 +159,56 @@ impl<'a> Rewriter<'a> {
         i: usize,
         mark: usize,
         mut kept: Kept<'a>,
-        record: bool,
-        extension: bool,
+        standing: Standing<'_>,
+        plan: &Plan,
         out: &mut Vec<u8>,
         mut any: bool,
     ) -> Result<Wrote, Stop> {
+        // What must stand there and cannot be said to be absent as a whole, since parts of it must too.
+        let bracket = standing.element.is_some_and(Edge::is_bracket);
+        let must = standing.record || bracket && standing.element.is_some_and(|e| e.mandatory);
+        let mut stays = must || self.stays(&kept, standing, plan);
+        kept.substance |= stays && matches!(standing.of, Of::Extension(_));
+        let declared = self.setup.declared;
         let names = self.names.get(kept.names_from..).unwrap_or_default();
-        // What only gives shape keeps no object alive whose content is gone; an object that is whole stays whole.
-        let mut stays = kept.substance || !kept.reduced && !names.is_empty();
-        if extension {
-            // An extension is its url with something else (ext-1).
-            stays = names.contains(&"url") && names.iter().any(|n| *n != "url" && *n != "id");
-            kept.substance = stays;
-        } else if let [element] = self.path.as_slice()
-            && let Some((_, _, needed)) =
-                BRACKETS.iter().find(|(kind, name, _)| *kind == self.resource_type && name == element)
-        {
-            stays &= needed.iter().any(|n| names.contains(n));
-        }
-        if !record && !stays {
-            self.cut(mark, out);
-            return Ok(Wrote::No);
-        }
+        let mut stand_ins: Vec<(&'a str, &'a Edge)> = Vec::new();
         for (place, (name, edge)) in kept.missing.iter().enumerate() {
             let again = kept.missing[..place].iter().any(|(n, _)| n == name);
             if again || names.contains(name) {
                 continue;
             }
-            // Nothing can stand in the place of a code from a fixed list.
-            if edge.required_binding {
+            let silenced = !declared && is_carrier(edge);
+            // Without what it cannot be without, it goes; a text that must not be spoken of goes with what it stands in.
+            stays &= must
+                || !silenced
+                    && (treat::can_be_absent(self.catalogue(), edge) || self.has_unknown_code(name, edge));
+            stand_ins.push((name, edge));
+        }
+        if stays && (standing.record || bracket) {
+            stays = self.holds(i, kept.names_from, must, standing, &mut stand_ins);
+        }
+        // What holds nothing at all is no element (ele-1).
+        if !stays || !standing.record && !any && stand_ins.is_empty() {
+            self.cut(mark, out);
+            return Ok(Wrote::No);
+        }
+        for (name, edge) in stand_ins {
+            if self.has_unknown_code(name, edge) {
+                write_unknown(name, out, &mut any);
+                if !declared {
+                    continue;
+                }
+            } else if !treat::can_be_absent(self.catalogue(), edge) {
+                // Nothing can stand in its place.
                 return Err(Stop::Withhold(Reason::NotValid));
             }
             separate(&mut any, out);
-            treat::absent(name, edge, self.setup.declared, out);
+            treat::absent(self.catalogue(), name, edge, declared, out);
         }
         // obs-6: a value that was hidden is said to be hidden.
+        let names = self.names.get(kept.names_from..).unwrap_or_default();
         if kept.value_hidden
-            && self.setup.declared
+            && declared
             && self.tape.member(self.text, i, "dataAbsentReason").is_none()
             && !names.iter().any(|n| n.starts_with("value"))
         {
@@ -182,6 +219,91 @@ impl<'a> Rewriter<'a> {
         }
         out.push(b'}');
         Ok(Wrote::Yes { substance: kept.substance })
+    }
+
+    /// Whether what is left of an object that may go is worth its place.
+    fn stays(&self, kept: &Kept<'_>, standing: Standing<'_>, plan: &Plan) -> bool {
+        let names = self.names.get(kept.names_from..).unwrap_or_default();
+        if matches!(standing.of, Of::Extension(_)) {
+            // An extension is its url with something else (ext-1).
+            return names.contains(&"url") && names.iter().any(|n| *n != "url" && *n != "id");
+        }
+        if kept.substance {
+            return true;
+        }
+        // What only gives shape keeps no object alive whose content is gone; an object that is whole stays whole. Where
+        // nothing may tell the one from the other, what the object could hold decides.
+        if self.setup.declared {
+            !kept.reduced && !names.is_empty()
+        } else if standing.node == self.catalogue().primitive_node() {
+            !names.is_empty()
+        } else {
+            names.iter().any(|n| *n != "id") && plan.shown().holds(self.catalogue().contents(standing.node))
+        }
+    }
+
+    /// Whether an object keeps the rules of its type over several of its elements, or can be made to: by what stands in
+    /// for one of them, or by leaving out another when the record is written anew.
+    fn holds(
+        &mut self,
+        i: usize,
+        names_from: usize,
+        must: bool,
+        standing: Standing<'_>,
+        stand_ins: &mut Vec<(&'a str, &'a Edge)>,
+    ) -> bool {
+        let here = if standing.record { "" } else { self.path.last().copied().unwrap_or_default() };
+        let names = self.names.get(names_from..).unwrap_or_default();
+        let stood = |stand_ins: &[(&str, &Edge)], rule: &str| {
+            names.iter().chain(stand_ins.iter().map(|(n, _)| n)).any(|n| invariants::names(rule, n))
+        };
+        for rule in self.rules {
+            match rule {
+                Rule::OneOf(element, needed) if *element == here => {
+                    if needed.iter().any(|n| stood(stand_ins, n)) {
+                        continue;
+                    }
+                    let last = needed.last().filter(|_| must);
+                    let Some(edge) =
+                        last.and_then(|n| self.catalogue().named_edge(standing.node, n.as_bytes()))
+                    else {
+                        return false;
+                    };
+                    stand_ins.push(edge);
+                }
+                Rule::Needs(element, first, second) if *element == here => {
+                    if !stood(stand_ins, first) || stood(stand_ins, second) {
+                        continue;
+                    }
+                    for (key, value) in self.tape.members(i) {
+                        let name = self.tape.name(self.text, key);
+                        let name = std::str::from_utf8(without_mark(&name).0).unwrap_or_default();
+                        if invariants::names(first, name) {
+                            self.suppressed.insert(value);
+                        }
+                    }
+                }
+                Rule::Unless(statuses, needed) if standing.record => {
+                    let status = self.tape.string(self.text, i, "status").unwrap_or_default();
+                    if statuses.contains(&status.as_ref()) {
+                        continue;
+                    }
+                    for name in needed.iter().filter(|n| !stood(stand_ins, n)).collect::<Vec<_>>() {
+                        stand_ins.extend(self.catalogue().named_edge(standing.node, name.as_bytes()));
+                    }
+                }
+                Rule::OneOf(..) | Rule::Needs(..) | Rule::Unless(..) => {}
+            }
+        }
+        true
+    }
+
+    fn has_unknown_code(&self, name: &str, edge: &Edge) -> bool {
+        edge.required_binding && !edge.list && self.has_unknown(name)
+    }
+
+    fn has_unknown(&self, name: &str) -> bool {
+        invariants::has_unknown(self.resource_type, name)
     }
 
     /// Whether a time of death that is about to become a mere yes stands beside such a yes or no.
@@ -283,7 +405,7 @@ impl<'a> Rewriter<'a> {
             }
             if let Some(item) = other.filter(|o| self.tape.get(*o).kind == J::ObjectStart) {
                 self.begins(item, out);
-                let wrote = self.object(item, node, plan, out, None, Of::Shown)?;
+                let wrote = self.beside(item, node, plan, out, halves[0].is_some())?;
                 halves[1] = self.taken(mark, wrote, out, &mut says);
             }
             if halves.iter().any(Option::is_some) {
@@ -358,7 +480,7 @@ impl<'a> Rewriter<'a> {
         let node = self.setup.catalogue.primitive_node();
         match (self.tape.get(value).kind, beside) {
             (J::ObjectStart, beside) if beside != Some(J::ArrayStart) => {
-                self.object(value, node, plan, out, None, Of::Shown)
+                self.beside(value, node, plan, out, beside.is_some())
             }
             // Values that have only extensions; where there are values too, both are written together.
             (J::ArrayStart, None) => {
@@ -371,7 +493,7 @@ impl<'a> Rewriter<'a> {
                     }
                     self.begins(item, out);
                     let stays = self.tape.get(item).kind == J::ObjectStart
-                        && matches!(self.object(item, node, plan, out, None, Of::Shown)?, Wrote::Yes { .. });
+                        && matches!(self.beside(item, node, plan, out, false)?, Wrote::Yes { .. });
                     if stays {
                         some = true;
                     } else {
@@ -387,6 +509,24 @@ impl<'a> Rewriter<'a> {
                 Ok(Wrote::No)
             }
         }
+    }
+
+    /// One object beside a primitive. An id alone needs the value that it is the id of (ele-1).
+    fn beside(
+        &mut self,
+        i: usize,
+        node: NodeId,
+        plan: &Plan,
+        out: &mut Vec<u8>,
+        value: bool,
+    ) -> Result<Wrote, Stop> {
+        let mark = out.len();
+        let wrote = self.object(i, node, plan, out, None, Of::Shown, None)?;
+        if !value && matches!(wrote, Wrote::Yes { substance: false }) {
+            self.cut(mark, out);
+            return Ok(Wrote::No);
+        }
+        Ok(wrote)
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -499,7 +639,7 @@ impl<'a> Rewriter<'a> {
                     return Ok(Wrote::No);
                 }
                 let node = self.setup.catalogue.extension_node(category);
-                self.object(i, node, plan, out, None, Of::Extension(category))
+                self.object(i, node, plan, out, None, Of::Extension(category), None)
             }
             Assigned::Reference if edge.type_name == "Reference" => {
                 reference::reference(self, i, edge, plan, out)
@@ -514,7 +654,8 @@ impl<'a> Rewriter<'a> {
                     return Ok(wrote);
                 }
                 let hidden = plan.treatment(category) != Treatment::Show;
-                self.object(i, edge.node, plan, out, None, if hidden { Of::Hidden } else { Of::Shown })
+                let of = if hidden { Of::Hidden } else { Of::Shown };
+                self.object(i, edge.node, plan, out, None, of, Some(edge))
             }
         }
     }
@@ -545,6 +686,21 @@ pub(super) fn without_mark(name: &[u8]) -> (&[u8], bool) {
         [b'_', base @ ..] => (base, true),
         _ => (name, false),
     }
+}
+
+/// A code that says nothing, from a list that has one.
+fn write_unknown(name: &str, out: &mut Vec<u8>, any: &mut bool) {
+    separate(any, out);
+    write_string(name, out);
+    out.extend_from_slice(b":\"unknown\"");
+}
+
+fn is_sealed(edge: &Edge, plan: &Plan) -> bool {
+    matches!(edge.category, Assigned::Fixed(c) if plan.treatment(c) == Treatment::Encrypt)
+}
+
+fn is_carrier(edge: &Edge) -> bool {
+    matches!(edge.category, Assigned::Fixed(c) if c.is_carrier())
 }
 
 /// Whether of a death only whether is shown.

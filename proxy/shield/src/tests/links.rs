@@ -224,7 +224,7 @@ fn the_meta_of_what_is_contained_is_judged_too_and_carries_no_labels_of_ours() {
         "meta": {"profile": ["http://p"], "source": "http://hush"}, "accessionIdentifier": {"value": "hush"}}]}),
     );
     let out = shield(&record, &hiding(&[Category::DeviceNetwork, Category::Identifier])).unwrap();
-    assert_eq!(out["contained"][0]["meta"], json!({"profile": ["http://p"]}));
+    assert!(out["contained"][0].get("meta").is_none(), "of a reduced record no profile's claim is certain");
     assert_eq!(out["meta"]["security"][0]["code"], "REDACTED", "what was done inside is said outside");
     assert!(!out.to_string().contains("hush"));
 }

@@ -42,22 +42,22 @@ impl Desk<'_> {
         if counts && (cleared.patient_only || !standing.uniform()) {
             return Err(Refusal::forbidden("decide", EXACT_COUNT));
         }
-        let needed = match (self.criteria(&mut search)?, self.compartment(&mut search, cleared.patient_only)?)
-        {
-            (Some(mut needed), Some(more)) => {
-                needed.extend(more);
-                needed
-            }
-            _ => {
-                return Ok(Decided {
-                    way: Way::Nothing { address },
-                    patient_only: cleared.patient_only,
-                    reach: None,
-                    policies: cleared.policies,
-                    names: Vec::new(),
-                });
-            }
-        };
+        let needed =
+            match (self.criteria(&mut search, true)?, self.compartment(&mut search, cleared.patient_only)?) {
+                (Some(mut needed), Some(more)) => {
+                    needed.extend(more);
+                    needed
+                }
+                _ => {
+                    return Ok(Decided {
+                        way: Way::Nothing { address },
+                        patient_only: cleared.patient_only,
+                        reach: None,
+                        policies: cleared.policies,
+                        names: Vec::new(),
+                    });
+                }
+            };
         self.hops(&search)?;
         let reach = self.reach(&search, &cleared)?;
         self.narrow(&mut search, &needed, cleared.patient_only)?;
@@ -89,7 +89,7 @@ impl Desk<'_> {
         };
         let mut read = Search::read(&resource_type, &[]).map_err(misread)?;
         read.criteria = compartment.criteria(&resource_type).map_err(misread)?;
-        let Some(needed) = self.criteria(&mut read)? else { return Ok(None) };
+        let Some(needed) = self.criteria(&mut read, true)? else { return Ok(None) };
         match self.id(&compartment.resource_type, &compartment.id) {
             Ok(id) => compartment.id = id,
             Err(_) => return Ok(None),
@@ -98,6 +98,8 @@ impl Desk<'_> {
             let id = compartment.id.clone();
             if let Some(parameter) = patient_parameter(&resource_type) {
                 search.criteria.push(patient_criterion(&resource_type, parameter, &[id]));
+                // A search of the type, which every server has: the compartment holds all that it can find.
+                search.compartment = None;
             }
         }
         Ok(Some(needed))
@@ -105,7 +107,13 @@ impl Desk<'_> {
 
     /// Whether each criterion and sort key may be used. Gives the categories that hold only for patients who are
     /// proved, or `None` when a pseudonym names nothing.
-    fn criteria(&self, search: &mut Search) -> Result<Option<BTreeSet<Category>>, Refusal> {
+    ///
+    /// `filled`: the answer is pages without holes, or has none at all, so that matches which are withheld do not show.
+    pub(super) fn criteria(
+        &self,
+        search: &mut Search,
+        filled: bool,
+    ) -> Result<Option<BTreeSet<Category>>, Refusal> {
         let mut narrowed = BTreeSet::new();
         let mut matched = true;
         for criterion in &mut search.criteria {
@@ -114,6 +122,8 @@ impl Desk<'_> {
                 for category in self.categories(criterion, revealed).iter() {
                     match self.standing.search_by(category, &revealed.resource_type) {
                         Criterion::Open => {}
+                        // Pages are filled, so that a match which is withheld leaves no gap.
+                        Criterion::Shown if filled && !revealed.elsewhere => {}
                         Criterion::ByPseudonym if !criterion.hops => by_pseudonym = true,
                         Criterion::Narrowed if !revealed.elsewhere => {
                             narrowed.insert(category);
@@ -135,6 +145,7 @@ impl Desk<'_> {
                 {
                     match self.standing.search_by(category, &revealed.resource_type) {
                         Criterion::Open => {}
+                        Criterion::Shown if filled => {}
                         Criterion::Narrowed => {
                             narrowed.insert(category);
                         }
@@ -166,6 +177,7 @@ impl Desk<'_> {
             format!("you may not search by `{name}`")
         };
         let why = match answer {
+            Criterion::Shown => "which the caller is shown of the records received only",
             Criterion::Refused => "which policy does not let the caller search by",
             Criterion::Narrowed => "which the caller is shown of some records only",
             Criterion::ByPseudonym => "which the caller knows by pseudonym only",

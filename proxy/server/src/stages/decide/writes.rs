@@ -24,6 +24,19 @@ pub(in crate::stages) struct Write {
     pub(in crate::stages) prefer: Return,
 }
 
+impl Write {
+    /// In place of one that was taken.
+    pub(in crate::stages) fn nothing() -> Self {
+        Self {
+            resource_type: String::new(),
+            act: Act::Create { unless: None },
+            body: Bytes::new(),
+            if_match: None,
+            prefer: Return::default(),
+        }
+    }
+}
+
 /// What is done.
 #[derive(Debug)]
 pub(in crate::stages) enum Act {

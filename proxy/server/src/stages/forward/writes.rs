@@ -41,11 +41,11 @@ pub(in crate::stages) enum Ready {
 pub(in crate::stages) struct Prepared {
     /// What goes upstream.
     pub(in crate::stages) request: UpstreamRequest,
-    resource_type: String,
+    pub(super) resource_type: String,
     /// `None` where the upstream will give one.
-    id: Option<String>,
+    pub(super) id: Option<String>,
     /// Whom the record is about, for the log.
-    patients: Vec<String>,
+    pub(super) patients: Vec<String>,
     /// Whether the caller named the version.
     held: bool,
 }
@@ -103,6 +103,34 @@ impl Desk {
         match &write.act {
             Act::Delete { .. } => self.delete(&write, &id, standing).await.map(Ready::Send),
             _ => self.update(&write, &id, finding.is_some(), standing).await.map(Ready::Send),
+        }
+    }
+
+    /// The same for a member of a transaction, which is sent whether its record is there or not: the upstream finds it
+    /// anew.
+    pub(super) async fn prepare_member(
+        self: &Arc<Self>,
+        write: Write,
+        standing: &Standing,
+    ) -> Result<Prepared, Refusal> {
+        if let Act::Create { unless: Some(finding) } = &write.act
+            && let Found::One(id) = self.find(finding).await?
+        {
+            // By its id: the criteria may find others, which are withheld from the caller.
+            return self.create(&write, standing, Some(format!("_id={id}")));
+        }
+        match self.prepare(write, standing).await? {
+            Ready::Send(prepared) => Ok(prepared),
+            Ready::There { .. } => Err(changed(false)),
+        }
+    }
+
+    /// The id of the one record that a search finds and the caller may see.
+    pub(super) async fn found(self: &Arc<Self>, finding: &Finding) -> Result<Option<String>, Refusal> {
+        match self.find(finding).await? {
+            Found::One(id) => Ok(Some(id)),
+            Found::Several => Err(several()),
+            Found::Nothing { .. } => Ok(None),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use drape_shield::{BundleKind, Expect, Links, PlaceOfMore, Shield, Step};
+use drape_shield::{BundleKind, Expect, Links, Shield, Step};
 use http::StatusCode;
 use hyper::body::Incoming;
 
@@ -99,7 +99,7 @@ impl Desk {
     }
 }
 
-/// The upstream's own link to the next page, once it was seen.
+/// The upstream's link to its next page, once it was seen.
 type NextPage = Arc<parking_lot::Mutex<Option<String>>>;
 
 struct Next {
@@ -114,10 +114,6 @@ impl Links for Next {
         {
             *self.next.lock() = Some(upstream.to_owned());
         }
-        None
-    }
-
-    fn more(&mut self, _: PlaceOfMore, _: u32) -> Option<String> {
         None
     }
 }
