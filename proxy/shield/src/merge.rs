@@ -183,7 +183,6 @@ fn inward(setup: &Setup) -> Setup {
         }
     }
     Setup {
-        paging: None,
         catalogue: Arc::clone(&setup.catalogue),
         expect: setup.expect.clone(),
         upstream_base: setup.upstream_base.clone(),
