@@ -191,6 +191,7 @@ fn inward(setup: &Setup) -> Setup {
         uniform: false,
         shows_all: false,
         declared: setup.declared,
+        paging: None,
         links: Box::new(None_),
         pseudonyms: Arc::clone(&setup.pseudonyms),
         tenant: setup.tenant.clone(),

@@ -237,6 +237,7 @@ impl Desk {
     fn setup(&self, expect: Expect, links: Box<dyn Links + Send + Sync>) -> Setup {
         let tenant = &self.tenant;
         Setup {
+            paging: None,
             catalogue: Arc::clone(&tenant.catalogue),
             expect,
             upstream_base: tenant.upstream.base_url().to_owned(),
