@@ -23,6 +23,8 @@ pub struct Settings {
     pub epsilon: (&'static str, &'static str),
     /// Limits that are not the defaults.
     pub limits: Value,
+    /// Instead of the shipped `facts.yaml`.
+    pub facts: Option<&'static str>,
     /// Where the log lies, when not in the folder of the others.
     pub log: Option<PathBuf>,
     /// Bytes that no file may grow beyond, as if the disk ended there.
@@ -56,6 +58,7 @@ impl Settings {
             issuer: (issuer.to_owned(), algorithm),
             epsilon: ("5", "0.1"),
             limits: json!({}),
+            facts: None,
             log: None,
             file_bytes_max: None,
         }
@@ -64,6 +67,10 @@ impl Settings {
     /// The configuration. JSON is YAML.
     fn text(&self, port: u16, admin: u16) -> String {
         let log = self.log.clone().unwrap_or_else(|| PathBuf::from("log"));
+        let mut policies = json!({ "set": "hospital" });
+        if self.facts.is_some() {
+            policies["facts_file"] = json!("facts.yaml");
+        }
         json!({
             "listen": { "address": format!("127.0.0.1:{port}"), "plaintext": true },
             "admin": { "address": format!("127.0.0.1:{admin}"), "plaintext": true },
@@ -87,7 +94,7 @@ impl Settings {
                         "HOPERAT": ["privacy-officer", "records-officer"],
                     },
                 }],
-                "policies": { "set": "hospital" },
+                "policies": policies,
             }],
             "budgets": [{
                 "name": BUDGET, "tenant": "main", "organization": "public-health", "ledger_file": "ledger.redb",
@@ -111,6 +118,9 @@ impl Drape {
         let (port, admin) = (places::free_port()?, places::free_port()?);
         std::fs::create_dir_all(folder)?;
         std::fs::write(folder.join("drape.yaml"), settings.text(port, admin))?;
+        if let Some(facts) = settings.facts {
+            std::fs::write(folder.join("facts.yaml"), facts)?;
+        }
         std::fs::write(folder.join("subject"), subject.to_string_lossy().as_bytes())?;
         let drape = Self {
             base: format!("http://127.0.0.1:{port}/fhir"),

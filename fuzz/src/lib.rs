@@ -207,6 +207,7 @@ pub fn shield(data: &[u8]) {
         pseudonyms: keys().0,
         tenant: "t".into(),
         today: "2026-11-01".into(),
+        pointers: true,
     };
     let (mut shield, mut out) = (Shield::new(setup), Vec::new());
     for mut piece in text.chunks(usize::from(what >> 2 & 15) * 13 + 1) {
@@ -217,7 +218,7 @@ pub fn shield(data: &[u8]) {
                 Step::Hungry => break,
                 Step::Ask(facts) => {
                     let verdicts = facts.records.iter().map(|_| Verdict::Keep(Arc::clone(&plan))).collect();
-                    let answer = Answer { verdicts, seal_key: Some(keys().1) };
+                    let answer = Answer { verdicts, seal_key: Some(keys().1), hide: None };
                     if shield.answer(answer, &mut out).is_err() {
                         return;
                     }

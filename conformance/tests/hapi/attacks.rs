@@ -153,7 +153,7 @@ pub(crate) fn criteria(world: &World) -> Outcome {
 
 pub(crate) fn interactions(world: &World) -> Outcome {
     let mut faults = Faults::default();
-    let lead = format!("Patient/{}", world.lead);
+    let (lead, stranger) = (format!("Patient/{}", world.lead), format!("Patient/{}", world.stranger));
     let json = "application/fhir+json";
     let batch = json!({"resourceType": "Bundle", "type": "batch", "entry": [{"request": {"method": "GET", "url": lead}}]});
     let patch = json!([{"op": "replace", "path": "/gender", "value": "other"}]).to_string();
@@ -168,9 +168,10 @@ pub(crate) fn interactions(world: &World) -> Outcome {
         ("rewritten address", Call::get(world.url(&lead)).header("X-Original-URL", "/fhir/Patient")),
         ("_method", Call::get(world.url(&format!("{lead}?_method=DELETE")))),
         ("_method in a search", Call::get(world.url("Patient?_method=POST"))),
-        ("$everything", Call::get(world.url(&format!("{lead}/$everything")))),
-        ("$everything, encoded", Call::get(world.url(&format!("{lead}/%24everything")))),
-        ("$export", Call::get(world.url("$export"))),
+        ("$everything of a stranger", Call::get(world.url(&format!("{stranger}/$everything")))),
+        ("the same, encoded", Call::get(world.url(&format!("{stranger}/%24everything")))),
+        ("$export", Call::get(world.url("$export")).header("Prefer", "respond-async")),
+        ("$match", Call::post(world.url("Patient/$match"), json, r#"{"resourceType":"Parameters"}"#)),
         ("$graphql", Call::get(world.url("$graphql?query=%7BPatientList%7Bname%7Bfamily%7D%7D%7D"))),
         ("batch", Call::post(&base, json, batch.to_string())),
         ("batch with a slash", Call::post(format!("{base}/"), json, batch.to_string())),

@@ -11,6 +11,8 @@ mod counts;
 mod crash;
 mod demo;
 mod exact;
+mod export;
+mod facts;
 mod forms;
 mod leaks;
 mod views;
@@ -27,7 +29,7 @@ use world::World;
 type Step = (&'static str, fn(&World) -> Outcome);
 
 /// In this order: what writes comes late, what spends the budget after it, and the log is searched last.
-const STEPS: [Step; 29] = [
+const STEPS: [Step; 38] = [
     ("views-of-a-patient", views::of_a_patient),
     ("views-of-an-observation", views::of_an_observation),
     ("views-of-sensitive-records", views::of_sensitive_records),
@@ -45,11 +47,20 @@ const STEPS: [Step; 29] = [
     ("attacks-on-paging", attacks::paging),
     ("attacks-by-raw-ids", attacks::raw_ids),
     ("withheld-is-unknown", attacks::withheld_is_unknown),
+    ("export-of-a-cohort", export::of_a_cohort),
+    ("export-of-everything", export::of_everything),
+    ("everything-of-a-patient", export::everything_of_a_patient),
+    ("codes-and-validation", export::codes_and_validation),
     ("create-lands-in-hapi", writes::create),
     ("update-needs-the-version", writes::update),
     ("others-cannot-write", writes::others),
+    ("patches-are-updates", writes::patches),
+    ("of-two-writers-one-is-late", writes::lost_update),
+    ("conditional-writes-and-deletes", writes::conditional),
     ("fhirpy", clients::fhirpy),
     ("fhir-kit-client", clients::kit),
+    ("relations-and-ages-from-hapi", facts::looked_up),
+    ("references-tell-of-nothing-withheld", facts::references),
     ("xml-as-hapi-reads-it", forms::as_hapi_reads_it),
     ("counts-cost-once", counts::once),
     ("counts-end", counts::exhausted),

@@ -146,3 +146,100 @@ pub(crate) fn others(world: &World) -> Outcome {
     faults.check(after == before, || format!("{before} observations became {after}"));
     faults.outcome()
 }
+
+fn patch(world: &World, persona: Persona, at: &str, patch: &str, version: Option<&str>) -> Outcome<Reply> {
+    let call = Call::new("PATCH", world.url(at))
+        .body("application/json-patch+json", patch)
+        .bearer(world.token(persona));
+    match version {
+        Some(version) => call.header("If-Match", version).send(),
+        None => call.send(),
+    }
+}
+
+pub(crate) fn patches(world: &World) -> Outcome {
+    let mut faults = Faults::default();
+    let (_, id) = created(world, "80.10")?;
+    let at = format!("Observation/{id}");
+    let change = r#"[{"op":"test","path":"/status","value":"final"},{"op":"replace","path":"/valueQuantity/value","value":81.20}]"#;
+    patch(world, Persona::Doctor, &at, change, Some("W/\"1\""))?.expect(200)?;
+    let stored = world.hapi.get(&at)?.expect(200)?.text();
+    faults.check(stored.contains("81.20"), || format!("HAPI holds {stored}"));
+    faults.note(refusal(&patch(world, Persona::Doctor, &at, change, Some("W/\"1\""))?, 412).map(drop));
+    let failing = r#"[{"op":"test","path":"/status","value":"amended"}]"#;
+    faults.note(refusal(&patch(world, Persona::Doctor, &at, failing, None)?, 422).map(drop));
+    faults.note(refusal(&patch(world, Persona::Nurse, &at, change, None)?, 403).map(drop));
+    let parameters = r#"{"resourceType":"Parameters","parameter":[{"name":"operation","part":[{"name":"type","valueCode":"replace"},{"name":"path","valueString":"Observation.value.unit"},{"name":"value","valueString":"beats/min"}]}]}"#;
+    let call =
+        Call::new("PATCH", world.url(&at)).body(MEDIA, parameters).bearer(world.token(Persona::Doctor));
+    call.send()?.expect(200)?;
+    let stored = world.hapi.get(&at)?.expect(200)?.text();
+    faults.check(stored.contains("beats/min") && stored.contains("81.20"), || format!("HAPI holds {stored}"));
+    faults.outcome()
+}
+
+/// Two who read the same version write at the same time: HAPI takes one of them, and the other is told so.
+pub(crate) fn lost_update(world: &World) -> Outcome {
+    let mut faults = Faults::default();
+    let (_, id) = created(world, "90.1")?;
+    for round in 1..=5 {
+        let version = format!("W/\"{round}\"");
+        let write = |value: &str| {
+            put(world, Persona::Doctor, &id, &observation(&world.lead, Some(&id), value), Some(&version))
+        };
+        let (one, two) = std::thread::scope(|scope| {
+            let one = scope.spawn(|| write("91.1"));
+            let two = scope.spawn(|| write("92.2"));
+            (one.join(), two.join())
+        });
+        let ended = |reply: std::thread::Result<Outcome<Reply>>| {
+            reply.unwrap_or_else(|_| Err(Fault("a writer panicked".into()))).map(|r| r.status)
+        };
+        let mut statuses = [ended(one)?, ended(two)?];
+        statuses.sort_unstable();
+        faults.check(statuses == [200, 412], || format!("round {round} ended with {statuses:?}"));
+    }
+    faults.outcome()
+}
+
+pub(crate) fn conditional(world: &World) -> Outcome {
+    let mut faults = Faults::default();
+    let marked = |value: &str| {
+        observation(&world.lead, None, value).replace(
+            r#""status""#,
+            r#""identifier":[{"system":"urn:conformance","value":"conditional-1"}],"status""#,
+        )
+    };
+    let criteria = format!("patient=Patient/{}&identifier=urn:conformance|conditional-1", world.lead);
+    let create = |value: &str| {
+        Call::post(world.url("Observation"), MEDIA, marked(value))
+            .header("If-None-Exist", &criteria)
+            .bearer(world.token(Persona::Doctor))
+            .send()
+    };
+    let first = create("60.1")?.expect(201)?.json()?;
+    let again = create("61.1")?.expect(200)?.json()?;
+    faults.check(first["id"] == again["id"], || format!("{} became {}", first["id"], again["id"]));
+    let at = format!("Observation?{}", criteria.replace('|', "%7C"));
+    let call =
+        Call::new("PUT", world.url(&at)).body(MEDIA, marked("62.1")).bearer(world.token(Persona::Doctor));
+    call.send()?.expect(200)?;
+    let id = first["id"].as_str().unwrap_or_default();
+    let stored = world.hapi.get(&format!("Observation/{id}"))?.expect(200)?.text();
+    faults.check(stored.contains("62.1"), || format!("HAPI holds {stored}"));
+    // Clinicians delete nothing; the records officer does, in the version that was read.
+    let delete = |persona, version: &str| {
+        Call::new("DELETE", world.url(&format!("Observation/{id}")))
+            .header("If-Match", version)
+            .bearer(world.token(persona))
+            .send()
+    };
+    faults.note(refusal(&delete(Persona::Doctor, "W/\"2\"")?, 403).map(drop));
+    faults.note(refusal(&delete(Persona::RecordsOfficer, "W/\"1\"")?, 412).map(drop));
+    delete(Persona::RecordsOfficer, "W/\"2\"")?.expect(204)?;
+    let gone = world.hapi.get(&format!("Observation/{id}"))?;
+    faults.check(gone.status == 410, || format!("HAPI answers {}", gone.status));
+    let twice = delete(Persona::RecordsOfficer, "W/\"2\"")?;
+    faults.check(twice.status == 410, || format!("deleted twice: {}", twice.status));
+    faults.outcome()
+}

@@ -166,6 +166,40 @@ impl Definitions {
         self.children.get(path).map(Vec::as_slice).unwrap_or_default()
     }
 
+    /// Whether a FHIRPath expression is a path of elements and nothing else, as validators name places in a record:
+    /// `Observation.component[0].value.ofType(Quantity).code`.
+    pub fn is_path(&self, expression: &str) -> bool {
+        let mut parts = expression.split('.');
+        let Some(root) = parts.next().and_then(|name| self.resource_type(name)) else { return false };
+        let mut under = vec![root];
+        // The types of the last element, for `ofType`.
+        let mut types: Vec<&'static str> = Vec::new();
+        for part in parts {
+            if let Some(kind) = part.strip_prefix("ofType(").and_then(|rest| rest.strip_suffix(')')) {
+                let Some(kind) = types.iter().copied().find(|t| *t == kind) else { return false };
+                (under, types) = (vec![kind], Vec::new());
+                continue;
+            }
+            let name = match part.split_once('[') {
+                None => part,
+                Some((name, place)) => match place.strip_suffix(']') {
+                    Some(place) if !place.is_empty() && place.bytes().all(|b| b.is_ascii_digit()) => name,
+                    _ => return false,
+                },
+            };
+            let found: Vec<&Element> =
+                under.iter().flat_map(|u| self.elements(u)).filter(|e| e.name == name).collect();
+            if found.is_empty() {
+                return false;
+            }
+            types = found.iter().flat_map(|e| e.types()).collect();
+            under = found.iter().flat_map(|e| e.types().map(|t| self.children_of(e, t))).collect();
+            under.extend(found.iter().filter_map(|e| e.content_reference));
+            under.dedup();
+        }
+        true
+    }
+
     /// Where the children of `element` stand: its own path for nested elements, the referenced one for content
     /// references, the type's name otherwise.
     pub fn children_of(&self, element: &Element, data_type: &'static str) -> &'static str {
@@ -209,6 +243,36 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_place_in_a_record_is_told_from_everything_else() {
+        for path in [
+            "Patient",
+            "Patient.name[0].family",
+            "Observation.code.coding[12].system",
+            "Observation.value.ofType(Quantity).value",
+            "Observation.component[0].value.ofType(CodeableConcept).coding[0]",
+            "Observation.component[0].referenceRange[0].low.value",
+            "Questionnaire.item[0].item[1].linkId",
+        ] {
+            assert!(r4().is_path(path), "{path}");
+        }
+        for other in [
+            "",
+            "Nobody.name",
+            "HumanName.family",
+            "Patient.name[0].nothing",
+            "Patient.name[x]",
+            "Patient.name[]",
+            "Patient.name[0",
+            "Patient.name.where(family='Canary')",
+            "Bundle.entry[0].resource/*Patient/1*/.name",
+            "Observation.value.ofType(Canary)",
+            "Patient.name Canary",
+        ] {
+            assert!(!r4().is_path(other), "{other}");
         }
     }
 

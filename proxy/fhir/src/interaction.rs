@@ -5,6 +5,8 @@ use crate::media::Format;
 use crate::query::{Compartment, Search};
 use crate::reference::is_id;
 
+pub mod export;
+pub mod operation;
 mod wire;
 
 /// What is asked.
@@ -90,6 +92,8 @@ pub enum Interaction {
 pub struct Shape {
     /// The query that goes on to the upstream, without `?`; empty for all of it.
     pub query: String,
+    /// Of a Binary: its content in its own media type, not the resource.
+    pub raw: bool,
 }
 
 /// A history: of one record, of a type, of the whole server.
@@ -334,8 +338,12 @@ pub fn parse(parts: &Parts<'_>) -> Result<Interaction, Misunderstood> {
         }
         ("GET", [name, text]) if *text != "_search" => {
             let (resource_type, id) = (known(name)?, id(text)?);
-            wire::format(parts, &mut pairs)?;
-            Ok(Interaction::Read { shape: shape(&resource_type, &pairs)?, resource_type, id })
+            let raw = resource_type == "Binary" && wire::wants_content(parts, &pairs);
+            if !raw {
+                wire::format(parts, &mut pairs)?;
+            }
+            let shape = Shape { raw, ..shape(&resource_type, &pairs)? };
+            Ok(Interaction::Read { shape, resource_type, id })
         }
         ("GET", [of, text, name]) if *name != "*" && !name.starts_with('_') => {
             let compartment = Compartment::new(&known(of)?, id(text)?, &known(name)?)?;
@@ -353,6 +361,10 @@ pub fn parse(parts: &Parts<'_>) -> Result<Interaction, Misunderstood> {
         }
         ("POST", [name]) if !name.starts_with('_') => {
             let resource_type = known(name)?;
+            if resource_type == "Binary" && wire::media(parts, &wire::FHIR_JSON).is_err() {
+                let what = "the bytes of a Binary are not taken as they are";
+                return Err(not_offered(what).help("send a Binary resource with the bytes in `data`"));
+            }
             let unless = match parts.header("if-none-exist") {
                 Some(criteria) => Some(condition(&resource_type, criteria)?),
                 None => None,
@@ -552,7 +564,7 @@ fn shape(resource_type: &str, pairs: &[(String, String)]) -> Result<Shape, Misun
     if search.summary == Some(crate::query::Summary::Count) {
         return Err(bad("`_summary=count` counts a search, not a record"));
     }
-    Ok(Shape { query: search.to_query() })
+    Ok(Shape { query: search.to_query(), raw: false })
 }
 
 #[cfg(test)]

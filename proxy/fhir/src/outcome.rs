@@ -109,6 +109,48 @@ pub fn issue_code(body: &[u8]) -> Option<&'static str> {
     None
 }
 
+/// Codes that speak of the body that was sent, and of nothing that is stored.
+const OF_A_BODY: [&str; 10] = [
+    "invalid",
+    "structure",
+    "required",
+    "value",
+    "invariant",
+    "too-long",
+    "code-invalid",
+    "extension",
+    "not-supported",
+    "informational",
+];
+
+/// What somebody else's OperationOutcome says of a body that the caller sent: how bad, what kind, and where in the body.
+/// Texts echo values and name stored records, and so do codes such as `not-found` and `duplicate`, which become
+/// `processing`; a place is kept only where it is a path of elements (LV-42). `None` when it is no outcome.
+pub fn of_a_body(outcome: &[u8]) -> Option<Vec<u8>> {
+    use serde_json::{Value, json};
+    let theirs: Value = serde_json::from_slice(outcome).ok()?;
+    if theirs["resourceType"] != "OperationOutcome" {
+        return None;
+    }
+    let mut issues = Vec::new();
+    for issue in theirs["issue"].as_array().into_iter().flatten() {
+        let severities = ["fatal", "error", "warning", "information"];
+        let severity = severities.into_iter().find(|s| issue["severity"] == *s).unwrap_or("error");
+        let code = OF_A_BODY.into_iter().find(|c| issue["code"] == *c).unwrap_or("processing");
+        let mut ours = json!({ "severity": severity, "code": code });
+        let places = issue["expression"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let places: Vec<&str> = places.filter(|p| crate::definitions::r4().is_path(p)).collect();
+        if !places.is_empty() {
+            ours["expression"] = json!(places);
+        }
+        issues.push(ours);
+    }
+    if issues.is_empty() {
+        issues.push(json!({ "severity": "information", "code": "informational" }));
+    }
+    Some(json!({ "resourceType": "OperationOutcome", "issue": issues }).to_string().into_bytes())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,5 +170,26 @@ mod tests {
         assert_eq!(issue_code(body), Some("not-found"));
         assert_eq!(issue_code(br#"{"issue":[{"code":"Patient/123"}]}"#), None);
         assert_eq!(issue_code(b"<html>"), None);
+    }
+
+    #[test]
+    fn a_verdict_on_a_body_says_how_bad_what_kind_and_where_and_nothing_else() {
+        let theirs = br#"{"resourceType":"OperationOutcome","text":{"div":"Canary"},"issue":[
+            {"severity":"error","code":"required","diagnostics":"Canary","details":{"text":"Canary"},"location":["Canary"],"expression":["Observation.code","Observation.where(Canary)"]},
+            {"severity":"warning","code":"not-found","diagnostics":"Patient/Canary is not there"},
+            {"severity":"Canary","code":"Canary","extension":[{"url":"Canary"}]}]}"#;
+        let ours: serde_json::Value = serde_json::from_slice(&of_a_body(theirs).unwrap()).unwrap();
+        assert_eq!(
+            ours,
+            serde_json::json!({"resourceType": "OperationOutcome", "issue": [
+                {"severity": "error", "code": "required", "expression": ["Observation.code"]},
+                {"severity": "warning", "code": "processing"},
+                {"severity": "error", "code": "processing"},
+            ]})
+        );
+        let empty = of_a_body(br#"{"resourceType":"OperationOutcome"}"#).unwrap();
+        assert!(String::from_utf8(empty).unwrap().contains("informational"));
+        assert_eq!(of_a_body(br#"{"resourceType":"Patient"}"#), None);
+        assert_eq!(of_a_body(b"<html>"), None);
     }
 }

@@ -411,6 +411,26 @@ impl Standing {
         matches!(self.judge_cached(&profile), Verdict::Keep(_))
     }
 
+    /// Whether policy may keep a record of that type from this caller, told from the policies alone: `false` only where
+    /// every one of them is received, whatever it says.
+    pub fn may_withhold(&self, resource_type: &str) -> bool {
+        let always_received = self.decider.cache.request(self, "receive-always", resource_type, || {
+            let Some(asker) = Asker::new(self, resource_type) else { return Ruling::default() };
+            let permitted = self.permits("receive", None).any(|p| asker.always(p, "receive", &asker.kind));
+            let forbid =
+                |p: &usize| self.decider.set.policies[*p].policy.effect() == cedar_policy::Effect::Forbid;
+            let mut forbids = self.places("receive", None).into_iter().filter(forbid);
+            let allowed = permitted && forbids.all(|p| asker.never(p, "receive", &asker.kind));
+            Ruling { allowed, ..Ruling::default() }
+        });
+        !always_received.allowed
+    }
+
+    /// Whether any policy that applies to this caller asks how old the patient is.
+    pub fn reads_age(&self) -> bool {
+        self.footing.attributes.has("patient", "ageYears")
+    }
+
     /// Whether links are at best shown as pseudonyms to this caller: raw ids are then never taken.
     fn pseudonyms_only(&self, category: Category) -> bool {
         if !category.is_link() {

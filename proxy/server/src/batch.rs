@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use drape_fhir::bundle::{Entry, Misread, Requests};
+use drape_fhir::interaction::Interaction;
 use drape_fhir::json::{Limits, write_string};
 use drape_fhir::media::Format;
 use http::{HeaderMap, StatusCode, header};
@@ -16,7 +17,7 @@ use crate::line::{one, refused, rest};
 use crate::parts::Tenant;
 use crate::refusal::Refusal;
 use crate::stages::admit::Admitted;
-use crate::stages::classify::{Asked, Sent, classify};
+use crate::stages::classify::{Asked, Classified, Sent, classify};
 use crate::stages::decide::{decide, may_transact};
 use crate::stages::enter::{Judged, enter};
 use crate::stages::forward::{Member, in_entry, transact};
@@ -42,7 +43,7 @@ pub(crate) async fn batch(tenant: &Arc<Tenant>, admitted: &Admitted, asked: Aske
         let id = asked.id.clone();
         let answer = match sent(tenant, entry) {
             Ok(sent) => {
-                let (mut asked, classified) = classify(&sent, asked);
+                let (mut asked, classified) = understood(&sent, asked);
                 // The Bundle around it is put into the wanted form as one.
                 asked.format = Format::Json;
                 one(tenant, admitted, asked, classified).await
@@ -69,7 +70,7 @@ async fn transaction(
         let asked = within(tenant, &asked, entry, place);
         let (asked, grant) = match sent(tenant, entry) {
             Ok(sent) => {
-                let (asked, classified) = classify(&sent, asked);
+                let (asked, classified) = understood(&sent, asked);
                 let grant = classified.and_then(|c| decide(tenant, admitted, c, &asked));
                 let resource_type = asked.resource_type.clone().unwrap_or_default();
                 let grant = grant.and_then(|grant| match grant.writes() {
@@ -145,6 +146,20 @@ fn within(tenant: &Tenant, asked: &Asked, entry: &Entry<'_>, place: usize) -> As
 
 fn unread(misread: &Misread) -> Refusal {
     Refusal::new("classify", StatusCode::BAD_REQUEST, "structure", misread.to_string())
+}
+
+/// What FHIR calls an entry. Neither the manifest of an export nor a file of it is a resource that could stand in a
+/// Bundle.
+fn understood(sent: &Sent, asked: Asked) -> (Asked, Result<Classified, Refusal>) {
+    let (asked, classified) = classify(sent, asked);
+    let classified = classified.and_then(|classified| match classified.interaction {
+        Interaction::Export { .. } | Interaction::ExportFile { .. } => {
+            let public = "an export is not asked about in a batch";
+            Err(Refusal::new("classify", StatusCode::FORBIDDEN, "not-supported", public))
+        }
+        _ => Ok(classified),
+    });
+    (asked, classified)
 }
 
 /// An entry as if it had been sent by itself.

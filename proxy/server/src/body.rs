@@ -117,7 +117,8 @@ impl OutBody {
     /// Keeps `rider` alive as long as the body is.
     #[must_use]
     pub fn with(mut self, rider: impl Send + 'static) -> Self {
-        self.rider = Some(Box::new(rider));
+        let others = self.rider.take();
+        self.rider = Some(Box::new((others, rider)));
         self
     }
 }
@@ -205,8 +206,9 @@ mod tests {
     #[tokio::test]
     async fn what_rides_on_a_body_is_let_go_with_it() {
         let place = std::sync::Arc::new(());
-        let body = OutBody::whole("x").with(std::sync::Arc::clone(&place));
-        assert_eq!(std::sync::Arc::strong_count(&place), 2);
+        let body =
+            OutBody::whole("x").with(std::sync::Arc::clone(&place)).with(std::sync::Arc::clone(&place));
+        assert_eq!(std::sync::Arc::strong_count(&place), 3, "what comes second does not throw the first off");
         drop(body);
         assert_eq!(std::sync::Arc::strong_count(&place), 1);
     }

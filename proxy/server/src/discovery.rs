@@ -19,7 +19,15 @@ use crate::upstream::{UpstreamRequest, is_fhir_json};
 #[derive(Debug, Default)]
 pub struct Discovery {
     capabilities: ArcSwapOption<Bytes>,
+    types: ArcSwapOption<Vec<String>>,
     smart: ArcSwapOption<Bytes>,
+}
+
+impl Discovery {
+    /// Whether the upstream serves that type, as far as it has said so.
+    pub(crate) fn serves(&self, resource_type: &str) -> bool {
+        self.types.load().as_ref().is_none_or(|types| types.iter().any(|t| t == resource_type))
+    }
 }
 
 const CAPABILITIES_BYTES_MAX: usize = 16 << 20;
@@ -89,6 +97,9 @@ pub async fn refresh(tenant: &Arc<Tenant>) -> Result<(), String> {
         tenant.discovery.smart.store(Some(Arc::new(bytes(document))));
     }
     let statement = capabilities(tenant, smart.as_ref().ok()).await?;
+    let resources = statement["rest"][0]["resource"].as_array().into_iter().flatten();
+    let types = resources.filter_map(|r| r["type"].as_str()).map(str::to_owned).collect();
+    tenant.discovery.types.store(Some(Arc::new(types)));
     tenant.discovery.capabilities.store(Some(Arc::new(bytes(&statement))));
     smart.map(drop)
 }
@@ -120,8 +131,39 @@ async fn capabilities(tenant: &Tenant, smart: Option<&Value>) -> Result<Value, S
 const INTERACTIONS: [&str; 7] =
     ["read", "vread", "history-instance", "search-type", "create", "update", "delete"];
 
-/// The upstream's statement cut down to what Drape offers: listed interactions, parameters whose elements are known,
-/// no operations. Patches and conditional forms are Drape's own, made of what the upstream has.
+/// Operations that Drape lets through, where the upstream has them: on what (nothing for the whole server, `*` for any
+/// type), by which name, and where they are defined. What they are to whom, policy says.
+const OPERATIONS: [(&str, &str, &str); 13] = [
+    ("", "export", "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/export"),
+    ("Patient", "export", "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/patient-export"),
+    ("Group", "export", "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/group-export"),
+    ("Patient", "everything", "http://hl7.org/fhir/OperationDefinition/Patient-everything"),
+    ("Encounter", "everything", "http://hl7.org/fhir/OperationDefinition/Encounter-everything"),
+    ("Observation", "lastn", "http://hl7.org/fhir/OperationDefinition/Observation-lastn"),
+    ("ValueSet", "expand", "http://hl7.org/fhir/OperationDefinition/ValueSet-expand"),
+    ("ValueSet", "validate-code", "http://hl7.org/fhir/OperationDefinition/ValueSet-validate-code"),
+    ("CodeSystem", "lookup", "http://hl7.org/fhir/OperationDefinition/CodeSystem-lookup"),
+    ("CodeSystem", "validate-code", "http://hl7.org/fhir/OperationDefinition/CodeSystem-validate-code"),
+    ("CodeSystem", "subsumes", "http://hl7.org/fhir/OperationDefinition/CodeSystem-subsumes"),
+    ("ConceptMap", "translate", "http://hl7.org/fhir/OperationDefinition/ConceptMap-translate"),
+    ("*", "validate", "http://hl7.org/fhir/OperationDefinition/Resource-validate"),
+];
+
+/// Those of the listed operations that the upstream names as well.
+fn operations(on: &str, theirs: &Value) -> Vec<Value> {
+    let named = |name: &str| {
+        let list = theirs["operation"].as_array().into_iter().flatten();
+        list.filter_map(|o| o["name"].as_str()).any(|n| n.trim_start_matches('$') == name)
+    };
+    OPERATIONS
+        .iter()
+        .filter(|(of, name, _)| (*of == on || *of == "*" && !on.is_empty()) && named(name))
+        .map(|(_, name, definition)| json!({ "name": name, "definition": definition }))
+        .collect()
+}
+
+/// The upstream's statement cut down to what Drape offers: listed interactions and operations, parameters whose elements
+/// are known. Patches and conditional forms are Drape's own, made of what the upstream has.
 pub(crate) fn rewrite(theirs: &Value, public_base: &str, smart: Option<&Value>) -> Result<Value, String> {
     if theirs["resourceType"] != "CapabilityStatement" {
         return Err("the upstream's /metadata is no CapabilityStatement".into());
@@ -174,6 +216,10 @@ pub(crate) fn rewrite(theirs: &Value, public_base: &str, smart: Option<&Value>) 
         if !parameters.is_empty() {
             ours.insert("searchParam".into(), Value::Array(parameters));
         }
+        let operations = operations(name, resource);
+        if !operations.is_empty() {
+            ours.insert("operation".into(), Value::Array(operations));
+        }
         resources.push(Value::Object(ours));
     }
     let mut security = json!({
@@ -193,6 +239,11 @@ pub(crate) fn rewrite(theirs: &Value, public_base: &str, smart: Option<&Value>) 
             security["extension"] = json!([{ "url": url, "extension": uris }]);
         }
     }
+    let mut ours = json!({ "mode": "server", "security": security, "resource": resources });
+    let operations = operations("", rest.unwrap_or(&Value::Null));
+    if !operations.is_empty() {
+        ours["operation"] = Value::Array(operations);
+    }
     Ok(json!({
         "resourceType": "CapabilityStatement",
         "status": "active",
@@ -203,7 +254,7 @@ pub(crate) fn rewrite(theirs: &Value, public_base: &str, smart: Option<&Value>) 
         "fhirVersion": "4.0.1",
         "patchFormat": ["application/json-patch+json", "application/fhir+json"],
         "format": ["application/fhir+json", "json", "application/fhir+xml", "xml"],
-        "rest": [{ "mode": "server", "security": security, "resource": resources }],
+        "rest": [ours],
     }))
 }
 
@@ -254,18 +305,22 @@ mod tests {
         let theirs = json!({
             "resourceType": "CapabilityStatement", "fhirVersion": "4.0.1",
             "implementation": {"url": "http://internal:8090/fhir"},
-            "rest": [{"mode": "server", "operation": [{"name": "export"}], "resource": [{
+            "rest": [{"mode": "server", "operation": [{"name": "export", "definition": "http://internal/export"}, {"name": "graphql"}], "resource": [{
                 "type": "Patient", "interaction": [{"code": "read"}, {"code": "delete"}, {"code": "search-type"}],
                 "searchParam": [{"name": "birthdate", "type": "date"}, {"name": "_text", "type": "string"}, {"name": "vendor", "type": "token"}],
-                "operation": [{"name": "everything"}], "conditionalCreate": true,
+                "operation": [{"name": "everything", "definition": "http://internal/everything"}, {"name": "match"}, {"name": "lastn"}],
+                "conditionalCreate": true,
             }]}],
         });
         let ours = rewrite(&theirs, "https://fhir.example.org", None).unwrap();
         let text = ours.to_string();
-        for gone in ["internal", "patch\"", "everything", "export", "_text", "vendor"] {
+        for gone in ["internal", "patch\"", "graphql", "match", "lastn", "_text", "vendor"] {
             assert!(!text.contains(gone), "{gone} in {text}");
         }
         assert_eq!(ours["rest"][0]["resource"][0]["searchParam"][0]["name"], "birthdate");
+        let everything = &ours["rest"][0]["resource"][0]["operation"][0];
+        assert_eq!(everything["definition"], "http://hl7.org/fhir/OperationDefinition/Patient-everything");
+        assert_eq!(ours["rest"][0]["operation"][0]["name"], "export");
         assert_eq!(ours["rest"][0]["resource"][0]["conditionalCreate"], false);
         assert_eq!(ours["rest"][0]["resource"][0]["conditionalDelete"], "single");
         assert_eq!(ours["implementation"]["url"], "https://fhir.example.org");

@@ -11,6 +11,8 @@ pub mod deflate;
 pub mod demo;
 pub mod discovery;
 pub mod exchange;
+pub mod exports;
+pub mod facts;
 pub mod inflate;
 pub mod issuers;
 mod line;

@@ -12,7 +12,7 @@ use crate::stages::classify::{Asked, Classified};
 use crate::stages::decide::decide;
 use crate::stages::enter::{Judged, enter};
 use crate::stages::forward::{Upstream, forward};
-use crate::stages::protect::protect;
+use crate::stages::protect::{hold, protect};
 use crate::stages::seal::{Outcome, seal};
 use crate::stages::{Answer, Entered, Grant};
 
@@ -60,6 +60,7 @@ pub(crate) async fn refused(
 pub(crate) async fn rest(tenant: &Arc<Tenant>, grant: Grant, mut entered: Entered, format: Format) -> Answer {
     match forward(tenant, grant, &mut entered).await {
         Ok(Upstream::Records(stream)) => protect(tenant, *stream, entered, format).await,
+        Ok(Upstream::Held(held)) => hold(tenant, *held, entered, format).await,
         Ok(Upstream::Own(own)) => seal(entered, Outcome::own(own)).await,
         Ok(Upstream::Written(own, totals)) => seal(entered, Outcome::written(own, totals)).await,
         Err(refusal) => seal(entered, Outcome::refused(refusal, Default::default())).await,

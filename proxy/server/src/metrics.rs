@@ -13,6 +13,7 @@ pub struct Metrics {
     treated: IntCounterVec,
     duration: Histogram,
     upstream_errors: IntCounterVec,
+    fact_lookups: IntCounterVec,
     in_flight: IntGauge,
     strangers: IntCounterVec,
     log_size: IntGauge,
@@ -70,6 +71,8 @@ impl Metrics {
             &["category", "treatment"],
         )?;
         let upstream_errors = counter("drape_upstream_errors_total", "Upstream failures.", &["kind"])?;
+        let fact_lookups =
+            counter("drape_fact_lookups_total", "Look-ups of facts, by kind and end.", &["fact", "outcome"])?;
         let strangers =
             counter("drape_unauthenticated_total", "Requests without a proved caller.", &["tenant"])?;
         let epsilon_spent = counter(
@@ -92,6 +95,7 @@ impl Metrics {
             treated,
             duration,
             upstream_errors,
+            fact_lookups,
             in_flight,
             strangers,
             log_size,
@@ -118,6 +122,12 @@ impl Metrics {
     /// The upstream failed; `kind` is one of `unreachable`, `timeout`, `status`, `body`.
     pub fn upstream_error(&self, kind: &'static str) {
         self.upstream_errors.with_label_values(&[kind]).inc();
+    }
+
+    /// A fact was looked up; `fact` is one of `care-team`, `encounter`, `general-practitioner`, `age`, `reference`, and
+    /// `outcome` one of `answered`, `timeout`, `unreachable`, `status`, `body`, `limit`.
+    pub fn looked_up(&self, fact: &'static str, outcome: &'static str) {
+        self.fact_lookups.with_label_values(&[fact, outcome]).inc();
     }
 
     /// Nobody was authenticated. `tenant` comes from the configuration.

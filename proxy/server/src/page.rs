@@ -38,7 +38,7 @@ pub struct Pages {
 }
 
 /// Who a handle belongs to: the same subject, client and purpose, or it does not open.
-fn owner(caller: &Caller) -> [&[u8]; 4] {
+pub(crate) fn owner(caller: &Caller) -> [&[u8]; 4] {
     [
         caller.issuer.as_bytes(),
         caller.subject.as_bytes(),
@@ -70,7 +70,11 @@ impl Pages {
 /// The upstream's link relative to its base, if it is on the configured server at all. A link that leads elsewhere
 /// is never followed and never passed on.
 pub fn relative<'a>(tenant: &Tenant, link: &'a str) -> Option<&'a str> {
-    let base = tenant.upstream.base_url();
+    relative_to(tenant.upstream.base_url(), link)
+}
+
+/// The same for a server's base URL.
+pub(crate) fn relative_to<'a>(base: &str, link: &'a str) -> Option<&'a str> {
     let rest = match link.strip_prefix(base) {
         Some(rest) => rest,
         // HAPI and others build links from the host they were called by; a server may answer with relative ones.

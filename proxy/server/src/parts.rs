@@ -17,8 +17,11 @@ use sha2::Digest as _;
 use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
+use crate::config::facts::FactRules;
 use crate::config::{self, Config, Limits, PolicySource};
 use crate::discovery::Discovery;
+use crate::exports::Exports;
+use crate::facts::Lookups;
 use crate::issuers::Issuers;
 use crate::metrics::Metrics;
 use crate::page::Pages;
@@ -87,10 +90,14 @@ pub struct Tenant {
     pub pseudonyms: Arc<PseudonymMap>,
     /// Paging handles.
     pub pages: Pages,
+    /// Handles of bulk exports.
+    pub exports: Exports,
     /// Marks the ETag of a treated view.
     pub etag_secret: Secret,
     /// The open documents.
     pub discovery: Discovery,
+    /// What is looked up upstream about callers and patients.
+    pub facts: Lookups,
     /// What noisy answers are charged to.
     pub budget: Option<Budget>,
     /// The audit log.
@@ -144,6 +151,8 @@ pub struct Loaded {
     pub labels: Arc<Labels>,
     /// The officer's list.
     pub overrides: Arc<Overrides>,
+    /// Where facts come from.
+    pub facts: FactRules,
     /// Whether reduced records show that they are.
     pub redaction: Redaction,
     /// The Cedar set.
@@ -151,7 +160,8 @@ pub struct Loaded {
 }
 
 /// Loads and checks everything that decides in a tenant; every fault at once.
-pub fn load_policies(config: &config::Policies) -> Result<Loaded, Vec<drape_view::fault::Fault>> {
+pub fn load_policies(tenant: &config::Tenant) -> Result<Loaded, Vec<drape_view::fault::Fault>> {
+    let config = &tenant.policies;
     let mut faults = Vec::new();
     let mut read = |file: &Option<std::path::PathBuf>, shipped: &'static str| -> String {
         match file {
@@ -170,6 +180,7 @@ pub fn load_policies(config: &config::Policies) -> Result<Loaded, Vec<drape_view
     let treatments = read(&config.treatments_file, drape_view::shipped::TREATMENTS);
     let labels = read(&config.labels_file, drape_view::shipped::LABELS);
     let overrides = read(&config.overrides_file, "");
+    let facts = read(&config.facts_file, drape_view::shipped::FACTS);
     if !faults.is_empty() {
         return Err(faults);
     }
@@ -178,20 +189,19 @@ pub fn load_policies(config: &config::Policies) -> Result<Loaded, Vec<drape_view
     let treatments_ = Treatments::parse(&treatments).map_err(|f| faults.extend(f));
     let labels_ = Labels::parse(&labels).map_err(|f| faults.extend(f));
     let overrides_ = Overrides::parse(&overrides).map_err(|f| faults.extend(f));
-    let (Ok(catalogue), Ok(treatments_), Ok(labels_), Ok(overrides_)) =
-        (catalogue, treatments_, labels_, overrides_)
+    let facts_ = FactRules::parse(&facts).map_err(|f| faults.extend(f));
+    if let Ok(rules) = &facts_ {
+        faults.extend(crate::facts::check(rules, &tenant.upstream));
+    }
+    let (Ok(catalogue), Ok(treatments_), Ok(labels_), Ok(overrides_), Ok(facts_), true) =
+        (catalogue, treatments_, labels_, overrides_, facts_, faults.is_empty())
     else {
         return Err(faults);
     };
     let treatments_ = Arc::new(treatments_);
     let redaction = config.redaction.unwrap_or(treatments_.redaction());
-    let extra: [&[u8]; 5] = [
-        categories.as_bytes(),
-        treatments.as_bytes(),
-        labels.as_bytes(),
-        overrides.as_bytes(),
-        redaction.name().as_bytes(),
-    ];
+    let texts = [&categories, &treatments, &labels, &overrides, &facts].map(|text| text.as_bytes());
+    let extra: Vec<&[u8]> = texts.into_iter().chain([redaction.name().as_bytes()]).collect();
     let set = match &config.source {
         PolicySource::Shipped(name) => PolicySet::shipped(name, &treatments_, &extra)?,
         PolicySource::Directory(path) => PolicySet::load(path, &treatments_, &extra)?,
@@ -201,6 +211,7 @@ pub fn load_policies(config: &config::Policies) -> Result<Loaded, Vec<drape_view
         treatments: treatments_,
         labels: Arc::new(labels_),
         overrides: Arc::new(overrides_),
+        facts: facts_,
         redaction,
         set: Arc::new(set),
     })
@@ -227,7 +238,7 @@ impl Parts {
         let mut tenants = Vec::new();
         for tenant in &config.tenants {
             let what = |e: &dyn std::fmt::Display| StartError::new(format!("tenant `{}`: {e}", tenant.name));
-            let loaded = load_policies(&tenant.policies).map_err(|faults| {
+            let loaded = load_policies(tenant).map_err(|faults| {
                 let list: Vec<String> = faults.iter().map(|f| format!("  {f}")).collect();
                 StartError::new(format!(
                     "tenant `{}`: the policies cannot be used:\n{}",
@@ -284,8 +295,15 @@ impl Parts {
                     &tenant.public_base_url,
                     u64::try_from(config.limits.page_lifetime.as_millis()).unwrap_or(u64::MAX),
                 ),
+                exports: Exports::new(
+                    HandleKey::new(secrets.derive("export", &[])),
+                    &tenant.public_base_url,
+                    u64::try_from(config.limits.export_lifetime.as_millis()).unwrap_or(u64::MAX),
+                ),
                 etag_secret: secrets.derive("etag", &[]),
                 discovery: Discovery::default(),
+                facts: Lookups::new(loaded.facts, &tenant.upstream, config.limits.connect_timeout, &metrics)
+                    .map_err(|e| what(&e))?,
                 budget,
                 log: Arc::clone(&log),
                 metrics: metrics.clone(),

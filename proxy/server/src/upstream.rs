@@ -15,6 +15,10 @@ use hyper::body::Incoming;
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
+mod exports;
+
+pub(crate) use exports::{NDJSON, Place};
+
 use crate::client::{Client, ClientError};
 use crate::config::{self, Dialect, UpstreamAuth};
 use crate::inflate::{Inflated, is_gzip};
@@ -27,6 +31,7 @@ pub struct Upstream {
     credential: Credential,
     /// How it pages and answers.
     pub dialect: Dialect,
+    export_hosts: Vec<String>,
     /// Whether it may compress its answers.
     gzip: bool,
 }
@@ -140,6 +145,7 @@ impl Upstream {
             base_url: config.base_url.clone(),
             credential,
             dialect: config.dialect,
+            export_hosts: config.export_hosts.clone(),
             gzip: config.gzip,
         })
     }

@@ -244,6 +244,13 @@ async fn a_long_bundle_streams_as_xml() {
 async fn the_form_is_chosen_by_parameter_header_or_form_and_pages_keep_it() {
     let house = House::plain().await;
     let officer = Persona::RecordsOfficer;
+    // The description of the server is made behind the start.
+    let described = async {
+        while get(&house, officer, "metadata", &[]).await.status != 200 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), described).await.expect("the server is described");
     let is_xml = |raw: &Raw| {
         raw.header("content-type").starts_with("application/fhir+xml") && raw.text().starts_with('<')
     };

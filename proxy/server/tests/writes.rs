@@ -479,6 +479,23 @@ async fn lv_63_the_echo_of_a_write_is_the_callers_own_view_or_drapes_own_words()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn where_views_change_with_time_an_update_says_what_was_read() {
+    let shelf = Shelf::of(vec![patient("p1")]).await;
+    let policy = POLICY.replace("context.record.type ==", "context.env.hour >= 0 && context.record.type ==");
+    let wishes = Wishes { upstream: Some(shelf.url.clone()), policy: Some(&policy), ..Wishes::default() };
+    let ward = Ward { house: House::with(wishes).await, shelf };
+    let (mut view, etag) = ward.view("Patient/p1").await;
+    view["gender"] = json!("male");
+    let reply = ward.put("Patient/p1", &view).await;
+    assert_eq!(reply.status, 428, "{}", reply.text);
+    let headers = [("if-match", etag.as_str())];
+    let reply = ward.ask(Persona::Doctor, Method::PUT, "Patient/p1", &headers, &view.to_string()).await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    let patch = json!([{"op": "replace", "path": "/gender", "value": "other"}]);
+    assert_eq!(ward.patch("Patient/p1", &patch).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_record_is_written_out_of_what_hides_it_nor_to_somebody_else() {
     let ward = Ward::open(vec![patient("p1"), patient("p2"), condition("c1", "p1", "I10")]).await;
     let write = async |new: &Value| ward.put("Condition/c1", new).await;

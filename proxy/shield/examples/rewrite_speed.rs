@@ -148,6 +148,7 @@ fn shield(keys: &Keys, expect: Expect, text: &[u8], plan: &Plan) -> usize {
         pseudonyms: Arc::clone(&keys.pseudonyms),
         tenant: "t".into(),
         today: "2026-11-01".into(),
+        pointers: false,
     };
     let mut shield = Shield::new(setup);
     let (mut out, mut written) = (Vec::new(), 0);
@@ -157,7 +158,9 @@ fn shield(keys: &Keys, expect: Expect, text: &[u8], plan: &Plan) -> usize {
             piece = &piece[taken..];
             let Step::Ask(facts) = step else { break };
             let verdicts = facts.records.iter().map(|_| Verdict::Keep(Arc::clone(&plan))).collect();
-            shield.answer(Answer { verdicts, seal_key: Some(Arc::clone(&keys.seal)) }, &mut out).unwrap();
+            shield
+                .answer(Answer { verdicts, seal_key: Some(Arc::clone(&keys.seal)), hide: None }, &mut out)
+                .unwrap();
         }
         // As the server does it: a window at a time.
         if out.len() > 256 << 10 {

@@ -8,7 +8,7 @@ use drape_view::catalogue::{Edge, Fact, Kind, NodeId};
 use drape_view::{Catalogue, Coding, Facts, RecordFacts};
 
 use crate::tape::Tape;
-use crate::{Fault, FaultKind};
+use crate::{Fault, FaultKind, reference};
 
 /// Each contained record is judged by itself and along with all the others, so their number is bounded.
 const CONTAINED_MAX: usize = 4_096;
@@ -20,9 +20,10 @@ pub(crate) fn read(
     text: &[u8],
     i: usize,
     bases: &[&str],
+    pointers: bool,
 ) -> Result<Facts, Fault> {
-    let mut reader =
-        Reader { catalogue, tape, text, bases, records: Vec::with_capacity(1), dates: Vec::with_capacity(1) };
+    let (records, dates) = (Vec::with_capacity(1), Vec::with_capacity(1));
+    let mut reader = Reader { catalogue, tape, text, bases, pointers, records, dates };
     reader.resource(i, false)?;
     Ok(Facts { records: reader.records })
 }
@@ -32,6 +33,8 @@ struct Reader<'a> {
     tape: &'a Tape,
     text: &'a [u8],
     bases: &'a [&'a str],
+    /// Whether what references name is wanted.
+    pointers: bool,
     records: Vec<RecordFacts>,
     /// The rank of the date found for each record.
     dates: Vec<u8>,
@@ -136,6 +139,10 @@ impl Reader<'_> {
             Kind::Resource => return self.resource(i, true),
             Kind::Primitive => return Ok(()),
             Kind::Complex => {}
+        }
+        if self.pointers && edge.type_name == "Reference" {
+            let found = reference::pointers(self.tape, self.text, i, edge, self.bases);
+            self.records[place].pointers.extend(found);
         }
         match edge.type_name {
             "CodeableConcept" if !matches!(edge.fact, Some(Fact::Security | Fact::Tag)) => {

@@ -6,6 +6,7 @@ use drape_fhir::json::{Kind, Token, Tokenizer, write_string};
 use drape_fhir::reference::Reference;
 use drape_view::{Category, Facts, Plan, Reason, Treatment, Verdict};
 
+mod lines;
 mod pages;
 
 use pages::Pages;
@@ -99,6 +100,9 @@ impl Shield {
         if self.place == Place::Asked {
             return Err(Fault::internal("fed while a verdict is awaited"));
         }
+        if self.line_type().is_some() {
+            return self.feed_lines(chunk);
+        }
         let (mut at, mut copied) = (0, 0);
         loop {
             let some = match self.tokenizer.advance(chunk, &mut at) {
@@ -149,14 +153,16 @@ impl Shield {
         if answer.verdicts.len() != facts.records.len() {
             return Err(Fault::internal("not one verdict a record"));
         }
-        let single = matches!(self.setup.expect, Expect::Record { .. });
         if self.pages.is_some() {
             self.entry_of_page(&facts, &answer, out)?;
             self.let_go();
             return Ok(());
         }
-        let written =
-            if single { self.record(&facts, &answer, out)? } else { self.entry(&facts, &answer, out)? };
+        let written = match self.setup.expect {
+            Expect::Record { .. } => self.record(&facts, &answer, out)?,
+            Expect::Bundle(_) => self.entry(&facts, &answer, out)?,
+            Expect::Lines { .. } => self.write_line(&facts, &answer, out)?,
+        };
         if let Err(reason) = written {
             *self.summary.withheld.entry(reason).or_default() += 1;
         } else if let Some(seen) = seen(&facts) {
@@ -168,6 +174,9 @@ impl Shield {
 
     /// Is done with the entry or record that is held.
     fn let_go(&mut self) {
+        if self.line_type().is_some() {
+            return self.next_line();
+        }
         let (_, end) = self.tape.end(0);
         let end = self.base + end as u64;
         self.tape.clear();
@@ -179,6 +188,13 @@ impl Shield {
 
     /// Ends the answer: it must be complete.
     pub fn finish(mut self, out: &mut Vec<u8>) -> Result<Summary, Fault> {
+        if self.line_type().is_some() {
+            return if self.lines_are_done() {
+                Ok(self.drain())
+            } else {
+                Err(Fault::internal("ended while a verdict is awaited"))
+            };
+        }
         // A number at the very end is only known to be whole here; a body that is one is no record.
         let last = self.tokenizer.finish().map_err(|e| json_fault(&e))?;
         if last.is_some() || self.place != Place::End {
@@ -450,11 +466,11 @@ impl Shield {
         let catalogue = &self.setup.catalogue;
         let bases = self.bases();
         let resource = match self.setup.expect {
-            Expect::Record { .. } => Some(0),
+            Expect::Record { .. } | Expect::Lines { .. } => Some(0),
             Expect::Bundle(_) => self.tape.member(&self.held, 0, "resource"),
         };
         let Some(i) = resource else { return Ok(Facts::default()) };
-        let facts = facts::read(catalogue, &self.tape, &self.held, i, &bases)?;
+        let facts = facts::read(catalogue, &self.tape, &self.held, i, &bases, self.setup.pointers)?;
         let Some(main) = facts.main() else { return Err(Fault::internal("no record was read")) };
         if let Expect::Record { resource_type, id, version } = &self.setup.expect {
             let fits = main.resource_type == *resource_type
@@ -531,7 +547,8 @@ impl Shield {
         out: &mut Vec<u8>,
         effects: &mut Effects,
     ) -> Result<Result<(), Reason>, Fault> {
-        let all = answer.verdicts.iter().all(|v| matches!(v, Verdict::Keep(plan) if plan.shows_all()));
+        let all = answer.hide.is_none()
+            && answer.verdicts.iter().all(|v| matches!(v, Verdict::Keep(plan) if plan.shows_all()));
         let mut rewriter = Rewriter::new(&self.setup, &self.tape, &self.held, facts, answer, effects);
         if self.setup.shows_all && all {
             if facts.records.is_empty() || self.full_url_fits(facts) {
@@ -624,7 +641,7 @@ impl Shield {
     /// Whether the entry's record lives on another server: its id and its references mean something else there, so
     /// nothing that is known of records here can judge it. What stands under our own base is ours, whatever it says
     /// (real servers put searches there), and is written anew.
-    fn is_elsewhere(&self) -> bool {
+    pub(crate) fn is_elsewhere(&self) -> bool {
         let Some(url) = self.tape.string(&self.held, 0, "fullUrl") else { return false };
         let rest = url.strip_prefix(self.setup.upstream_base.as_str());
         let ours = rest.is_some_and(|rest| rest.starts_with(['/', '?']));

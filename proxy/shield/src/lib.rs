@@ -6,6 +6,7 @@ mod frame;
 pub mod merge;
 mod reference;
 mod rewrite;
+mod scout;
 mod tape;
 mod treat;
 
@@ -13,9 +14,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use drape_keys::{DataKey, Pseudonymizer};
-use drape_view::{Catalogue, Category, Facts, Reason, Verdict};
+use drape_view::{Catalogue, Category, Facts, Pointer, Reason, Verdict};
 
 pub use frame::Shield;
+pub use scout::Scout;
 
 /// The URL of the extension that carries a sealed element.
 pub const ENCRYPTED_ELEMENT: &str = "https://drape.dev/fhir/StructureDefinition/encrypted-element";
@@ -34,6 +36,11 @@ pub enum Expect {
     },
     /// A Bundle.
     Bundle(BundleKind),
+    /// A file of a bulk export (NDJSON): one record a line, all of one type.
+    Lines {
+        /// The type.
+        resource_type: String,
+    },
 }
 
 /// Which Bundle.
@@ -82,6 +89,8 @@ pub struct Setup {
     pub tenant: String,
     /// The local civil date, `YYYY-MM-DD`; ages are counted on it.
     pub today: String,
+    /// Whether what references name is among the facts.
+    pub pointers: bool,
 }
 
 impl std::fmt::Debug for Setup {
@@ -149,6 +158,29 @@ pub struct Answer {
     pub verdicts: Vec<Verdict>,
     /// The key that seals, when any plan encrypts.
     pub seal_key: Option<Arc<DataKey>>,
+    /// The references that are left out of the entry; `None` where none is.
+    pub hide: Option<Hide>,
+}
+
+/// Which references of an entry are left out, because they would tell of records that the caller does not receive.
+#[derive(Clone)]
+pub struct Hide(Arc<dyn Fn(&Pointer) -> bool + Send + Sync>);
+
+impl Hide {
+    /// Leaves out what `hides` says of.
+    pub fn new(hides: impl Fn(&Pointer) -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(hides))
+    }
+
+    fn hides(&self, pointer: &Pointer) -> bool {
+        (self.0)(pointer)
+    }
+}
+
+impl std::fmt::Debug for Hide {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hide(…)")
+    }
 }
 
 /// A record that reaches the caller.
@@ -217,7 +249,7 @@ pub fn facts_of(
     depth_max: usize,
 ) -> Result<Facts, Fault> {
     let tape = tape::Tape::read(text, depth_max)?;
-    let facts = facts::read(catalogue, &tape, text, 0, bases)?;
+    let facts = facts::read(catalogue, &tape, text, 0, bases, true)?;
     match facts.main() {
         Some(main) if main.resource_type == resource_type => Ok(facts),
         _ => Err(Fault::upstream(format!("the body is no {resource_type}"))),

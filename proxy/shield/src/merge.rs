@@ -119,7 +119,7 @@ fn reduced(setup: &Setup, stored: &Stored<'_>, s: &Doc<'_>, n: &Doc<'_>) -> Resu
     let of_s = align::align(s, &v, &trace);
     // What of N would be shown under the same plans: whatever would not is the caller's to send back, not to write.
     let bases = [setup.upstream_base.as_str()];
-    let facts = crate::facts::read(&setup.catalogue, &n.tape, n.text, 0, &bases)
+    let facts = crate::facts::read(&setup.catalogue, &n.tape, n.text, 0, &bases, false)
         .map_err(|fault| Unmerged::Malformed(fault.what))?;
     let answer = like(stored, &facts);
     let (shown, trace) = match shielded(&setup, &n.tape, n.text, &facts, &answer) {
@@ -152,7 +152,11 @@ fn like(stored: &Stored<'_>, facts: &Facts) -> Answer {
             });
         own.or_else(|| main.cloned()).unwrap_or(Verdict::Withhold(Reason::NotReceived))
     });
-    Answer { verdicts: verdicts.collect(), seal_key: stored.answer.seal_key.clone() }
+    Answer {
+        verdicts: verdicts.collect(),
+        seal_key: stored.answer.seal_key.clone(),
+        hide: stored.answer.hide.clone(),
+    }
 }
 
 fn shielded(
@@ -192,6 +196,7 @@ fn inward(setup: &Setup) -> Setup {
         pseudonyms: Arc::clone(&setup.pseudonyms),
         tenant: setup.tenant.clone(),
         today: setup.today.clone(),
+        pointers: setup.pointers,
     }
 }
 

@@ -3,9 +3,10 @@
 use drape_fhir::json::{Kind as J, write_string};
 use drape_fhir::reference::Reference;
 use drape_view::catalogue::Edge;
-use drape_view::{Catalogue, Category, Plan, Treatment};
+use drape_view::{Catalogue, Category, Plan, Pointer, Treatment};
 
 use crate::rewrite::{Of, Rewriter, Stop, Wrote, YES, separate};
+use crate::tape::Tape;
 
 /// What a reference names and under which categories that falls.
 struct Named {
@@ -28,6 +29,11 @@ pub(crate) fn reference(
     out: &mut Vec<u8>,
 ) -> Result<Wrote, Stop> {
     let mut named = named(r, i, edge, plan);
+    r.concealed = r.hides(i, edge);
+    if r.concealed {
+        r.count(named.link, Treatment::Redact);
+        return Ok(Wrote::No);
+    }
     if !r.setup.declared && named.rewritten.is_none() {
         // A display or an identifier that is left alone would say that a link was there: they stay only where any link
         // to such a record would, and then as if there had been none.
@@ -101,6 +107,29 @@ pub(crate) fn reference(
     }
     out.push(b'}');
     Ok(YES)
+}
+
+/// What the Reference at `i` names: one of them on this server, or whatever types it may be of elsewhere. Nothing for
+/// what is contained, which is judged as part of the record, and for what names nothing literally.
+pub(crate) fn pointers(tape: &Tape, text: &[u8], i: usize, edge: &Edge, bases: &[&str]) -> Vec<Pointer> {
+    let Some(literal) = tape.string(text, i, "reference") else { return Vec::new() };
+    let foreign = match Reference::parse(&literal, bases) {
+        Reference::Contained(_) => return Vec::new(),
+        Reference::Local { resource_type, id, .. } => {
+            let (resource_type, id) = (Some(resource_type.to_owned()), Some(id.to_owned()));
+            return vec![Pointer { resource_type, id }];
+        }
+        Reference::Foreign(url) | Reference::Query(url) => {
+            url.split(['/', '?']).rev().find(|p| is_resource(p))
+        }
+        Reference::Urn(_) => None,
+    };
+    let stated = tape.string(text, i, "type");
+    let possible = [foreign, stated.as_deref().filter(|t| is_resource(t)), edge.target];
+    let elsewhere =
+        |resource_type: Option<&str>| Pointer { resource_type: resource_type.map(str::to_owned), id: None };
+    let found: Vec<Pointer> = possible.into_iter().flatten().map(|t| elsewhere(Some(t))).collect();
+    if found.is_empty() { vec![elsewhere(None)] } else { found }
 }
 
 fn is_resource(name: &str) -> bool {

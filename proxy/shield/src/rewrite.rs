@@ -17,7 +17,7 @@ use drape_fhir::reference::Reference;
 use drape_view::{Catalogue, Category, Facts, Plan, Reason, Treatment, Verdict};
 
 use crate::tape::Tape;
-use crate::{Answer, Fault, Setup};
+use crate::{Answer, Fault, Setup, reference};
 
 /// What was done to one entry.
 #[derive(Debug)]
@@ -86,6 +86,8 @@ pub(crate) struct Rewriter<'a> {
     pub(crate) resource_type: &'a str,
     /// Whether the current record is a definition.
     pub(crate) is_definition: bool,
+    /// Whether the reference that was last looked at is left out for what it names.
+    pub(crate) concealed: bool,
     /// What came from where, if somebody wants to know.
     pub(crate) trace: Option<Trace>,
 }
@@ -173,6 +175,7 @@ impl<'a> Rewriter<'a> {
             binding: None,
             resource_type: "",
             is_definition: false,
+            concealed: false,
             trace: None,
         }
     }
@@ -199,7 +202,8 @@ impl<'a> Rewriter<'a> {
 
     /// The record at `i`, shielded; or the reason why it is withheld.
     pub(crate) fn resource(&mut self, i: usize, out: &mut Vec<u8>) -> Result<Result<(), Reason>, Fault> {
-        if self.answer.verdicts.iter().all(|v| matches!(v, Verdict::Keep(plan) if plan.shows_all())) {
+        let all = self.answer.verdicts.iter().all(|v| matches!(v, Verdict::Keep(plan) if plan.shows_all()));
+        if all && self.answer.hide.is_none() {
             // White space would tell a whole record from a reduced one.
             if self.setup.declared || self.setup.shows_all {
                 self.copy(i, out)
@@ -420,6 +424,14 @@ impl<'a> Rewriter<'a> {
             Treatment::Encrypt => self.done.encrypted = true,
             Treatment::Redact => self.done.redacted = true,
         }
+    }
+
+    /// Whether the Reference at `i` would tell of a record that the caller does not receive.
+    pub(crate) fn hides(&self, i: usize, edge: &drape_view::catalogue::Edge) -> bool {
+        let Some(hide) = &self.answer.hide else { return false };
+        reference::pointers(self.tape, self.text, i, edge, &[&self.setup.upstream_base])
+            .iter()
+            .any(|pointer| hide.hides(pointer))
     }
 
     /// What a reference names, seen from this server.

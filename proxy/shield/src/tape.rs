@@ -46,15 +46,22 @@ pub(crate) fn limits(depth_max: usize) -> Limits {
 impl Tape {
     /// The tape of a whole text.
     pub(crate) fn read(text: &[u8], depth_max: usize) -> Result<Self, Fault> {
+        let mut tape = Self::default();
+        tape.fill(text, depth_max)?;
+        Ok(tape)
+    }
+
+    /// The tape of a whole text, in place of what stood on this one.
+    pub(crate) fn fill(&mut self, text: &[u8], depth_max: usize) -> Result<(), Fault> {
+        self.clear();
         if text.len() > TEXT_BYTES_MAX {
             return Err(Fault { kind: FaultKind::Limit, what: "a record is too large".into() });
         }
         let mut tokens = Tokens::new(text, limits(depth_max));
-        let mut tape = Self::default();
         while let Some(token) = tokens.next_token().map_err(|e| json_fault(&e))? {
-            tape.push(&token, 0);
+            self.push(&token, 0);
         }
-        Ok(tape)
+        Ok(())
     }
 
     /// Adds a token; `base` is the document offset at which the held text begins.

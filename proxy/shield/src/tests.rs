@@ -12,9 +12,11 @@ use super::*;
 
 mod bundles;
 mod hostile;
+mod lines;
 mod links;
 mod merge;
 mod modes;
+mod named;
 mod pages;
 
 struct Keep;
@@ -61,6 +63,7 @@ fn setup(expect: Expect, shows_all: bool) -> Setup {
         pseudonyms: keys().0,
         tenant: "t".into(),
         today: "2026-11-01".into(),
+        pointers: true,
     }
 }
 
@@ -93,10 +96,17 @@ fn run(
                 Step::Hungry => break,
                 Step::Ask(facts) => {
                     let verdicts = rule(&facts);
-                    shield.answer(Answer { verdicts, seal_key: Some(Arc::clone(&key)) }, &mut out)?;
+                    shield.answer(
+                        Answer { verdicts, seal_key: Some(Arc::clone(&key)), hide: None },
+                        &mut out,
+                    )?;
                 }
             }
         }
+    }
+    if let Step::Ask(facts) = shield.close()? {
+        let verdicts = rule(&facts);
+        shield.answer(Answer { verdicts, seal_key: Some(key), hide: None }, &mut out)?;
     }
     let summary = shield.finish(&mut out)?;
     Ok((out, summary))
@@ -244,7 +254,9 @@ fn an_encrypted_element_opens_with_the_patients_key_in_its_place_only() {
     let mut shield = Shield::new(setup(any_record("Patient"), false));
     let mut out = Vec::new();
     shield.feed(&text, &mut out).unwrap();
-    shield.answer(Answer { verdicts: vec![verdict], seal_key: Some(Arc::clone(&key)) }, &mut out).unwrap();
+    shield
+        .answer(Answer { verdicts: vec![verdict], seal_key: Some(Arc::clone(&key)), hide: None }, &mut out)
+        .unwrap();
     let out: Value = serde_json::from_slice(&out).unwrap();
     let sealed = |v: &Value| {
         use base64::Engine as _;

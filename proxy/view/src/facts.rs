@@ -53,6 +53,24 @@ pub struct RecordFacts {
     pub insurers: Vec<String>,
     /// `Type/id` of authors, recorders and asserters.
     pub authors: Vec<String>,
+    /// What the record's references name, where that was asked for.
+    pub pointers: Vec<Pointer>,
+}
+
+/// What a reference names, as far as it can be told.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Pointer {
+    /// The type; `None` where nothing says it.
+    pub resource_type: Option<String>,
+    /// The logical id on this server; `None` of what lies elsewhere.
+    pub id: Option<String>,
+}
+
+impl Pointer {
+    /// `Type/id` of a record on this server.
+    pub fn name(&self) -> Option<String> {
+        Some(format!("{}/{}", self.resource_type.as_deref()?, self.id.as_deref()?))
+    }
 }
 
 impl Facts {

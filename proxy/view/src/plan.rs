@@ -118,6 +118,16 @@ impl Plan {
         &self.policies
     }
 
+    /// The same where something of the record is hidden that no category says: the carriers could repeat it.
+    #[must_use]
+    pub fn without_carriers(&self) -> Plan {
+        let mut plan = self.clone();
+        for category in Category::ALL.into_iter().filter(|c| c.is_carrier()) {
+            plan.treatments[category.index()] = Treatment::Redact;
+        }
+        plan
+    }
+
     /// For a contained resource: the stricter of its own and its container's treatment, category by category.
     #[must_use]
     pub fn stricter(&self, other: &Plan) -> Plan {

@@ -1,6 +1,6 @@
 //! From a record's facts to what policies can read of it: labels, relations, ages, merged conservatively.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::caller::Caller;
@@ -15,6 +15,9 @@ pub struct Profiler {
     labels: Arc<Labels>,
     overrides: Arc<Overrides>,
 }
+
+/// What was looked up of patients, by bare logical id: dates of birth (`YYYY-MM-DD` or partial).
+pub type Known = BTreeMap<String, String>;
 
 /// What all records of one entry share.
 #[derive(Clone, Debug, Default)]
@@ -32,7 +35,7 @@ impl Profiler {
 
     /// What all records of an entry share. Everything in it carries the labels of the whole entry, since what is
     /// contained speaks of what contains it.
-    pub fn shared(&self, facts: &Facts, caller: &Caller) -> Shared {
+    pub fn shared(&self, facts: &Facts, caller: &Caller, known: &Known) -> Shared {
         let mut labels = BTreeSet::new();
         let mut classified = true;
         // A department as such is no record of anybody's care.
@@ -44,7 +47,7 @@ impl Profiler {
         }
         let patient = facts.main().map(|main| {
             let patients: BTreeSet<&str> = main.patients.iter().map(String::as_str).collect();
-            self.about(main, &patients, main.patients_complete, caller)
+            self.about(main, &patients, main.patients_complete, caller, known)
         });
         Shared { labels, classified, patient: patient.unwrap_or_default() }
     }
@@ -52,11 +55,19 @@ impl Profiler {
     /// The profile of the record at `index` of an entry: 0 is the record itself. A contained record is about its
     /// container's patients as well as its own.
     pub fn profile(&self, facts: &Facts, index: usize, caller: &Caller) -> Profile {
-        self.profile_in(&self.shared(facts, caller), facts, index, caller)
+        let known = Known::new();
+        self.profile_in(&self.shared(facts, caller, &known), facts, index, caller, &known)
     }
 
     /// The same, where what the records share was already found: an entry may contain thousands.
-    pub fn profile_in(&self, shared: &Shared, facts: &Facts, index: usize, caller: &Caller) -> Profile {
+    pub fn profile_in(
+        &self,
+        shared: &Shared,
+        facts: &Facts,
+        index: usize,
+        caller: &Caller,
+        known: &Known,
+    ) -> Profile {
         let nothing = RecordFacts::default();
         let own = facts.records.get(index).unwrap_or(&nothing);
         let main = facts.main().unwrap_or(&nothing);
@@ -64,7 +75,7 @@ impl Profiler {
             shared.patient.clone()
         } else {
             let patients = main.patients.iter().chain(&own.patients).map(String::as_str).collect();
-            self.about(main, &patients, main.patients_complete && own.patients_complete, caller)
+            self.about(main, &patients, main.patients_complete && own.patients_complete, caller, known)
         };
         let today = Date::parse(&caller.environment.today);
         Profile {
@@ -92,16 +103,16 @@ impl Profiler {
         patients: &BTreeSet<&str>,
         complete: bool,
         caller: &Caller,
+        known: &Known,
     ) -> Subject {
         let patients: Vec<&str> = patients.iter().copied().collect();
         let birth_date = (main.resource_type == "Patient").then_some(main.birth_date.as_deref()).flatten();
-        self.subject(&patients, complete, birth_date, caller, Date::parse(&caller.environment.today))
+        self.subject(&patients, complete, birth_date, caller, known)
     }
 
     /// The profile of a patient before any record of it is seen: nothing sensitive, everything classified. Judges use
     /// it to narrow searches; each record is still judged by its own.
     pub fn expected(&self, resource_type: &str, patient_id: &str, caller: &Caller) -> Profile {
-        let today = Date::parse(&caller.environment.today);
         Profile {
             resource_type: resource_type.to_owned(),
             labels: BTreeSet::new(),
@@ -112,7 +123,7 @@ impl Profiler {
             departments: BTreeSet::new(),
             insurers: BTreeSet::new(),
             authored_by_caller: false,
-            patient: self.subject(&[patient_id], true, None, caller, today),
+            patient: self.subject(&[patient_id], true, None, caller, &Known::new()),
         }
     }
 
@@ -130,8 +141,9 @@ impl Profiler {
         complete: bool,
         birth_date: Option<&str>,
         caller: &Caller,
-        today: Option<Date>,
+        known: &Known,
     ) -> Subject {
+        let today = Date::parse(&caller.environment.today);
         if patients.is_empty() || !complete {
             // Labels of the patients that were found still count: they only ever forbid.
             let labels =
@@ -158,8 +170,10 @@ impl Profiler {
             subject.consent_denies.extend(listed.denies);
             subject.is_caller &= caller.patient.as_deref() == Some(patient) && is_patient(caller)
                 || caller.fhir_user.as_deref() == Some(&format!("Patient/{patient}"));
-            // The record's own birth date, else the issuer's word; one unknown age makes the youngest unknown.
-            let born = birth_date.or(relation.and_then(|r| r.birth_date.as_deref()));
+            // The record's own birth date, else the issuer's word, else what was looked up; one unknown age makes the
+            // youngest unknown.
+            let said = relation.and_then(|r| r.birth_date.as_deref());
+            let born = birth_date.or(said).or_else(|| known.get(*patient).map(String::as_str));
             let age = born.and_then(Date::parse_latest).zip(today).map(|(b, t)| b.years_until(t));
             youngest = Some(match youngest {
                 None => age,

@@ -4,5 +4,7 @@
 pub const CATEGORIES: &str = include_str!("../../../policies/categories.yaml");
 /// `policies/treatments.yaml`.
 pub const TREATMENTS: &str = include_str!("../../../policies/treatments.yaml");
+/// `policies/facts.yaml`.
+pub const FACTS: &str = include_str!("../../../policies/facts.yaml");
 /// `policies/labels.yaml`.
 pub const LABELS: &str = include_str!("../../../policies/labels.yaml");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::caller::Caller;
 use crate::facts::{Facts, RecordFacts};
 use crate::plan::{Judge, Plan, Reason, Verdict};
-use crate::profiler::{Profiler, Shared};
+use crate::profiler::{Known, Profiler, Shared};
 
 /// The view of one caller for one request.
 #[derive(Clone)]
@@ -16,6 +16,7 @@ pub struct View {
     profiler: Arc<Profiler>,
     patient_only: bool,
     only: Option<Arc<BTreeMap<String, bool>>>,
+    known: Arc<Known>,
 }
 
 impl std::fmt::Debug for View {
@@ -56,7 +57,7 @@ impl View {
         profiler: Arc<Profiler>,
         patient_only: bool,
     ) -> Self {
-        Self { judge, caller, profiler, patient_only, only: None }
+        Self { judge, caller, profiler, patient_only, only: None, known: Arc::default() }
     }
 
     /// Lets nothing pass but records of these types, each with whether only those about the patient in context: scopes
@@ -73,6 +74,22 @@ impl View {
         Self { judge, caller, ..self.clone() }
     }
 
+    /// The view that tells whether a record would reach this caller at all, asked for by itself; for records that are
+    /// only named. Where anything is held to the patient in context, so are they.
+    #[must_use]
+    pub fn of_named(&self) -> Self {
+        let held = self.only.as_ref().is_some_and(|types| types.values().any(|held| *held));
+        Self { only: None, patient_only: self.patient_only || held, ..self.clone() }
+    }
+
+    /// Takes in what was looked up of patients.
+    pub fn learn(&mut self, known: impl IntoIterator<Item = (String, String)>) {
+        let mut known = known.into_iter().peekable();
+        if known.peek().is_some() {
+            Arc::make_mut(&mut self.known).extend(known);
+        }
+    }
+
     /// Who looks.
     pub fn caller(&self) -> &Arc<Caller> {
         &self.caller
@@ -82,7 +99,7 @@ impl View {
     /// in it; a contained record is never shown more of than its container.
     pub fn rule(&self, facts: &Facts) -> Vec<Verdict> {
         let Some(main) = facts.main() else { return Vec::new() };
-        let shared = self.profiler.shared(facts, &self.caller);
+        let shared = self.profiler.shared(facts, &self.caller, &self.known);
         let container = self.one(facts, &shared, 0, main);
         let mut verdicts = Vec::with_capacity(facts.records.len());
         for (index, record) in facts.records.iter().enumerate().skip(1) {
@@ -99,7 +116,7 @@ impl View {
     }
 
     fn one(&self, facts: &Facts, shared: &Shared, index: usize, record: &RecordFacts) -> Verdict {
-        let profile = self.profiler.profile_in(shared, facts, index, &self.caller);
+        let profile = self.profiler.profile_in(shared, facts, index, &self.caller, &self.known);
         let main = facts.main();
         let patient_only = match &self.only {
             None => self.patient_only,

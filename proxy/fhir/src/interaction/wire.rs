@@ -100,6 +100,20 @@ pub(super) fn format(parts: &Parts<'_>, pairs: &mut Vec<(String, String)>) -> Re
     })
 }
 
+/// Whether a Binary's content itself is asked for: `Accept` names media types, and none of them is one of FHIR's or
+/// stands for any (R4 Binary, 2.4.0).
+pub(super) fn wants_content(parts: &Parts<'_>, pairs: &[(String, String)]) -> bool {
+    let accept = parts.header("accept").unwrap_or_default();
+    let resource = |range: &str| {
+        Format::named(range).is_some()
+            || ["application/fhir+turtle", "*/*", "application/*", "text/*"]
+                .contains(&essence(range).as_str())
+    };
+    !accept.trim().is_empty()
+        && !accept.split(',').any(resource)
+        && !pairs.iter().any(|(name, _)| name == "_format")
+}
+
 pub(super) fn media(parts: &Parts<'_>, known: &[&str]) -> Result<(), Misunderstood> {
     let sent = essence(parts.header("content-type").unwrap_or_default());
     if known.contains(&sent.as_str()) {

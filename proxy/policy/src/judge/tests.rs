@@ -1,7 +1,8 @@
 use std::collections::BTreeSet;
 
 use drape_view::{
-    Caller, Coarsening, Environment, Labels, Overrides, Profiler, Proof, Relation, Subject, Treatments,
+    Caller, CategorySet, Coarsening, Environment, Labels, Overrides, Profiler, Proof, Relation, Subject,
+    Treatments,
 };
 use proptest::prelude::*;
 

@@ -1,5 +1,6 @@
 //! The configuration: one strict YAML file. Unknown keys are refused and every fault is reported at once.
 
+pub mod facts;
 mod read;
 mod tenant;
 
@@ -142,6 +143,8 @@ pub struct Limits {
     pub drain_timeout: Duration,
     /// How long a paging link lives.
     pub page_lifetime: Duration,
+    /// How long the links of a bulk export live.
+    pub export_lifetime: Duration,
 }
 
 /// Why a configuration could not be used.
@@ -442,6 +445,7 @@ fn limits(mut t: Table, faults: &mut Faults) -> Limits {
         connect_timeout: t.millis("connect_timeout_ms", ms(d.connect_timeout), 1..=hour, faults),
         drain_timeout: t.millis("drain_timeout_ms", ms(d.drain_timeout), 0..=hour, faults),
         page_lifetime: t.millis("page_lifetime_ms", ms(d.page_lifetime), 1_000..=hour * 24, faults),
+        export_lifetime: t.millis("export_lifetime_ms", ms(d.export_lifetime), 1_000..=hour * 720, faults),
     };
     t.finish(faults);
     limits
@@ -468,6 +472,7 @@ impl Default for Limits {
             connect_timeout: Duration::from_secs(5),
             drain_timeout: Duration::from_secs(30),
             page_lifetime: Duration::from_secs(900),
+            export_lifetime: Duration::from_secs(24 * 3_600),
         }
     }
 }

@@ -188,6 +188,20 @@ impl Table {
         tables
     }
 
+    /// A mapping from free names to mappings.
+    pub(crate) fn named_tables(&mut self, key: &'static str, faults: &mut Faults) -> Vec<(String, Table)> {
+        let Some(table) = self.table(key, faults) else { return Vec::new() };
+        let mut found = Vec::new();
+        for (name, value) in table.members {
+            let path = format!("{}.{name}", table.path);
+            match value {
+                Value::Object(members) => found.push((name, Table { path, members, known: Vec::new() })),
+                other => faults.add(&path, format!("must be a mapping, not {}", kind(&other)), None),
+            }
+        }
+        found
+    }
+
     /// A mapping from free names to lists of strings.
     pub(crate) fn lists(
         &mut self,

@@ -36,10 +36,14 @@ pub struct Upstream {
     pub base_url: String,
     /// The credential it is shown.
     pub auth: UpstreamAuth,
+    /// Others that it is shown by whoever looks up facts, by their names in `facts.yaml`.
+    pub identities: Vec<(String, UpstreamAuth)>,
     /// PEM roots to trust instead of the public ones.
     pub ca_file: Option<PathBuf>,
     /// How it pages and answers.
     pub dialect: Dialect,
+    /// Origins besides the base URL under which its bulk exports may lie, `https://files.example.org`.
+    pub export_hosts: Vec<String>,
     /// Whether it may compress its answers.
     pub gzip: bool,
 }
@@ -160,6 +164,8 @@ pub struct Policies {
     pub treatments_file: Option<PathBuf>,
     /// Instead of the shipped `labels.yaml`.
     pub labels_file: Option<PathBuf>,
+    /// Instead of the shipped `facts.yaml`.
+    pub facts_file: Option<PathBuf>,
     /// Instead of what `treatments.yaml` says: whether reduced records show that they are.
     pub redaction: Option<Redaction>,
 }
@@ -186,8 +192,10 @@ pub(super) fn read(mut t: Table, base: &Path, faults: &mut Faults) -> Tenant {
             None => Upstream {
                 base_url: String::new(),
                 auth: UpstreamAuth::None,
+                identities: Vec::new(),
                 ca_file: None,
                 dialect: Dialect::Generic,
+                export_hosts: Vec::new(),
                 gzip: false,
             },
         };
@@ -225,6 +233,7 @@ pub(super) fn read(mut t: Table, base: &Path, faults: &mut Faults) -> Tenant {
             categories_file: None,
             treatments_file: None,
             labels_file: None,
+            facts_file: None,
             redaction: None,
         },
     };
@@ -289,8 +298,27 @@ fn upstream(mut t: Table, base: &Path, faults: &mut Faults) -> Upstream {
         Some(a) => auth(a, base, plaintext, faults),
         None => UpstreamAuth::None,
     };
+    let mut identities = Vec::new();
+    for (name, identity) in t.named_tables("identities", faults) {
+        let path = identity.path().to_owned();
+        let identity = self::auth(identity, base, plaintext, faults);
+        if matches!(identity, UpstreamAuth::CallerToken) {
+            let help =
+                "facts are looked up on the proxy's own behalf; give it a credential of its own".to_owned();
+            faults.add(&path, "would look up facts with the caller's token", help);
+        }
+        identities.push((name, identity));
+    }
+    let export_hosts = t.strings("export_hosts", faults).unwrap_or_default();
+    for host in &export_hosts {
+        check_url(host, &t, "export_hosts", plaintext, faults);
+        if host.split('/').count() != 3 {
+            let help = "name each origin without a path, e.g. `https://files.example.org`".to_owned();
+            faults.add(&t.at("export_hosts"), format!("`{host}` is not an origin"), help);
+        }
+    }
     t.finish(faults);
-    Upstream { base_url, auth, ca_file, dialect, gzip }
+    Upstream { base_url, auth, identities, ca_file, dialect, export_hosts, gzip }
 }
 
 fn auth(mut t: Table, base: &Path, plaintext: bool, faults: &mut Faults) -> UpstreamAuth {
@@ -452,6 +480,7 @@ fn policies(mut t: Table, base: &Path, faults: &mut Faults) -> Policies {
         categories_file: t.file("categories_file", base, faults),
         treatments_file: t.file("treatments_file", base, faults),
         labels_file: t.file("labels_file", base, faults),
+        facts_file: t.file("facts_file", base, faults),
         redaction,
     };
     t.finish(faults);

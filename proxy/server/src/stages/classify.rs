@@ -35,7 +35,7 @@ pub struct Asked {
 }
 
 /// An interaction with the request's body.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Classified {
     /// What FHIR calls it.
     pub interaction: Interaction,
@@ -183,6 +183,15 @@ pub fn classify(sent: &Sent, mut asked: Asked) -> (Asked, Result<Classified, Ref
         // The search as a whole, wherever the caller put it.
         asked.target.push_str(if sent.query.is_some() { "&" } else { "?" });
         asked.target.push_str(&String::from_utf8_lossy(form));
+    }
+    if let Interaction::Operation(operation) = &interaction
+        && operation.posted
+        && let Ok(offered) = operation.offered(sent.body.as_deref())
+    {
+        // What was asked by a body, but for a record that is only looked at.
+        let query = offered.to_query();
+        asked.target.push_str(if query.is_empty() { "" } else { "?" });
+        asked.target.push_str(&query);
     }
     let takes_body = interaction.takes_body();
     let found = |name: &str| headers.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use drape_caller::{Need, ScopeRuling, scopes};
-use drape_fhir::interaction::{self, History, Interaction};
+use drape_fhir::interaction::{self, History, Interaction, Misunderstood};
 use drape_fhir::query::Search;
 use drape_policy::{Action, RecordJudge, Standing};
 use drape_shield::{BundleKind, Expect, Paging};
@@ -14,8 +14,8 @@ use drape_view::{Caller, View};
 use http::StatusCode;
 
 mod counts;
-mod export;
-mod operations;
+pub(super) mod export;
+pub(super) mod operations;
 mod reach;
 mod searches;
 mod writes;
@@ -56,11 +56,36 @@ pub(super) enum Way {
     Write(Write),
     /// A noisy count.
     Aggregate(Aggregate),
+    /// To be decided once more, when it is known what the caller is to whom.
+    Later(Box<Later>),
+    /// All about a record, which must not be withheld itself.
+    Everything {
+        /// What comes.
+        records: Records,
+        /// Patient or Encounter.
+        resource_type: String,
+        /// Its logical id.
+        id: String,
+    },
+    /// A bulk export, or a part of one.
+    Export(Box<export::Step>),
+    /// An operation whose answer is rebuilt.
+    Words(operations::Words),
+    /// A Binary, by the record it belongs to.
+    Binary(operations::Binary),
     /// Nothing can match: a pseudonym that nobody was given.
     Nothing {
         /// The caller's own request, for the self link.
         address: String,
     },
+}
+
+/// A request that may be made as far as could be told before anything was looked up.
+#[derive(Debug)]
+pub(super) struct Later {
+    classified: Classified,
+    asked: Asked,
+    writes: bool,
 }
 
 #[derive(Debug)]
@@ -91,7 +116,11 @@ impl Grant {
 
     /// Whether it changes the upstream.
     pub fn writes(&self) -> bool {
-        matches!(self.way, Way::Write(_))
+        match &self.way {
+            Way::Write(_) => true,
+            Way::Later(later) => later.writes,
+            _ => false,
+        }
     }
 
     /// The records that the request itself names, as the upstream calls them.
@@ -109,13 +138,48 @@ pub fn decide(
     classified: Classified,
     asked: &Asked,
 ) -> Result<Grant, Refusal> {
-    let caller = &admitted.caller;
+    match tenant.facts.known(&admitted.caller, tenant.clock.now_ms()) {
+        Some(caller) => settle(tenant, &caller, &admitted.token, classified, asked, false),
+        // Whom the caller is related to must be asked of the server, and nothing is asked before the request is entered.
+        // What does not rest on that is refused here; the rest waits.
+        None => {
+            let (kept, own) = (classified.clone(), asked.clone());
+            let mut grant = settle(tenant, &admitted.caller, &admitted.token, classified, asked, true)?;
+            let writes = grant.writes();
+            grant.way = Way::Later(Box::new(Later { classified: kept, asked: own, writes }));
+            Ok(grant)
+        }
+    }
+}
+
+/// Decides for good what had to wait, now that it is known who the caller is to whom.
+pub(super) fn decide_later(
+    tenant: &Tenant,
+    caller: &Arc<Caller>,
+    token: &zeroize::Zeroizing<String>,
+    later: Later,
+) -> Result<Grant, Refusal> {
+    settle(tenant, caller, token, later.classified, &later.asked, false)
+}
+
+/// `waits`: relations are not known yet, and no search is narrowed by them.
+fn settle(
+    tenant: &Tenant,
+    caller: &Arc<Caller>,
+    token: &zeroize::Zeroizing<String>,
+    classified: Classified,
+    asked: &Asked,
+    waits: bool,
+) -> Result<Grant, Refusal> {
     let standing = tenant
         .decider
         .standing(caller)
         .map_err(|e| Refusal::unavailable("decide", "policy cannot be asked at this time", e))?;
-    let desk = Desk { tenant, caller, standing: Arc::new(standing), own: readable(&asked.target) };
+    let desk = Desk { tenant, caller, standing: Arc::new(standing), own: readable(&asked.target), waits };
     let mut decided = match classified.interaction {
+        Interaction::Read { resource_type, id, shape } if resource_type == "Binary" => {
+            desk.binary(&id, shape.raw)?
+        }
         Interaction::Read { resource_type, id, shape } => desk.read(&resource_type, &id, &shape.query)?,
         Interaction::Vread { resource_type, id, version } => desk.vread(&resource_type, &id, &version)?,
         Interaction::History(history) => desk.history(history, None)?,
@@ -160,7 +224,7 @@ pub fn decide(
         policies: decided.policies,
         names: decided.names,
         unless: classified.unless,
-        token: admitted.token.clone(),
+        token: token.clone(),
     })
 }
 
@@ -190,6 +254,8 @@ struct Desk<'a> {
     caller: &'a Arc<Caller>,
     standing: Arc<Standing>,
     own: String,
+    /// Whether relations are still to be looked up.
+    waits: bool,
 }
 
 struct Decided {
@@ -209,6 +275,14 @@ struct Cleared {
 
 impl Desk<'_> {
     fn clear(&self, need: Need, action: Action, resource_type: &str) -> Result<Cleared, Refusal> {
+        if resource_type == "Subscription"
+            && matches!(action, Action::Create | Action::Update | Action::Patch | Action::Transaction)
+        {
+            // The server would push records to the subscriber itself, past every verdict (LV-49).
+            let public =
+                "subscriptions are not offered: the server would send records past what you are shown";
+            return Err(Refusal::new("decide", StatusCode::FORBIDDEN, "not-supported", public));
+        }
         let patient_only = self.scope(need, resource_type)?;
         let ruling = self.standing.request(action, resource_type);
         if ruling.erred {
@@ -415,6 +489,12 @@ fn history_path(own: &str, history: &History, page: Option<&Page>) -> String {
     let since = history.since.as_ref().map(|s| format!("_since={}", drape_fhir::query::encode(s)));
     let query: Vec<String> = count.into_iter().chain(since).collect();
     if query.is_empty() { own.to_owned() } else { format!("{own}?{}", query.join("&")) }
+}
+
+/// What was not understood of a request, as a refusal.
+fn misread(misunderstood: Misunderstood) -> Refusal {
+    let status = StatusCode::from_u16(misunderstood.status).unwrap_or(StatusCode::FORBIDDEN);
+    Refusal::new("decide", status, misunderstood.code, misunderstood.text())
 }
 
 fn word(action: Action) -> &'static str {

@@ -37,6 +37,15 @@ pub struct Entered {
     route: &'static str,
 }
 
+/// Proof that an entry was made durable, for what is asked of the upstream beside the request itself. Its field is private
+/// and only an [`Entered`] gives one.
+///
+/// ```compile_fail
+/// use drape_server::stages::enter::Durable;
+/// fn forge() -> Durable { Durable(()) }
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Durable(());
 impl std::fmt::Debug for Entered {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Entered").field("route", &self.route).finish_non_exhaustive()
@@ -128,6 +137,11 @@ fn describe(tenant: &Tenant, asked: &Asked, caller: Option<&Caller>) -> Event {
 }
 
 impl Entered {
+    /// Proof for look-ups.
+    pub(crate) fn durable(&self) -> Durable {
+        Durable(())
+    }
+
     /// Says how far the request has come, for the entry that is written if everything is dropped.
     pub(super) fn at(&mut self, stage: &'static str) {
         self.slot.at(stage);

@@ -11,23 +11,27 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
 mod counts;
+mod exports;
 mod links;
+mod operations;
 mod transaction;
 mod writes;
 
 pub(crate) use counts::epsilon;
+pub(super) use exports::Files;
 pub(super) use links::Pages;
 use links::{Cursor, PageLinks, Reading};
 pub(crate) use transaction::in_entry;
 pub use transaction::{Member, transact};
 
 use super::classify::Unless;
-use super::decide::{Grant, Records, Way};
-use super::enter::Entered;
-use super::protect::Stream;
+use super::decide::{Grant, Records, Way, decide_later};
+use super::enter::{Durable, Entered};
+use super::protect::{Held, Stream};
 use super::seal::Totals;
 use super::{Guard, Own};
 use crate::client::{ClientError, read_bounded};
+use crate::facts::Ahead;
 use crate::parts::Tenant;
 use crate::refusal::Refusal;
 use crate::upstream::{UpstreamBody, UpstreamRequest, error_status, is_fhir_json};
@@ -40,12 +44,15 @@ pub enum Upstream {
     Own(Own),
     /// Drape's own words about a record that was written, and its name and patients for the log.
     Written(Own, Totals),
+    /// A small answer that is known whole, still to be judged.
+    Held(Box<Held>),
 }
 
 /// Sends the granted request. Without an entry it cannot be called, so nothing goes upstream that is not in the log.
 pub async fn forward(tenant: &Arc<Tenant>, grant: Grant, entered: &mut Entered) -> Result<Upstream, Refusal> {
     entered.at("forward");
-    let (desk, way, standing) = Desk::of(tenant, grant);
+    let durable = entered.durable();
+    let (desk, way, standing) = Desk::of(tenant, settled(tenant, grant, durable).await?, durable);
     match way {
         Way::Nothing { address } => Ok(Upstream::Own(desk.nothing(&address))),
         Way::Records(records) => {
@@ -53,16 +60,38 @@ pub async fn forward(tenant: &Arc<Tenant>, grant: Grant, entered: &mut Entered) 
         }
         Way::Write(write) => desk.write(write, &standing).await,
         Way::Aggregate(aggregate) => desk.aggregate(aggregate).await.map(Upstream::Own),
+        Way::Everything { records, resource_type, id } => {
+            desk.everything(records, &resource_type, &id).await.map(|s| Upstream::Records(Box::new(s)))
+        }
+        Way::Export(step) => desk.export(*step).await,
+        Way::Words(words) => desk.words(words, &standing).await,
+        Way::Binary(binary) => desk.binary(binary).await,
+        Way::Later(_) => {
+            let public = "the request cannot be decided at this time";
+            Err(Refusal::unavailable("forward", public, "it waits for relations that were looked up"))
+        }
     }
+}
+
+/// The grant for good: one that waits to know what the caller is to whom is decided once more, before anything else is
+/// asked of the upstream.
+async fn settled(tenant: &Tenant, mut grant: Grant, durable: Durable) -> Result<Grant, Refusal> {
+    if let Way::Later(later) = grant.way {
+        let caller = tenant.facts.look_up(tenant, grant.view.caller(), durable).await?;
+        grant = decide_later(tenant, &caller, &grant.token, *later)?;
+    }
+    Ok(grant)
 }
 
 /// What asks the upstream on behalf of one grant.
 pub(super) struct Desk {
     tenant: Arc<Tenant>,
     view: drape_view::View,
+    standing: Arc<drape_policy::Standing>,
     shows_all: bool,
     changes_with_time: bool,
     unless: Unless,
+    durable: Durable,
     token: zeroize::Zeroizing<String>,
 }
 
@@ -70,38 +99,36 @@ const OUTCOME_BYTES_MAX: usize = 64 << 10;
 
 impl Desk {
     /// The desk of a grant, what it is for, and how its caller stands.
-    fn of(tenant: &Arc<Tenant>, grant: Grant) -> (Arc<Self>, Way, Arc<Standing>) {
+    fn of(tenant: &Arc<Tenant>, grant: Grant, durable: Durable) -> (Arc<Self>, Way, Arc<Standing>) {
         let Grant { way, view, standing, token, unless, .. } = grant;
         let desk = Self {
             tenant: Arc::clone(tenant),
             view,
+            standing: Arc::clone(&standing),
             shows_all: standing.shows_all(),
             changes_with_time: standing.changes_with_time(),
             unless,
+            durable,
             token,
         };
         (Arc::new(desk), way, standing)
     }
 
     async fn send(&self, request: &UpstreamRequest) -> Result<Response<UpstreamBody>, Refusal> {
-        self.tenant.upstream.send(request, &self.token, self.tenant.limits.upstream_timeout).await.map_err(
-            |e| {
-                let (kind, refusal) = match &e {
-                    ClientError::TimedOut(_) => (
-                        "timeout",
-                        Refusal::new(
-                            "forward",
-                            StatusCode::GATEWAY_TIMEOUT,
-                            "timeout",
-                            "the FHIR server behind did not answer in time",
-                        ),
-                    ),
-                    _ => ("unreachable", Refusal::upstream("")),
-                };
-                self.tenant.metrics.upstream_error(kind);
-                refusal.because(e.to_string())
-            },
-        )
+        let sent = self.tenant.upstream.send(request, &self.token, self.tenant.limits.upstream_timeout).await;
+        sent.map_err(|error| self.unreachable(&error))
+    }
+
+    fn unreachable(&self, error: &ClientError) -> Refusal {
+        let (kind, refusal) = match error {
+            ClientError::TimedOut(_) => {
+                let public = "the FHIR server behind did not answer in time";
+                ("timeout", Refusal::new("forward", StatusCode::GATEWAY_TIMEOUT, "timeout", public))
+            }
+            _ => ("unreachable", Refusal::upstream("")),
+        };
+        self.tenant.metrics.upstream_error(kind);
+        refusal.because(error.to_string())
     }
 
     /// An upstream error becomes one of Drape's: the status, the issue code and `Retry-After` stay, nothing else.
@@ -171,7 +198,9 @@ impl Desk {
             own_link: records.as_ref().map(|r| r.own_link.clone()).unwrap_or_default(),
             cursor: Arc::clone(&cursor),
         };
+        let ahead = Ahead::new(tenant, &self.standing, &self.view, &self.token, &expect);
         let mut setup = self.setup(expect, Box::new(links));
+        setup.pointers = ahead.as_ref().is_some_and(Ahead::references);
         // Where every record is judged alike, none is withheld but all are, and the server's pages have no holes.
         setup.paging = records.as_ref().filter(|_| !single && !self.view.uniform()).map(|r| r.paging);
         let shield = Shield::new(setup);
@@ -198,8 +227,10 @@ impl Desk {
             body: response.into_body(),
             shield: Box::new(shield),
             guard,
+            ahead,
             deadline: Instant::now() + tenant.limits.request_timeout,
             pages: records.map(|records| Pages { desk: Arc::clone(self), records, cursor }),
+            files: None,
         }
     }
 
@@ -222,6 +253,7 @@ impl Desk {
             pseudonyms: Arc::clone(&tenant.pseudonymizer),
             tenant: tenant.name.clone(),
             today: self.view.caller().environment.today.clone(),
+            pointers: false,
         }
     }
 

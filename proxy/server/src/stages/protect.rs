@@ -14,11 +14,17 @@ use http_body_util::BodyExt as _;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::enter::Entered;
-use super::forward::Pages;
+mod held;
+
+pub use held::{Held, hold};
+pub(super) use held::{Related, What};
+
+use super::enter::{Durable, Entered};
+use super::forward::{Files, Pages};
 use super::seal::{Outcome, Totals, seal};
 use super::{Answer, Guard};
 use crate::body::{OutBody, Piece};
+use crate::facts::Ahead;
 use crate::parts::Tenant;
 use crate::refusal::Refusal;
 use crate::upstream::UpstreamBody;
@@ -31,9 +37,13 @@ pub struct Stream {
     pub(super) body: UpstreamBody,
     pub(super) shield: Box<Shield>,
     pub(super) guard: Guard,
+    /// What is to be known of its records before they are judged.
+    pub(super) ahead: Option<Ahead>,
     pub(super) deadline: Instant,
     /// Of a search or history: the pages behind this one.
     pub(super) pages: Option<Pages>,
+    /// Of an export: the files that follow this one.
+    pub(super) files: Option<Files>,
 }
 
 /// Upstream data that was judged. Its fields are private and only [`protect`] makes one, so no upstream byte can
@@ -77,13 +87,16 @@ const HELD_STEP: usize = 64 << 10;
 /// XML is made of the shielded bytes, before anything of them leaves.
 pub async fn protect(tenant: &Arc<Tenant>, stream: Stream, mut entered: Entered, format: Format) -> Answer {
     entered.at("protect");
-    let Stream { status, mut headers, body, shield, guard, deadline, pages } = stream;
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
+    let Stream { status, mut headers, body, shield, guard, ahead, deadline, pages, files } = stream;
+    // The lines of an export have a form of their own.
+    let format = if headers.contains_key(CONTENT_TYPE) { Format::Json } else { format };
+    headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static(format.media_type()));
     let mut pump = Pump {
         tenant: Arc::clone(tenant),
         body: Some(body),
         shield: Some(shield),
         guard,
+        ahead,
         deadline,
         out: Vec::with_capacity(16 << 10),
         xml: (format == Format::Xml).then(|| Xml::new(tenant)),
@@ -93,11 +106,12 @@ pub async fn protect(tenant: &Arc<Tenant>, stream: Stream, mut entered: Entered,
         held: Vec::new(),
         totals: Totals::default(),
         pages,
+        files,
         shown: 0,
         empty_pages: 0,
     };
     loop {
-        match pump.turn().await {
+        match pump.turn(entered.durable()).await {
             Ok(Turn::More) if pump.out.len() <= WHOLE_BYTES_MAX => {}
             Ok(Turn::More) => break,
             Ok(Turn::Done) => {
@@ -136,6 +150,7 @@ struct Pump {
     body: Option<UpstreamBody>,
     shield: Option<Box<Shield>>,
     guard: Guard,
+    ahead: Option<Ahead>,
     deadline: Instant,
     out: Vec<u8>,
     /// Where the caller wants XML.
@@ -146,6 +161,7 @@ struct Pump {
     held: Vec<OwnedSemaphorePermit>,
     totals: Totals,
     pages: Option<Pages>,
+    files: Option<Files>,
     /// Matches shown when the last page of the upstream ended.
     shown: u32,
     empty_pages: u32,
@@ -270,8 +286,22 @@ impl Fault {
 }
 
 /// What `view` says of a record, with the key that seals where anything is to be sealed.
-pub(super) async fn rulings(tenant: &Arc<Tenant>, view: &View, facts: &Facts) -> Result<Rulings, Fault> {
-    let verdicts = view.rule(facts);
+/// `ahead` says which references are left out; the carriers could repeat them, and go too.
+pub(super) async fn rulings(
+    tenant: &Arc<Tenant>,
+    view: &View,
+    facts: &Facts,
+    ahead: Option<&Ahead>,
+) -> Result<Rulings, Fault> {
+    let mut verdicts = view.rule(facts);
+    let hide = ahead.and_then(|ahead| ahead.hide(view, facts, &verdicts));
+    if hide.is_some() {
+        for verdict in &mut verdicts {
+            if let Verdict::Keep(plan) = verdict {
+                *plan = Arc::new(plan.without_carriers());
+            }
+        }
+    }
     // In silent mode nothing is sealed, so no key is made for it.
     let declared = tenant.redaction == Redaction::Declared;
     let seals = declared
@@ -280,7 +310,7 @@ pub(super) async fn rulings(tenant: &Arc<Tenant>, view: &View, facts: &Facts) ->
             Verdict::Withhold(_) => false,
         });
     let seal_key = if seals { Some(seal_key(tenant, facts).await?) } else { None };
-    Ok(Rulings { verdicts, seal_key })
+    Ok(Rulings { verdicts, seal_key, hide })
 }
 
 /// The data key of the one patient the record is about. It is on disk before anything is sealed with it.
@@ -305,11 +335,11 @@ async fn seal_key(tenant: &Arc<Tenant>, facts: &Facts) -> Result<Arc<DataKey>, F
 
 impl Pump {
     /// One step: takes what the upstream sent, judges what is complete.
-    async fn turn(&mut self) -> Result<Turn, Fault> {
+    async fn turn(&mut self, durable: Durable) -> Result<Turn, Fault> {
         if self.pending.is_empty() {
-            match self.next_chunk().await? {
+            match self.next_prepared(durable).await? {
                 Some(chunk) => self.pending = chunk,
-                None => return self.end().await,
+                None => return self.end(durable).await,
             }
         }
         let chunk = std::mem::take(&mut self.pending);
@@ -318,20 +348,72 @@ impl Pump {
         let (consumed, step) = shield.feed(&chunk, sink).map_err(Fault::Shield)?;
         self.pending = chunk.slice(consumed..);
         self.account()?;
-        if let Step::Ask(facts) = step {
-            let rulings = self.judge(&facts).await?;
-            let shield = self.shield.as_mut().ok_or_else(|| Fault::Own("the shield ended".into()))?;
-            let sink = self.xml.as_mut().map_or(&mut self.out, |xml| &mut xml.json);
-            shield.answer(rulings, sink).map_err(Fault::Shield)?;
-        }
+        self.answer(step, durable).await?;
         if let Some(xml) = &mut self.xml {
             xml.write(&mut self.out)?;
         }
         Ok(Turn::More)
     }
 
+    /// The next piece, after what the records in it need was looked up for as many as were read ahead.
+    async fn next_prepared(&mut self, durable: Durable) -> Result<Option<Bytes>, Fault> {
+        let enough = self.shield.as_ref().is_some_and(|s| s.has_enough());
+        if enough || !self.ahead.as_ref().is_some_and(Ahead::reads) {
+            return self.next_chunk().await;
+        }
+        let mut seen = Vec::new();
+        if self.ahead.as_ref().is_some_and(Ahead::wants) {
+            loop {
+                let chunk = self.next_chunk().await?;
+                let enough = self.ahead.as_mut().is_none_or(|ahead| ahead.read(chunk, &mut seen));
+                self.account()?;
+                if enough {
+                    break;
+                }
+            }
+        }
+        self.prepare(&seen, durable).await?;
+        Ok(self.ahead.as_mut().and_then(Ahead::take))
+    }
+
+    async fn prepare(&mut self, seen: &[Arc<Facts>], durable: Durable) -> Result<(), Fault> {
+        let Some(ahead) = self.ahead.as_mut().filter(|_| !seen.is_empty()) else { return Ok(()) };
+        let ready = ahead.prepare(&self.tenant, &mut self.guard.view, seen, durable);
+        match timeout_at(self.deadline, ready).await {
+            Ok(ready) => ready.map_err(Fault::Refused),
+            Err(_) => Err(Fault::TimedOut),
+        }
+    }
+
+    /// Judges what the shield asks about, if it asks.
+    async fn answer(&mut self, step: Step, durable: Durable) -> Result<(), Fault> {
+        let Step::Ask(facts) = step else { return Ok(()) };
+        let rulings = self.judge(&facts, durable).await?;
+        let shield = self.shield.as_mut().ok_or_else(|| Fault::Own("the shield ended".into()))?;
+        let sink = self.xml.as_mut().map_or(&mut self.out, |xml| &mut xml.json);
+        shield.answer(rulings, sink).map_err(Fault::Shield)
+    }
+
+    /// Goes on to the next file of an export that is given as one.
+    async fn next_file(&mut self) -> Result<bool, Fault> {
+        let Some(files) = self.files.as_mut() else { return Ok(false) };
+        let Some(next) = files.follow().await else { return Ok(false) };
+        let next = next.map_err(Fault::Refused)?;
+        (self.body, self.shield, self.deadline) = (Some(next.body), Some(next.shield), next.deadline);
+        self.received = 0;
+        Ok(true)
+    }
+
+    /// The last line of a file may want its end of line; then it is judged only now.
+    async fn last_line(&mut self, durable: Durable) -> Result<(), Fault> {
+        let shield = self.shield.as_mut().ok_or_else(|| Fault::Own("the shield ended twice".into()))?;
+        let step = shield.close().map_err(Fault::Shield)?;
+        self.answer(step, durable).await
+    }
+
     /// After the last byte of the upstream's body, or of as much of it as is wanted.
-    async fn end(&mut self) -> Result<Turn, Fault> {
+    async fn end(&mut self, durable: Durable) -> Result<Turn, Fault> {
+        self.last_line(durable).await?;
         let mut shield = self.shield.take().ok_or_else(|| Fault::Own("the shield ended twice".into()))?;
         let mut xml = self.xml.take();
         let sink = xml.as_mut().map_or(&mut self.out, |xml| &mut xml.json);
@@ -352,7 +434,7 @@ impl Pump {
             xml.finish(&mut self.out)?;
         }
         self.held.clear();
-        Ok(Turn::Done)
+        if self.next_file().await? { Ok(Turn::More) } else { Ok(Turn::Done) }
     }
 
     /// Goes on to the upstream's next page: the caller's page is not full, or nobody knows yet whether there is more. A
@@ -372,6 +454,9 @@ impl Pump {
         let followed = timeout_at(self.deadline, pages.follow()).await.map_err(|_| Fault::TimedOut)?;
         let Some(body) = followed else { return Err(Fault::Own("the next page was lost".into())) };
         self.body = Some(body.map_err(Fault::Refused)?);
+        if let Some(ahead) = &mut self.ahead {
+            ahead.begin(&self.tenant);
+        }
         Ok(true)
     }
 
@@ -401,9 +486,12 @@ impl Pump {
         }
     }
 
-    async fn judge(&mut self, facts: &Facts) -> Result<Rulings, Fault> {
+    async fn judge(&mut self, facts: &Arc<Facts>, durable: Durable) -> Result<Rulings, Fault> {
         self.guard.hold(&self.tenant).map_err(Fault::Own)?;
-        let rulings = rulings(&self.tenant, &self.guard.view, facts).await?;
+        if !self.ahead.as_ref().is_some_and(Ahead::covers) {
+            self.prepare(std::slice::from_ref(facts), durable).await?;
+        }
+        let rulings = rulings(&self.tenant, &self.guard.view, facts, self.ahead.as_ref()).await?;
         for verdict in &rulings.verdicts {
             if let Verdict::Keep(plan) = verdict {
                 self.totals.determined(plan.policies());
@@ -414,8 +502,9 @@ impl Pump {
 
     /// Counts what the shield holds against the limit over all connections.
     fn account(&mut self) -> Result<(), Fault> {
+        let ahead = self.ahead.as_ref().map_or(0, Ahead::held_bytes);
         let xml = self.xml.as_ref().map_or(0, Xml::held_bytes);
-        let holding = self.shield.as_ref().map_or(0, |s| s.held_bytes()) + self.out.len() + xml;
+        let holding = self.shield.as_ref().map_or(0, |s| s.held_bytes()) + self.out.len() + xml + ahead;
         let steps = holding.div_ceil(HELD_STEP);
         self.held.truncate(steps);
         while self.held.len() < steps {
@@ -458,7 +547,7 @@ impl Pump {
             {
                 return entered.cut(reason, self.totals).await;
             }
-            match self.turn().await {
+            match self.turn(entered.durable()).await {
                 Ok(Turn::More) => {}
                 Ok(Turn::Done) => break,
                 // Typically: the upstream's body broke off. The client sees a body without an end.

@@ -84,6 +84,17 @@ impl Totals {
         self.window.patients.extend_from_slice(patients);
     }
 
+    /// Takes in a record that reached the caller whole, or by which another one did.
+    pub(super) fn named(&mut self, record: String, patients: &[String]) {
+        self.records.0 += 1;
+        self.window.records.push(record);
+        for patient in patients {
+            if !self.window.patients.contains(patient) {
+                self.window.patients.push(patient.clone());
+            }
+        }
+    }
+
     /// Takes in which policies determined what of a record is seen.
     pub(super) fn determined(&mut self, policies: &[String]) {
         for policy in policies {

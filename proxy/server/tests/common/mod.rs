@@ -15,6 +15,8 @@ use http_body_util::{BodyExt as _, Full};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
+pub(crate) mod script;
+
 pub(crate) const ZONE: &str = "America/New_York";
 
 /// A hospital of a few records.
@@ -98,7 +100,7 @@ pub(crate) struct Wishes<'a> {
     pub clock: Option<Clock>,
     /// Where its folder is made, instead of the system's place for such.
     pub within: Option<&'a Path>,
-    /// Written into the folder before the start.
+    /// Written into the folder before the start; `facts.yaml` is used as it is called.
     pub files: Vec<(&'a str, String)>,
 }
 
@@ -189,7 +191,7 @@ tenants:
           HRESCH: [researcher]
           PUBHLTH: [analyst]
           HOPERAT: [privacy-officer, records-officer]
-    policies: {{ {policies}{policies_more} }}
+    policies: {{ {policies}{policies_more}{facts} }}
     {tenant_more}
 budgets:
   - {{ name: ph, tenant: main, organization: public-health, ledger_file: budget.redb, epsilon_total: "0.9", epsilon_per_query: "0.4" }}
@@ -200,6 +202,11 @@ budgets:
             upstream_more =
                 if wishes.upstream_more.is_empty() { "auth: { kind: none }" } else { wishes.upstream_more },
             iss = issuer.url(),
+            facts = if wishes.files.iter().any(|f| f.0 == "facts.yaml") {
+                ", facts_file: facts.yaml"
+            } else {
+                ""
+            },
             policies = if wishes.policy.is_some() { "directory: policies" } else { "set: hospital" },
             policies_more = wishes.policies_more,
             more = wishes.more,

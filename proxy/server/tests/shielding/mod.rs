@@ -167,6 +167,7 @@ pub(crate) fn setup(expect: Expect, base: &str, shows_all: bool, uniform: bool, 
         pseudonyms: keys().0,
         tenant: "t".into(),
         today: TODAY.into(),
+        pointers: true,
     }
 }
 
@@ -201,7 +202,7 @@ pub(crate) fn shield(
                 Step::Ask(facts) => {
                     let verdicts = judge(&facts);
                     all.push(verdicts.clone());
-                    shield.answer(Answer { verdicts, seal_key: Some(keys().1) }, &mut out)?;
+                    shield.answer(Answer { verdicts, seal_key: Some(keys().1), hide: None }, &mut out)?;
                 }
             }
         }

@@ -137,6 +137,13 @@ impl<'a> Rewriter<'a> {
                 }
                 None => {
                     kept.reduced = true;
+                    // What is nothing without its reference would tell of the record just as well: it goes as a whole.
+                    if edge.mandatory && edge.type_name == "Reference" && self.concealed && head.is_none() {
+                        self.path.pop();
+                        self.names.truncate(kept.names_from);
+                        self.cut(mark, out);
+                        return Ok(Wrote::No);
+                    }
                     if edge.mandatory && !matches!(of, Of::Extension(_)) {
                         kept.missing.push((base, edge));
                     }

@@ -18,7 +18,7 @@ fn sent(
     let text = serde_json::to_vec(record).unwrap();
     let facts = facts(record);
     let verdicts = facts.records.iter().map(|_| verdict.clone()).collect();
-    let answer = Answer { verdicts, seal_key: Some(keys().1) };
+    let answer = Answer { verdicts, seal_key: Some(keys().1), hide: None };
     let stored = Stored { text: &text, facts: &facts, answer: &answer };
     let setup = setup(any_record(record["resourceType"].as_str().unwrap()), false);
     let view = match merge::view(&setup, &stored) {

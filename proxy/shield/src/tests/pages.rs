@@ -63,7 +63,7 @@ fn page(pages: &[String], first: usize, paging: Paging, hidden: u32, chunk: usiz
                 let verdict =
                     if hides { Verdict::Withhold(Reason::NotReceived) } else { hiding(&[Category::Genomic]) };
                 let verdicts = facts.records.iter().map(|_| verdict.clone()).collect();
-                shield.answer(Answer { verdicts, seal_key: None }, &mut out).unwrap();
+                shield.answer(Answer { verdicts, seal_key: None, hide: None }, &mut out).unwrap();
             }
         }
         match shield.end_page(&mut out).unwrap() {
@@ -133,7 +133,7 @@ fn a_page_that_breaks_off_never_ends() {
         while let Ok((taken, Step::Ask(facts))) = shield.feed(rest, &mut out) {
             rest = &rest[taken..];
             let verdicts = facts.records.iter().map(|_| hiding(&[Category::Genomic])).collect();
-            shield.answer(Answer { verdicts, seal_key: None }, &mut out).unwrap();
+            shield.answer(Answer { verdicts, seal_key: None, hide: None }, &mut out).unwrap();
         }
         assert!(shield.end_page(&mut out).is_err(), "{cut}");
         assert!(serde_json::from_slice::<Value>(&out).is_err(), "{cut}");

@@ -240,12 +240,15 @@ impl Desk<'_> {
     }
 
     /// Holds a search to patients whose relation to the caller is proved, where it needs that.
-    fn narrow(
+    pub(super) fn narrow(
         &self,
         search: &mut Search,
         needed: &BTreeSet<Category>,
         patient_only: bool,
     ) -> Result<(), Refusal> {
+        if self.waits {
+            return Ok(());
+        }
         let resource_type = search.resource_type.clone();
         let parameter = patient_parameter(&resource_type);
         let named = parameter.and_then(|p| named_patients(search, p));

@@ -9,8 +9,8 @@ use drape_policy::Standing;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::Value;
 
-use super::Desk;
 use super::writes::Prepared;
+use super::{Desk, settled};
 use crate::client::read_bounded;
 use crate::parts::Tenant;
 use crate::refusal::Refusal;
@@ -51,15 +51,28 @@ const RESPONSE_BYTES_MAX: usize = 16 << 20;
 /// The first refusal. It is entered for all members, since none was carried out.
 pub async fn transact(tenant: &Arc<Tenant>, members: Vec<Member>) -> Result<Vec<Answer>, Refusal> {
     let mut works = Vec::with_capacity(members.len());
+    let (mut undecided, mut refused) = (Vec::new(), None);
     for Member { grant, mut entered, full_url, number } in members {
         entered.at("forward");
-        let (desk, way, standing) = Desk::of(tenant, grant);
+        let durable = entered.durable();
+        let grant = match (&refused, settled(tenant, grant, durable).await) {
+            (None, Ok(grant)) => grant,
+            (_, settled) => {
+                refused = refused.or(settled.err().map(|refusal| in_entry(number, refusal)));
+                undecided.push(entered);
+                continue;
+            }
+        };
+        let (desk, way, standing) = Desk::of(tenant, grant, durable);
         let Way::Write(write) = way else { continue };
         works.push(Work { desk, write, standing, entered, full_url, number });
     }
-    let sent = match prepare(tenant, &mut works).await {
-        Ok(prepared) => send(tenant, &works, &prepared).await.map(|told| (prepared, told)),
-        Err(refusal) => Err(refusal),
+    let sent = match refused {
+        Some(refusal) => Err(refusal),
+        None => match prepare(tenant, &mut works).await {
+            Ok(prepared) => send(tenant, &works, &prepared).await.map(|told| (prepared, told)),
+            Err(refusal) => Err(refusal),
+        },
     };
     match sent {
         Ok((prepared, told)) => {
@@ -73,8 +86,8 @@ pub async fn transact(tenant: &Arc<Tenant>, members: Vec<Member>) -> Result<Vec<
             Ok(answers)
         }
         Err(refusal) => {
-            for work in works {
-                seal(work.entered, Outcome::refused(refusal.clone(), Totals::default())).await;
+            for entered in works.into_iter().map(|work| work.entered).chain(undecided) {
+                seal(entered, Outcome::refused(refusal.clone(), Totals::default())).await;
             }
             Err(refusal)
         }

@@ -85,7 +85,8 @@ impl Desk {
             match step {
                 Step::Hungry => break,
                 Step::Ask(facts) => {
-                    let answer = rulings(tenant, &view, &facts).await.map_err(|fault| fault.refusal())?;
+                    let answer =
+                        rulings(tenant, &view, &facts, None).await.map_err(|fault| fault.refusal())?;
                     shield.answer(answer, &mut out).map_err(fault)?;
                 }
             }

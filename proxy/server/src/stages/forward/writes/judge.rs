@@ -102,6 +102,12 @@ impl Desk {
         sent: &[u8],
         standing: &Standing,
     ) -> Result<(Vec<u8>, Vec<String>), Refusal> {
+        // A reference that is left out for what it names cannot be put back: nothing of the plan says where it stood.
+        if stored.answer.hide.is_some() {
+            let public = "you may not change a record of which references are hidden from you";
+            return Err(Refusal::forbidden("forward", public)
+                .because("the stored record names one that is withheld from the caller"));
+        }
         let setup = self.one(&write.resource_type, None);
         let merged = merge::merge(&setup, &stored.beside(), sent).map_err(|unmerged| match unmerged {
             Unmerged::Refused(public) => Refusal::forbidden("forward", public),

@@ -6,13 +6,14 @@ use bytes::Bytes;
 use drape_shield::merge::{self, Stored as Beside, Unmerged};
 use drape_shield::{Answer, Expect, Links};
 use drape_view::{Category, Facts, Redaction, Treatment, Verdict};
-use http::header;
+use http::{StatusCode, header};
 use sha2::Digest as _;
 
 use super::{Desk, changed};
 use crate::client::read_bounded;
+use crate::facts::Ahead;
 use crate::refusal::Refusal;
-use crate::stages::decide::Write;
+use crate::stages::decide::{Act, Write};
 use crate::stages::protect::rulings;
 use crate::stages::{marked, opaque};
 use crate::upstream::UpstreamRequest;
@@ -85,7 +86,15 @@ impl Desk {
         if let Some(Verdict::Withhold(reason)) = self.view.rule(&facts).first() {
             return Err(withheld(reason.name()));
         }
-        let answer = rulings(tenant, &self.view, &facts).await.map_err(|fault| fault.refusal())?;
+        // As a read shows it: with what is looked up of its patient, and without what names a withheld record.
+        let (mut seen, shared) = (self.view.clone(), Arc::new(facts));
+        let mut ahead = Ahead::of(tenant, &self.standing, &self.view, &self.token);
+        if let Some(ahead) = &mut ahead {
+            ahead.prepare(tenant, &mut seen, std::slice::from_ref(&shared), self.durable).await?;
+        }
+        let answer =
+            rulings(tenant, &seen, &shared, ahead.as_ref()).await.map_err(|fault| fault.refusal())?;
+        let facts = Arc::unwrap_or_clone(shared);
         let beside = Beside { text: &text, facts: &facts, answer: &answer };
         let view =
             merge::view(&self.one(resource_type, Some(id)), &beside).map_err(|unmerged| match unmerged {
@@ -101,7 +110,16 @@ impl Desk {
     /// Holds a write to the version that the caller names, and to what she is shown of it: what she has since come to
     /// see must not be taken for what she took out (LV-36).
     pub(super) fn hold(&self, write: &Write, stored: &Stored) -> Result<(), Refusal> {
-        let Some(wanted) = write.if_match.as_deref().map(str::trim) else { return Ok(()) };
+        let Some(wanted) = write.if_match.as_deref().map(str::trim) else {
+            // What she came to see since she read it would be taken for what she took out. A patch says what it changes.
+            let replaces = matches!(write.act, Act::Update { .. });
+            if replaces && self.changes_with_time && !stored.is_whole() {
+                let public =
+                    "what you may see of the record changes with time; say by `If-Match` what you have read";
+                return Err(Refusal::new("forward", StatusCode::PRECONDITION_REQUIRED, "required", public));
+            }
+            return Ok(());
+        };
         let current = opaque(&stored.version);
         let named = opaque(wanted);
         // In silent mode whole records are marked as reduced ones are.
