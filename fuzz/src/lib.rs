@@ -208,6 +208,7 @@ pub fn shield(data: &[u8]) {
         pseudonyms: keys().0,
         tenant: "t".into(),
         today: "2026-11-01".into(),
+        pointers: true,
     };
     let (mut shield, mut out) = (Shield::new(setup), Vec::new());
     for mut piece in text.chunks(usize::from(what >> 2 & 15) * 13 + 1) {
