@@ -194,7 +194,6 @@ pub fn shield(data: &[u8]) {
     };
     let plan = plan(u64::from(chance % 32));
     let setup = Setup {
-        pointers: false,
         catalogue: catalogue(),
         expect,
         upstream_base: "http://up.example/fhir".into(),
