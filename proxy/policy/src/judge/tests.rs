@@ -1,8 +1,7 @@
 use std::collections::BTreeSet;
 
 use drape_view::{
-    Caller, CategorySet, Coarsening, Environment, Labels, Overrides, Profiler, Proof, Relation, Subject,
-    Treatments,
+    Caller, Coarsening, Environment, Labels, Overrides, Profiler, Proof, Relation, Subject, Treatments,
 };
 use proptest::prelude::*;
 
