@@ -9,6 +9,7 @@ use drape_fhir::interaction::{self, Interaction, Parts};
 use drape_fhir::json::{JsonError, Kind, Limits, Token, Tokenizer, Tokens, unescape};
 use drape_keys::secret::Secret;
 use drape_keys::{DataKey, Keyring, Pseudonymizer};
+use drape_shield::merge::{Stored, Unmerged};
 use drape_shield::{Answer, BundleKind, Expect, Links, PlaceOfMore, Setup, Shield, Step};
 use drape_view::{Catalogue, Category, Coarsening, Plan, Treatment, Verdict};
 use serde_json::Value;
@@ -16,9 +17,16 @@ use serde_json::Value;
 /// One target.
 pub type Target = fn(&[u8]);
 
-/// All of them, by name. JSON Patch and FHIRPath Patch belong here as soon as they are read.
-pub const TARGETS: [(&str, Target); 5] =
-    [("url", url), ("json", json), ("shield", shield), ("batch", batch), ("token", token)];
+/// All of them, by name.
+pub const TARGETS: [(&str, Target); 7] = [
+    ("url", url),
+    ("json", json),
+    ("shield", shield),
+    ("batch", batch),
+    ("token", token),
+    ("patch", patch),
+    ("merge", merge),
+];
 
 /// A request line and, for a form, a body: what is rebuilt from a search reads as the same search.
 pub fn url(data: &[u8]) {
@@ -180,6 +188,27 @@ fn plan(mut random: u64) -> Arc<Plan> {
     Arc::new(Plan::new(treatments, vec![]))
 }
 
+const UP: &str = "http://up.example/fhir";
+
+fn setup(expect: Expect, declared: bool) -> Setup {
+    Setup {
+        catalogue: catalogue(),
+        expect,
+        upstream_base: UP.into(),
+        public_base: "https://pub.example/fhir".into(),
+        limits: drape_shield::Limits { entry_bytes_max: 1 << 20, depth_max: 64 },
+        uniform: false,
+        shows_all: false,
+        declared,
+        paging: None,
+        links: Box::new(Nowhere),
+        pseudonyms: keys().0,
+        tenant: "t".into(),
+        today: "2026-11-01".into(),
+        pointers: true,
+    }
+}
+
 /// An upstream body, the first two bytes choosing plan and expectation: what is not refused is whole JSON, and where
 /// nothing is shown nothing is said.
 pub fn shield(data: &[u8]) {
@@ -193,22 +222,8 @@ pub fn shield(data: &[u8]) {
         }
     };
     let plan = plan(u64::from(chance % 32));
-    let setup = Setup {
-        catalogue: catalogue(),
-        expect,
-        upstream_base: "http://up.example/fhir".into(),
-        public_base: "https://pub.example/fhir".into(),
-        limits: drape_shield::Limits { entry_bytes_max: 1 << 20, depth_max: 64 },
-        uniform: false,
-        shows_all: false,
-        declared: what & 64 != 0,
-        paging: (what & 128 != 0).then(Default::default),
-        links: Box::new(Nowhere),
-        pseudonyms: keys().0,
-        tenant: "t".into(),
-        today: "2026-11-01".into(),
-        pointers: true,
-    };
+    let paging = (what & 128 != 0).then(Default::default);
+    let setup = Setup { paging, ..setup(expect, what & 64 != 0) };
     let (mut shield, mut out) = (Shield::new(setup), Vec::new());
     for mut piece in text.chunks(usize::from(what >> 2 & 15) * 13 + 1) {
         loop {
@@ -263,4 +278,57 @@ pub fn token(data: &[u8]) {
         assert!(read.is_object());
     }
     let _ = drape_caller::scopes::parse(&text);
+}
+
+/// A record and, behind a line break, a JSON Patch or FHIRPath Patch: what comes of them is a record within its bounds, and
+/// to another reader of JSON too.
+pub fn patch(data: &[u8]) {
+    const DEPTH_MAX: usize = 24;
+    const BYTES_MAX: usize = 1 << 14;
+    let Some(end) = data.iter().position(|byte| *byte == b'\n') else { return };
+    let (record, patch) = (&data[..end], &data[end + 1..]);
+    for apply in [drape_fhir::patch::json, drape_fhir::patch::fhirpath] {
+        let Ok(patched) = apply(record, patch, DEPTH_MAX, BYTES_MAX) else { continue };
+        let mut tokens = Tokens::new(&patched, Limits { depth_max: DEPTH_MAX, ..Limits::default() });
+        while tokens.next_token().expect("a patched record is JSON, no deeper than it may be").is_some() {}
+        let changed = patched.len() != record.len() || patched != record;
+        assert!(!changed || patched.len() <= 6 * BYTES_MAX.max(record.len()), "{} bytes", patched.len());
+        // A patch of tests alone changes nothing.
+        let ours = serde_json::from_slice::<Value>(&patched);
+        let read = serde_json::from_slice::<Value>(patch).unwrap_or_default();
+        let tests = read.as_array().is_some_and(|all| all.iter().all(|o| o["op"] == "test"));
+        if tests && let Ok(before) = serde_json::from_slice::<Value>(record) {
+            assert_eq!(ours.ok(), Some(before));
+        }
+    }
+}
+
+/// A stored record and, behind a line break, what its reader sends back, the first two bytes choosing plan and mode: what
+/// she was shown changes nothing, and where nothing is shown nothing is written.
+pub fn merge(data: &[u8]) {
+    let [chance, what, text @ ..] = data else { return };
+    let Some(end) = text.iter().position(|byte| *byte == b'\n') else { return };
+    let (stored, sent) = (&text[..end], &text[end + 1..]);
+    let kind = if what & 1 == 0 { "Patient" } else { "Observation" };
+    let expect = Expect::Record { resource_type: kind.to_owned(), id: None, version: None };
+    let Ok(facts) = drape_shield::facts_of(&catalogue(), stored, kind, &[UP], 64) else { return };
+    let plan = plan(u64::from(chance % 32));
+    let verdicts = facts.records.iter().map(|_| Verdict::Keep(Arc::clone(&plan))).collect();
+    let answer = Answer { verdicts, seal_key: Some(keys().1), hide: None };
+    let stored = Stored { text: stored, facts: &facts, answer: &answer };
+    let setup = setup(expect, what & 2 != 0);
+    let read = |text: &[u8]| serde_json::from_slice::<Value>(text).ok();
+    let before = read(stored.text);
+    if let Ok(merged) = drape_shield::merge::merge(&setup, &stored, sent) {
+        let after = read(&merged);
+        assert!(after.is_some() || before.is_none(), "{}", String::from_utf8_lossy(&merged));
+        assert!(chance % 32 != 0 || after == before, "nothing is shown, and yet: {after:?}");
+    }
+    let Ok(view) = drape_shield::merge::view(&setup, &stored) else { return };
+    match drape_shield::merge::merge(&setup, &stored, &view) {
+        Ok(merged) => assert_eq!(read(&merged), before),
+        // What is no FHIR may be refused; the reader is not to blame, and nothing is lost.
+        Err(Unmerged::Refused(_) | Unmerged::Withheld(_)) => {}
+        Err(other) => panic!("what was shown is not taken back: {other:?}"),
+    }
 }

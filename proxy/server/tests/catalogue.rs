@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
 mod common;
+mod scene;
 mod scripted;
 
 use std::sync::Arc;
@@ -11,89 +12,9 @@ use drape_demo::Persona;
 use drape_shield::ENCRYPTED_ELEMENT;
 use http::Method;
 use parking_lot::Mutex;
-use scripted::{Heard, Script, Scripted};
+use scene::{HUSH, Scene, answer, everything};
+use scripted::{Script, Scripted};
 use serde_json::{Value, json};
-
-/// Stands in everything that must not arrive.
-const HUSH: &str = "Umberfield";
-
-/// A house whose doctor is shown everything but some categories, before an upstream with these records.
-struct Scene {
-    house: House,
-    shelf: Scripted,
-}
-
-impl Scene {
-    /// `instead`: a treatment that is permitted for what is hidden.
-    async fn new(hidden: &[&str], instead: Option<&str>, records: Vec<Value>) -> Self {
-        let held = Arc::new(records);
-        let shelf = Scripted::open(move |heard| answer(&held, heard)).await;
-        let list: Vec<String> = hidden.iter().map(|c| format!("Category::\"{c}\"")).collect();
-        let list = list.join(", ");
-        let role = "principal in Role::\"clinician\"";
-        let mut policy = format!(
-            "@id(\"ask\") permit({role}, action in Action::\"access\", resource);
-             @id(\"by\") permit({role}, action == Action::\"searchBy\", resource);
-             @id(\"receive\") permit({role}, action == Action::\"receive\", resource);
-             @id(\"show\") permit({role}, action == Action::\"show\", resource) unless {{ [{list}].contains(resource) }};
-             @id(\"all\") permit(principal in Role::\"records-officer\", action, resource);"
-        );
-        if let Some(instead) = instead {
-            policy += &format!(
-                "@id(\"instead\") permit({role}, action == Action::\"{instead}\", resource) when {{ [{list}].contains(resource) }};"
-            );
-        }
-        let house = House::with(Wishes {
-            upstream: Some(shelf.base.clone()),
-            policy: Some(&policy),
-            ..Wishes::default()
-        })
-        .await;
-        Self { house, shelf }
-    }
-
-    /// What the doctor gets of a path: nothing of it holds what is hidden, and the one who sees all gets all of it.
-    async fn doctor(&self, path: &str) -> Reply {
-        let reply = self.house.get(Persona::Doctor, path).await;
-        let all = everything(&reply);
-        assert!(!all.contains(HUSH), "{path}: {all}");
-        let whole = self.house.get(Persona::RecordsOfficer, path).await;
-        assert!(whole.status == 200 && whole.text.contains(HUSH), "{path}: {} {}", whole.status, whole.text);
-        reply
-    }
-}
-
-fn everything(reply: &Reply) -> String {
-    let headers: String =
-        reply.headers.iter().map(|(n, v)| format!("{n}: {}\n", v.to_str().unwrap())).collect();
-    format!("{headers}\n{}", reply.text)
-}
-
-fn answer(records: &[Value], heard: &Heard) -> Script {
-    let path = heard.target.split('?').next().unwrap_or_default().trim_start_matches('/');
-    let host = heard.headers.iter().find(|(n, _)| n == "host").map(|(_, v)| v.as_str()).unwrap_or_default();
-    let entry = |r: &&Value| {
-        let url = format!(
-            "http://{host}/fhir/{}/{}",
-            r["resourceType"].as_str().unwrap(),
-            r["id"].as_str().unwrap()
-        );
-        json!({"fullUrl": url, "resource": r, "search": {"mode": "match"}})
-    };
-    match path.split('/').collect::<Vec<_>>().as_slice() {
-        [kind] => {
-            let entries: Vec<Value> =
-                records.iter().filter(|r| r["resourceType"] == *kind).map(|r| entry(&r)).collect();
-            let bundle = json!({"resourceType": "Bundle", "type": "searchset", "total": entries.len(), "entry": entries});
-            Script::ok(bundle.to_string())
-        }
-        [kind, id, ..] => match records.iter().find(|r| r["resourceType"] == *kind && r["id"] == *id) {
-            Some(record) => Script::ok(record.to_string()),
-            None => Script::unknown(),
-        },
-        [] => Script::unknown(),
-    }
-}
 
 /// What the doctor sees of one record with something hidden.
 async fn read(hidden: &[&str], record: Value) -> Value {

@@ -164,6 +164,55 @@ fn the_threat_model_speaks_of_every_leak_of_the_catalogue_once() {
     assert_eq!(rows, expected);
 }
 
+/// The numbers in the name of a leak-vector test: `lv_37_38_what_is_refused` has two.
+fn vectors(name: &str) -> Vec<&str> {
+    let Some(rest) = name.strip_prefix("lv_") else { return Vec::new() };
+    rest.split('_').take_while(|word| word.len() == 2 && word.bytes().all(|b| b.is_ascii_digit())).collect()
+}
+
+#[test]
+fn every_leak_of_the_catalogue_names_a_test_of_its_own_number() {
+    let mut tests = BTreeSet::new();
+    for folder in ["proxy", "conformance"] {
+        for path in files(folder, &[".rs"]) {
+            let text = read(&path);
+            // A test and no helper: its attribute stands in the lines before it.
+            let lines: Vec<&str> = text.lines().map(str::trim).collect();
+            for (number, line) in lines.iter().enumerate() {
+                let Some(name) = line.strip_prefix("async ").unwrap_or(line).strip_prefix("fn ") else {
+                    continue;
+                };
+                let name = name.split('(').next().unwrap_or_default();
+                if !name.starts_with("lv_") {
+                    continue;
+                }
+                let attributes = lines[..number].iter().rev().take_while(|l| l.starts_with("#["));
+                let is_test =
+                    attributes.clone().any(|l| l.starts_with("#[test]") || l.starts_with("#[tokio::test"));
+                assert!(is_test, "{}: `{name}` is no test", path.display());
+                tests.insert(name.to_owned());
+            }
+        }
+    }
+    let model = read(&root().join("docs/threat-model.md"));
+    let mut missing = Vec::new();
+    for row in model.lines().filter_map(|l| l.strip_prefix("| LV-")) {
+        let number = row.split(' ').next().unwrap_or_default();
+        let named: BTreeSet<&str> =
+            row.split('`').skip(1).step_by(2).filter(|n| tests.contains(*n)).collect();
+        if !named.iter().any(|name| vectors(name).contains(&number)) {
+            missing.push(format!("LV-{number} names no test of its own"));
+        }
+        // And none is forgotten there.
+        for name in
+            tests.iter().filter(|name| vectors(name).contains(&number) && !named.contains(name.as_str()))
+        {
+            missing.push(format!("LV-{number} does not name `{name}`"));
+        }
+    }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}
+
 #[test]
 fn every_policy_of_the_hospital_set_is_told_in_plain_words() {
     let text = read(&root().join("docs/policies.md"));

@@ -22,7 +22,7 @@ impl Chance {
 }
 
 /// What a text is damaged with: pieces that mean something to one target or another.
-const PIECES: [&str; 48] = [
+const PIECES: [&str; 58] = [
     "{",
     "}",
     "[",
@@ -71,6 +71,16 @@ const PIECES: [&str; 48] = [
     "\"entry\":[]",
     "\"modifierExtension\":[{}]",
     "POST ",
+    "/-",
+    "/0",
+    "~1",
+    "\"op\":\"test\"",
+    "\"op\":\"copy\",\"from\":\"\"",
+    "\"op\":\"move\",\"from\":\"/name\"",
+    "\"value\":{\"a\":[[]]}",
+    ".where(use='x')",
+    "name[0]",
+    "\n",
 ];
 
 fn seeds(target: &str) -> Vec<String> {
@@ -122,6 +132,47 @@ fn seeds(target: &str) -> Vec<String> {
         "batch" => vec![
             format!(r#"{{"resourceType":"Bundle","type":"batch","entry":[{{"request":{{"method":"GET","url":"Patient/1"}}}},{{"fullUrl":"urn:uuid:1","resource":{patient},"request":{{"method":"PUT","url":"Patient/1","ifMatch":"W/\"1\""}}}}]}}"#),
         ],
+        "patch" => {
+            let pointers = [
+                r#"[{"op":"test","path":"/name/0/family","value":"Umberfield"},{"op":"replace","path":"/gender","value":"male"}]"#,
+                r#"[{"op":"add","path":"/name/-","value":{"given":["x"]}},{"op":"remove","path":"/birthDate"}]"#,
+                r#"[{"op":"copy","from":"/name/0","path":"/name/1"},{"op":"move","from":"/text","path":"/a~1b"}]"#,
+                r#"[{"op":"test","path":"/resourceType","value":"Patient"}]"#,
+            ];
+            let operation = |kind: &str, path: &str, more: &str| {
+                format!(
+                    r#"{{"name":"operation","part":[{{"name":"type","valueCode":"{kind}"}},{{"name":"path","valueString":"{path}"}}{more}]}}"#
+                )
+            };
+            let place = r#",{"name":"index","valueInteger":0}"#;
+            let value = r#",{"name":"value","valueString":"x"}"#;
+            let moved = r#",{"name":"source","valueInteger":0},{"name":"destination","valueInteger":1}"#;
+            let paths = [
+                operation("add", "Patient", &format!(r#",{{"name":"name","valueString":"gender"}}{value}"#)),
+                operation("replace", "Patient.name.where(family = 'Umberfield').family", value),
+                operation("insert", "Patient.name[0].given", &format!("{place}{value}")),
+                operation("move", "Patient.name[0].given", moved),
+                operation("delete", "Patient.birthDate", ""),
+            ];
+            let whole = format!(r#"{{"resourceType":"Parameters","parameter":[{}]}}"#, paths.join(","));
+            let single = paths.iter().map(|one| format!(r#"{{"resourceType":"Parameters","parameter":[{one}]}}"#));
+            let all = pointers.map(str::to_owned).into_iter().chain(single).chain([whole]);
+            all.map(|patch| format!("{patient}\n{patch}")).collect()
+        }
+        // Plan 0 (all hidden) or another; then the type.
+        "merge" => {
+            let other = patient.replace("[null,{", "[{},{").replace("seealso", "refer");
+            ["\0", "\u{5}", "\u{1}", "\u{1f}"]
+                .iter()
+                .flat_map(|plan| {
+                    [
+                        format!("{plan}\0{patient}\n{patient}"),
+                        format!("{plan}\u{2}{patient}\n{other}"),
+                        format!("{plan}\u{1}{observation}\n{observation}"),
+                    ]
+                })
+                .collect()
+        }
         _ => vec!["{\"alg\":\"ES256\",\"typ\":\"at+jwt\",\"kid\":\"k\"}\n{\"sub\":\"a\",\"aud\":[\"x\"],\"exp\":1}".to_owned(), "patient/*.rs user/Observation.cruds?code=x launch".to_owned()],
     }
 }
@@ -198,6 +249,16 @@ fn a_batch_of_any_bytes_is_read_or_refused() {
 #[test]
 fn a_token_of_any_bytes_is_read_or_refused() {
     run("token", target("token"), 5_000);
+}
+
+#[test]
+fn a_patch_of_any_bytes_makes_a_record_within_its_bounds_or_none() {
+    run("patch", target("patch"), 6_000);
+}
+
+#[test]
+fn what_was_shown_goes_back_without_a_change_whatever_is_stored() {
+    run("merge", target("merge"), 3_000);
 }
 
 #[test]

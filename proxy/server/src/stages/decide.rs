@@ -7,10 +7,10 @@ use std::sync::Arc;
 use drape_caller::{Need, ScopeRuling, scopes};
 use drape_fhir::interaction::{self, History, Interaction, Misunderstood};
 use drape_fhir::query::Search;
-use drape_policy::{Action, RecordJudge, Standing};
+use drape_policy::{Action, Criterion, RecordJudge, Standing};
 use drape_shield::{BundleKind, Expect, Paging};
 use drape_view::view::is_open;
-use drape_view::{Caller, View};
+use drape_view::{Caller, Category, View};
 use http::StatusCode;
 
 mod counts;
@@ -404,9 +404,10 @@ impl Desk<'_> {
         if history.count == Some(0) && depends {
             return Err(Refusal::forbidden("decide", EXACT_COUNT));
         }
-        if history.since.is_some() && depends {
+        let dated = matches!(self.standing.search_by(Category::RecordedDate, resource_type), Criterion::Open);
+        if history.since.is_some() && (depends || !dated) {
             // Which versions come then tells when a record changed of which the caller may not be shown the time.
-            let public = "`_since` is offered to callers whose view does not depend on the record";
+            let public = "`_since` is offered to callers who are shown of every record when it changed";
             return Err(Refusal::forbidden("decide", public));
         }
         let opened = self.id(resource_type, id)?;

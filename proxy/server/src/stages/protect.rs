@@ -127,7 +127,10 @@ pub async fn protect(tenant: &Arc<Tenant>, stream: Stream, mut entered: Entered,
                 };
                 return seal(entered, Outcome::shielded(shielded, pump.totals)).await;
             }
-            Err(fault) => return seal(entered, Outcome::refused(fault.refusal(), pump.totals)).await,
+            Err(fault) => {
+                let refusal = pump.told(&fault);
+                return seal(entered, Outcome::refused(refusal, pump.totals)).await;
+            }
         }
     }
     // What was done to one record stands in the headers; it was all done before its first byte came out.
@@ -536,6 +539,24 @@ impl Pump {
             let why: Vec<&str> = self.totals.withheld.keys().map(|r| r.name()).collect();
             Refusal::unknown("protect", format!("withheld: {}", why.join(", ")))
         })
+    }
+
+    /// How a fault is told. A record that is too large or no record cannot be judged, and in a view that withholds some it
+    /// answers as one that is not there: else the fault would tell that it is (LV-41). The officer reads what it was.
+    fn told(&self, fault: &Fault) -> Refusal {
+        let refusal = fault.refusal();
+        let of_the_record = match fault {
+            Fault::Shield(fault) => fault.kind != FaultKind::Internal,
+            Fault::Limit(name) => *name == "response_bytes_max",
+            _ => false,
+        };
+        // What comes back of a write is no read: its author knows that the record is there.
+        let read = self.guard.single && self.pages.is_some();
+        if !of_the_record || !read || self.guard.view.uniform() {
+            return refusal;
+        }
+        self.tenant.metrics.upstream_error("body");
+        Refusal::unknown("protect", format!("the record cannot be judged: {}", refusal.reason))
     }
 
     /// The rest of a long answer.
