@@ -3,7 +3,7 @@
 //! does, and what comes out is a valid record of that type.
 //!
 //! `cargo test -p drape-server --test leaks -- --nocapture figures` prints how much was looked at; `DRAPE_BENCH=full`
-//! before it takes four fillings of each type instead of one.
+//! before it takes two fillings of each type instead of one and asks in every form, `all` takes four.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 #![allow(clippy::print_stdout, reason = "how much was looked at belongs to the result")]
 
@@ -43,6 +43,18 @@ struct Tally {
     planted: usize,
     hidden: usize,
     shown: usize,
+}
+
+impl Tally {
+    fn add(&mut self, other: &Self) {
+        self.refused += other.refused;
+        self.whole += other.whole;
+        self.reduced += other.reduced;
+        self.withheld += other.withheld;
+        self.planted += other.planted;
+        self.hidden += other.hidden;
+        self.shown += other.shown;
+    }
 }
 
 /// What of the shown has to arrive.
@@ -107,6 +119,15 @@ fn check(
     }
 }
 
+/// How much is looked at: a sample of one in an ordinary run, and 2 or 4 with `DRAPE_BENCH=full` or `all`.
+fn rounds() -> usize {
+    match std::env::var("DRAPE_BENCH").as_deref() {
+        Ok("all") => 4,
+        Ok("full") => 2,
+        _ => 1,
+    }
+}
+
 fn single(seen: &Seen) -> Option<&[u8]> {
     (!seen.out.is_empty()).then_some(&seen.out[..])
 }
@@ -143,8 +164,10 @@ fn every_element_of_every_type_is_filled_and_judged_and_each_choice_has_its_turn
             records += 1;
             let sent: Value = serde_json::from_str(&one.text).unwrap();
             // Each filling before some of the persons; all of them see each type.
-            let looks =
-                |n: usize| if turn < 2 { (n + turn).is_multiple_of(2) } else { n == 0 || n == 3 + turn % 2 };
+            let looks = |n: usize| match turn {
+                0 | 1 => (n + turn).is_multiple_of(2),
+                _ => n == 3 + turn % 2 || n == 0 && (turn == 3 || rounds() > 1),
+            };
             for (n, person) in persons.iter().enumerate().filter(|(n, _)| looks(*n)) {
                 let tally = tallies.entry(person.name).or_default();
                 let seed = (number * 100 + n) as u64;
@@ -319,12 +342,62 @@ fn including(name: &str) -> Option<String> {
     codes.first().map(|code| format!("{name}?_include={name}:{code}:Patient"))
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn figures_of_the_bench_over_http() {
+#[test]
+fn figures_of_the_bench_over_http() {
     let _ =
         tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(|| IntoLog).try_init();
+    // Two at a time, each with servers and every other type of its own.
+    let half = |which| tokio::runtime::Runtime::new().unwrap().block_on(half_of_the_bench(which));
+    let (mut tallies, mut metrics) = (Tallies::new(), 0);
+    std::thread::scope(|scope| {
+        for running in [0, 1].map(|which| scope.spawn(move || half(which))) {
+            let (some, length) = running.join().unwrap();
+            for (key, tally) in some {
+                tallies.entry(key).or_default().add(&tally);
+            }
+            metrics += length;
+        }
+    });
+    let log = std::mem::take(&mut *LOG.lock());
+    assert!(log.len() > 1_000, "the log is looked at");
+    let told = find(&log);
+    assert!(told.is_empty(), "the process log tells {told:?}");
+    print_figures(&tallies, metrics, log.len());
+    let part = rounds();
+    for form in Form::ALL {
+        for persona in [Persona::Attacker, Persona::Officer, Persona::Analyst] {
+            let tally = &tallies[&(persona.word(), form)];
+            assert!(tally.shown == 0 && tally.whole + tally.reduced == 0, "{persona:?} {form:?}: {tally:?}");
+        }
+        let tally = &tallies[&(Persona::RecordsOfficer.word(), form)];
+        assert!(tally.withheld == 0 && tally.refused == 0 && tally.whole >= 28 * part, "{form:?}: {tally:?}");
+        assert_eq!(tally.shown, tally.planted, "{form:?}: {tally:?}");
+    }
+    for (persona, form, least) in [
+        (Persona::Doctor, Form::Read, 10),
+        (Persona::Doctor, Form::History, 10),
+        (Persona::Doctor, Form::Batch, 10),
+        (Persona::Nurse, Form::Search, 30),
+        (Persona::Billing, Form::Read, 5),
+        (Persona::Researcher, Form::Read, 5),
+        (Persona::Researcher, Form::Batch, 5),
+        (Persona::Researcher, Form::Export, 25),
+        (Persona::Researcher, Form::Search, 30),
+        (Persona::Patient, Form::Vread, 5),
+        (Persona::Guardian, Form::Search, 40),
+    ] {
+        let tally = &tallies[&(persona.word(), form)];
+        let came = tally.whole + tally.reduced;
+        assert!(came >= least * part && tally.shown > 300, "{persona:?} {form:?}: {tally:?}");
+    }
+}
+
+type Tallies = BTreeMap<(&'static str, Form), Tally>;
+
+/// Every second type, asked for by everybody; and how long the metrics pages were.
+async fn half_of_the_bench(which: usize) -> (Tallies, usize) {
     let (catalogue, listed) = (catalogue(), listed(shipped::CATEGORIES));
-    let full = std::env::var("DRAPE_BENCH").is_ok_and(|v| v == "full");
+    let rounds = rounds();
     let state: Arc<Mutex<(Option<Held>, Option<Script>)>> = Arc::default();
     let scripts = Arc::clone(&state);
     let shelf = Scripted::open(move |heard| {
@@ -364,9 +437,9 @@ async fn figures_of_the_bench_over_http() {
     let bench = |house, due| Bench { house, due, client: client(), base: &shelf.base, state: &state };
     let benches = [bench(&house, Due::All), bench(&shipped_house, Due::Nothing)];
     let mut coverage = Coverage::default();
-    let mut tallies: BTreeMap<(&str, Form), Tally> = BTreeMap::new();
-    for (number, name) in r4().resource_types().enumerate() {
-        for round in 0..if full { 4 } else { 1 } {
+    let mut tallies = Tallies::new();
+    for (number, name) in r4().resource_types().enumerate().skip(which).step_by(2) {
+        for round in 0..rounds {
             let turn = number + round;
             let made =
                 make(&catalogue, &listed, &mut coverage, name, Filling { turn, from: 0, modifiers: false });
@@ -380,9 +453,13 @@ async fn figures_of_the_bench_over_http() {
                 let bench = &benches[usize::from((turn + *persona as usize) % 4 == 3)];
                 // An address by itself: who knows records by pseudonym only asks by what the search told.
                 let mut known = None;
-                // Without `DRAPE_BENCH=full` each type is asked for by everybody in two of the forms, in turn.
+                // In a sample, and in the second of two rounds, each type is asked for by everybody in two of the forms, in
+                // turn. The only one who may export a part does so always.
+                let all = rounds > 2 || rounds == 2 && round == 0;
                 let other = Form::ALL[1 + (number + *persona as usize) % 5];
-                for form in Form::ALL.into_iter().filter(|f| full || *f == Form::Search || *f == other) {
+                let exports = |f| f == Form::Export && *persona == Persona::Researcher;
+                let asked = |f: &Form| all || *f == Form::Search || *f == other || exports(*f);
+                for form in Form::ALL.into_iter().filter(asked) {
                     let tally = tallies.entry((persona.word(), form)).or_default();
                     let asked = bench.ask(person, token, form, &mut known, tally).await;
                     if let Some(came) = asked {
@@ -391,7 +468,7 @@ async fn figures_of_the_bench_over_http() {
                     }
                 }
             }
-            if round == 0 && number % if full { 10 } else { 40 } == 0 {
+            if round == 0 && number % if rounds > 1 { 15 } else { 73 } == 0 {
                 benches[0].errors(&cast).await;
             }
         }
@@ -403,38 +480,7 @@ async fn figures_of_the_bench_over_http() {
         assert!(find(page.as_bytes()).is_empty(), "a metric tells: {page}");
         metrics += page.len();
     }
-    let log = std::mem::take(&mut *LOG.lock());
-    assert!(log.len() > 1_000, "the log is looked at");
-    let told = find(&log);
-    assert!(told.is_empty(), "the process log tells {told:?}");
-    print_figures(&tallies, metrics, log.len());
-    let part = if full { 4 } else { 1 };
-    for form in Form::ALL {
-        for persona in [Persona::Attacker, Persona::Officer, Persona::Analyst] {
-            let tally = &tallies[&(persona.word(), form)];
-            assert!(tally.shown == 0 && tally.whole + tally.reduced == 0, "{persona:?} {form:?}: {tally:?}");
-        }
-        let tally = &tallies[&(Persona::RecordsOfficer.word(), form)];
-        assert!(tally.withheld == 0 && tally.refused == 0 && tally.whole >= 28 * part, "{form:?}: {tally:?}");
-        assert_eq!(tally.shown, tally.planted, "{form:?}: {tally:?}");
-    }
-    for (persona, form, least) in [
-        (Persona::Doctor, Form::Read, 10),
-        (Persona::Doctor, Form::History, 10),
-        (Persona::Doctor, Form::Batch, 10),
-        (Persona::Nurse, Form::Search, 30),
-        (Persona::Billing, Form::Read, 5),
-        (Persona::Researcher, Form::Read, 5),
-        (Persona::Researcher, Form::Batch, 5),
-        (Persona::Researcher, Form::Export, 5),
-        (Persona::Researcher, Form::Search, 30),
-        (Persona::Patient, Form::Vread, 5),
-        (Persona::Guardian, Form::Search, 40),
-    ] {
-        let tally = &tallies[&(persona.word(), form)];
-        let came = tally.whole + tally.reduced;
-        assert!(came >= least * part && tally.shown > 300, "{persona:?} {form:?}: {tally:?}");
-    }
+    (tallies, metrics)
 }
 
 /// The script with every address of the generator's server under `base`.
@@ -633,7 +679,7 @@ fn headers(reply: &Reply) -> String {
 }
 
 /// The figures that `docs/threat-model.md` quotes.
-fn print_figures(tallies: &BTreeMap<(&str, Form), Tally>, metrics: usize, log: usize) {
+fn print_figures(tallies: &Tallies, metrics: usize, log: usize) {
     let mut all = Tally::default();
     println!(
         "{:<16}{:<9}{:>7}{:>8}{:>9}{:>8}{:>10}{:>10}{:>10}",
@@ -651,14 +697,10 @@ fn print_figures(tallies: &BTreeMap<(&str, Form), Tally>, metrics: usize, log: u
             t.hidden,
             t.shown
         );
-        all.whole += t.whole;
-        all.reduced += t.reduced;
-        all.withheld += t.withheld;
-        all.planted += t.planted;
-        all.shown += t.shown;
+        all.add(t);
     }
     println!(
-        "{} types x {} forms x {} persons: {} canaries planted, {} hidden, 0 leaked, {} shown and all of them intact; {} bytes of metrics and {} of process log with none",
+        "{} types x {} forms x {} persons: {} canaries planted, {} hidden, 0 leaked, {} shown; {} bytes of metrics and {} of process log with none",
         r4().resource_types().count(),
         Form::ALL.len(),
         Persona::ALL.len(),
@@ -695,7 +737,9 @@ fn a_page_of_records_is_as_tight_as_each_record_by_itself() {
             all.push((one, n * 4_000));
         }
         text += "]}";
-        for (n, person) in persons.iter().enumerate() {
+        // Half of the persons see each page, unless all is looked at.
+        let looks = |n: usize| rounds() > 1 || (page + n).is_multiple_of(2);
+        for (n, person) in persons.iter().enumerate().filter(|(n, _)| looks(*n)) {
             let seed = (page * 10 + n) as u64;
             let seen = person.look(Expect::Bundle(BundleKind::Searchset), UP, text.as_bytes(), seed).unwrap();
             assert_eq!(resource_type(&seen.out).as_deref(), Some("Bundle"));
@@ -740,7 +784,7 @@ fn a_page_of_records_is_as_tight_as_each_record_by_itself() {
         }
     }
     println!("pages: {tally:?}");
-    assert!(tally.reduced > 150 && tally.withheld > 300 && tally.shown > 50_000, "{tally:?}");
+    assert!(tally.reduced > 75 && tally.withheld > 150 && tally.shown > 25_000, "{tally:?}");
 }
 
 #[test]
