@@ -1,5 +1,6 @@
 """Ordinary work with fhirpy, unchanged: count, fetch pages, fetch all, read, follow a reference, search with an include."""
 
+import json
 import os
 import sys
 
@@ -66,4 +67,6 @@ if persona == "doctor":
     must(note.id, "the new observation has no id")
     read = client.reference("Observation", note.id).to_resource()
     must(read["valueQuantity"]["value"] == 61, "the new observation reads otherwise")
+with open(os.environ["RECEIVED"], "w", encoding="utf-8") as file:
+    json.dump([patients, one_page, patient, observations, bundle], file)
 print("fhirpy: done")

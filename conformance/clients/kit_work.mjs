@@ -1,4 +1,5 @@
 // Ordinary work with fhir-kit-client, unchanged: capability statement, search, next pages, read, vread, history, refusal.
+import fs from 'node:fs';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 
@@ -7,7 +8,8 @@ const module = path.join(here, '../oidc/node_modules/fhir-kit-client/dist/index.
 const kit = await import(pathToFileURL(module));
 const Client = kit.Client ?? kit.default;
 
-const { BASE, TOKEN, PERSONA, LEAD, PATIENTS } = process.env;
+const { BASE, TOKEN, PERSONA, LEAD, PATIENTS, RECEIVED } = process.env;
+const seen = [];
 const must = (held, what) => {
   if (!held) {
     console.error(`fhir-kit-client: ${what}`);
@@ -23,6 +25,7 @@ const ids = new Set();
 let page = await client.search({ resourceType: 'Patient', searchParams: { _count: 2 } });
 for (let pages = 0; page; pages += 1) {
   must(pages < 30, 'pages without end');
+  seen.push(page);
   (page.entry ?? []).forEach((entry) => ids.add(entry.resource.id));
   const more = (page.link ?? []).some((link) => link.relation === 'next');
   page = more ? await client.nextPage({ bundle: page }) : undefined;
@@ -41,6 +44,7 @@ const observations = await client.search({
   searchParams: { patient: `Patient/${LEAD}`, _count: 10 },
 });
 must(observations.entry.length > 0, 'no observation of the patient');
+seen.push(patient, version, history, observations);
 
 const posted = await client.search({
   resourceType: 'Observation',
@@ -56,4 +60,5 @@ try {
   must(error.response?.status === 404, `not 404: ${error.response?.status} ${error}`);
   must(error.response?.data?.resourceType === 'OperationOutcome', 'no OperationOutcome');
 }
+fs.writeFileSync(RECEIVED, JSON.stringify(seen));
 console.log(`fhir-kit-client: done as ${PERSONA}`);

@@ -37,6 +37,15 @@ impl Hapi {
         Ok(Self { base, _child: Some(child) })
     }
 
+    /// A Java program from the same jar: HAPI's validator, HAPI's client.
+    pub fn java(&self, main: &str) -> Command {
+        let place = places::root().join("conformance/upstreams/hapi/target");
+        let mut command = Command::new("java");
+        command.args(["-Xmx2000m", "-XX:+UseSerialGC", "-cp"]);
+        command.arg(format!("{0}/hapi-upstream.jar:{0}/lib/*", place.display())).arg(main);
+        command
+    }
+
     /// What it answers to GET, without Drape.
     pub fn get(&self, path: &str) -> Outcome<crate::http::Reply> {
         Call::get(format!("{}/{path}", self.base)).send()

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::fault::short;
-use crate::{Fault, Outcome};
+use crate::{Fault, Outcome, recorder};
 
 /// A request in the making.
 #[derive(Clone, Debug)]
@@ -107,9 +107,11 @@ impl Call {
             // A server may answer and close before it has read a body that it refuses.
             let _ = stream.write_all(body);
         }
-        Incoming { stream, held: Vec::new(), until: Instant::now() + self.limit }
+        let reply = Incoming { stream, held: Vec::new(), until: Instant::now() + self.limit }
             .read(&self.method)
-            .map_err(fault)
+            .map_err(fault)?;
+        recorder::saw(&self.method, &self.url, &self.headers, &reply);
+        Ok(reply)
     }
 }
 

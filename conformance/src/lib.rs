@@ -12,8 +12,10 @@ pub mod issuer;
 pub mod judge;
 pub mod oidc;
 pub mod places;
+pub mod recorder;
 pub mod records;
 pub mod stub;
 pub mod synthea;
+pub mod vendor;
 
 pub use fault::{Fault, Outcome};

@@ -15,8 +15,17 @@ pub struct Asked {
     pub method: String,
     /// Path and query.
     pub target: String,
+    /// Names in lower case, and values.
+    pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
+}
+
+impl Asked {
+    /// The first header of that name (lower case).
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+    }
 }
 
 /// How to answer.
@@ -125,22 +134,25 @@ fn serve(
     let mut first = String::new();
     reader.read_line(&mut first)?;
     let mut length = 0;
+    let mut headers = Vec::new();
     loop {
         let mut line = String::new();
         if reader.read_line(&mut line)? == 0 || line.trim().is_empty() {
             break;
         }
-        if let Some((name, value)) = line.split_once(':')
-            && name.eq_ignore_ascii_case("content-length")
-        {
-            length = value.trim().parse().unwrap_or(0);
+        if let Some((name, value)) = line.split_once(':') {
+            let (name, value) = (name.to_ascii_lowercase(), value.trim());
+            if name == "content-length" {
+                length = value.parse().unwrap_or(0);
+            }
+            headers.push((name, value.to_owned()));
         }
     }
     let mut words = first.split(' ').map(str::to_owned);
     let (Some(method), Some(target)) = (words.next(), words.next()) else { return Ok(()) };
     let mut body = Vec::new();
     reader.take(BODY_BYTES_MAX.min(length)).read_to_end(&mut body)?;
-    let asked = Asked { method, target, body };
+    let asked = Asked { method, target, headers, body };
     let script = script(&asked);
     heard.lock().unwrap_or_else(PoisonError::into_inner).push(asked);
     let mut out = stream;

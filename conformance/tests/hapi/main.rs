@@ -14,6 +14,7 @@ mod exact;
 mod export;
 mod facts;
 mod forms;
+mod judged;
 mod leaks;
 mod views;
 mod world;
@@ -28,8 +29,9 @@ use world::World;
 
 type Step = (&'static str, fn(&World) -> Outcome);
 
-/// In this order: what writes comes late, what spends the budget after it, and the log is searched last.
-const STEPS: [Step; 38] = [
+/// In this order: what writes comes late, what spends the budget after it, then the log is searched, and what all of them
+/// were answered is judged.
+const STEPS: [Step; 44] = [
     ("views-of-a-patient", views::of_a_patient),
     ("views-of-an-observation", views::of_an_observation),
     ("views-of-sensitive-records", views::of_sensitive_records),
@@ -57,8 +59,13 @@ const STEPS: [Step; 38] = [
     ("patches-are-updates", writes::patches),
     ("of-two-writers-one-is-late", writes::lost_update),
     ("conditional-writes-and-deletes", writes::conditional),
-    ("fhirpy", clients::fhirpy),
-    ("fhir-kit-client", clients::kit),
+    ("client-fhirpy", clients::fhirpy),
+    ("client-fhir-kit-client", clients::kit),
+    ("client-smart-fhirclient", clients::smart),
+    ("client-medplum-core", clients::medplum),
+    ("client-python-fhirclient", clients::python_fhirclient),
+    ("client-fhir-pyrate", clients::pyrate),
+    ("client-hapi-java", clients::java),
     ("relations-and-ages-from-hapi", facts::looked_up),
     ("references-tell-of-nothing-withheld", facts::references),
     ("xml-as-hapi-reads-it", forms::as_hapi_reads_it),
@@ -68,6 +75,7 @@ const STEPS: [Step; 38] = [
     ("demo-before-hapi", demo::tour),
     ("who-saw-this-patient", audit::search),
     ("events-are-audit-events", audit::events),
+    ("judged-by-hapi", judged::all),
 ];
 
 #[test]

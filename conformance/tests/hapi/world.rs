@@ -10,7 +10,7 @@ use drape_conformance::http::{Call, Reply};
 use drape_conformance::issuer::Own;
 use drape_conformance::oidc::Provider;
 use drape_conformance::places::free_port;
-use drape_conformance::{Fault, Outcome, records, synthea};
+use drape_conformance::{Fault, Outcome, recorder, records, synthea};
 use drape_demo::{Cast, Persona};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -150,6 +150,7 @@ impl World {
         personas.insert(BRIEF.into(), Value::Object(brief));
         let provider = Provider::start(&work, port, &personas, &drape.base)?;
         drape.serve()?;
+        recorder::start(&drape.base);
         drape.described()?;
         let mut tokens = BTreeMap::new();
         for persona in Persona::ALL {

@@ -350,6 +350,11 @@ impl Standing {
         if frame { Criterion::Open } else { Criterion::Shown }
     }
 
+    /// Whether each record of that type that is received shows the category, told from the policies alone.
+    pub fn shows_where_received(&self, category: Category, resource_type: &str) -> bool {
+        Asker::new(self, resource_type).is_some_and(|asker| self.shown_wherever_received(category, &asker))
+    }
+
     fn permits(&self, action: &str, category: Option<Category>) -> impl Iterator<Item = usize> {
         let permit =
             |p: &usize| self.decider.set.policies[*p].policy.effect() == cedar_policy::Effect::Permit;

@@ -9,6 +9,7 @@ pub mod config;
 pub mod cors;
 pub mod deflate;
 pub mod demo;
+pub mod dialect;
 pub mod discovery;
 pub mod exchange;
 pub mod exports;

@@ -58,7 +58,8 @@ pub(crate) async fn refused(
 
 /// forward → protect → seal.
 pub(crate) async fn rest(tenant: &Arc<Tenant>, grant: Grant, mut entered: Entered, format: Format) -> Answer {
-    match forward(tenant, grant, &mut entered).await {
+    // Writes and exports take many steps: kept by the side, they do not make every request's own state large.
+    match Box::pin(forward(tenant, grant, &mut entered)).await {
         Ok(Upstream::Records(stream)) => protect(tenant, *stream, entered, format).await,
         Ok(Upstream::Held(held)) => hold(tenant, *held, entered, format).await,
         Ok(Upstream::Own(own)) => seal(entered, Outcome::own(own)).await,

@@ -34,6 +34,8 @@ pub struct Upstream {
     export_hosts: Vec<String>,
     /// Whether it may compress its answers.
     gzip: bool,
+    /// Systems of identifiers that nobody may search by.
+    pub unsearchable: Vec<String>,
 }
 
 /// The body of an answer, any coding undone.
@@ -147,6 +149,7 @@ impl Upstream {
             dialect: config.dialect,
             export_hosts: config.export_hosts.clone(),
             gzip: config.gzip,
+            unsearchable: config.unsearchable_identifier_systems.clone(),
         })
     }
 

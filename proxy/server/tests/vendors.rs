@@ -17,7 +17,7 @@ use drape_shield::{BundleKind, Expect};
 use drape_view::catalogue::{Assigned, Kind, NodeId};
 use drape_view::{Catalogue, Category, Plan, Treatment, Verdict};
 use serde_json::Value;
-use shielding::{Person, catalogue, persons, rebased, record, resource_type};
+use shielding::{Person, catalogue, pair, persons, rebased, record, resource_type};
 
 /// Bodies that the shield refuses, and why. A new refusal fails the test, and so does one that went away.
 /// The first two are Bundles in whose documentation an entry's fullUrl has another id than the record beside it; in the
@@ -164,6 +164,7 @@ fn show(person: &Person, body: &Body, seed: u64, tally: &mut Tally) -> Result<()
         return Ok(());
     }
     assert_eq!(resource_type(&seen.out).as_deref(), Some(kind), "{}", body.name);
+    pair(&format!("{}, {}", body.name, person.name), kind, &body.base, &body.text, &seen.out);
     if person.shows_all {
         tally.whole += resources.len();
         let expected = rebased(&body.text, &body.base);

@@ -1,5 +1,7 @@
 //! First pass over an entry: what it is, whom it is about, what is coded in it.
 
+use std::borrow::Cow;
+
 use drape_fhir::json::Kind as J;
 use drape_fhir::reference::Reference;
 use drape_view::catalogue::{Edge, Fact, Kind, NodeId};
@@ -62,7 +64,11 @@ impl Reader<'_> {
         self.dates.push(u8::MAX);
         self.records.push(RecordFacts { resource_type, patients_complete: true, ..RecordFacts::default() });
         self.object(i, node, place)?;
+        let meta =
+            self.tape.member(self.text, i, "meta").filter(|m| self.tape.get(*m).kind == J::ObjectStart);
+        let version = meta.and_then(|m| self.tape.string(self.text, m, "versionId")).map(Cow::into_owned);
         let record = &mut self.records[place];
+        record.version = version;
         if record.resource_type == "Patient" {
             // A contained Patient is nobody the server knows by that id.
             let own = record.id.clone().map(|id| if contained { format!("#{id}") } else { id });
@@ -210,7 +216,8 @@ impl Reader<'_> {
     fn fact(&mut self, fact: Fact, i: usize, edge: &Edge, place: usize) {
         match fact {
             Fact::Id => self.records[place].id = self.string(i),
-            Fact::Version => self.records[place].version = self.string(i),
+            // Read from the record's own `meta`: an extension's value can be a Meta too.
+            Fact::Version => {}
             Fact::Status => self.records[place].status = self.string(i),
             Fact::BirthDate => self.records[place].birth_date = self.string(i),
             Fact::Security => {

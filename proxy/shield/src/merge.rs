@@ -183,7 +183,6 @@ fn inward(setup: &Setup) -> Setup {
         }
     }
     Setup {
-        paging: None,
         catalogue: Arc::clone(&setup.catalogue),
         expect: setup.expect.clone(),
         upstream_base: setup.upstream_base.clone(),
@@ -192,6 +191,7 @@ fn inward(setup: &Setup) -> Setup {
         uniform: false,
         shows_all: false,
         declared: setup.declared,
+        paging: None,
         links: Box::new(None_),
         pseudonyms: Arc::clone(&setup.pseudonyms),
         tenant: setup.tenant.clone(),

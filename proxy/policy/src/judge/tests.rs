@@ -380,7 +380,7 @@ fn only_the_records_officer_is_shown_everything_alike() {
 
 #[test]
 fn writing_needs_leave_to_change_each_category() {
-    let all: CategorySet = Category::ALL.into_iter().collect();
+    let all: drape_view::CategorySet = Category::ALL.into_iter().collect();
     let may = |roles: &[&str], profile: &Profile| {
         hospital().standing(&Arc::new(caller(roles, "TREAT"))).unwrap().may_change(profile, all).allowed
     };

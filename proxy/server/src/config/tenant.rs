@@ -46,6 +46,9 @@ pub struct Upstream {
     pub export_hosts: Vec<String>,
     /// Whether it may compress its answers.
     pub gzip: bool,
+    /// Systems of identifiers that nobody may search by, nor by identifiers without a system: the server matches such
+    /// numbers and never returns them (LV-64).
+    pub unsearchable_identifier_systems: Vec<String>,
 }
 
 /// How Drape authenticates to the upstream.
@@ -80,7 +83,16 @@ pub enum UpstreamAuth {
     },
 }
 
-/// What is known of the upstream's own ways.
+/// What is known of the upstream's own ways. What is sent is the same FHIR for all, but for what stands here;
+/// `dialect.rs` carries it out. Every record that comes is judged whatever the dialect.
+///
+/// | | generic, hapi | epic | oracle-health |
+/// | --- | --- | --- | --- |
+/// | `_elements`, `_total`, `_summary` but for `count` | sent | not sent | not sent |
+/// | a search needs | nothing | a patient; Observation a category or code too | a patient; Patient a criterion |
+/// | `identifier` | any | with a system, not that of social security numbers | the same |
+///
+/// `Prefer: handling=strict` goes to all of them: who does not know it passes over it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
     /// The standard alone.
@@ -197,6 +209,7 @@ pub(super) fn read(mut t: Table, base: &Path, faults: &mut Faults) -> Tenant {
                 dialect: Dialect::Generic,
                 export_hosts: Vec::new(),
                 gzip: false,
+                unsearchable_identifier_systems: Vec::new(),
             },
         };
     if !t.has("issuers") {
@@ -288,6 +301,9 @@ fn upstream(mut t: Table, base: &Path, faults: &mut Faults) -> Upstream {
         }
     };
     let gzip = t.flag("gzip", false, faults);
+    let unsearchable_identifier_systems = t
+        .strings("unsearchable_identifier_systems", faults)
+        .unwrap_or_else(|| dialect.unsearchable().iter().map(|s| (*s).to_owned()).collect());
     let ca_file = t.table("tls", faults).and_then(|mut tls| {
         let file = tls.file("ca_file", base, faults);
         tls.finish(faults);
@@ -318,7 +334,16 @@ fn upstream(mut t: Table, base: &Path, faults: &mut Faults) -> Upstream {
         }
     }
     t.finish(faults);
-    Upstream { base_url, auth, identities, ca_file, dialect, export_hosts, gzip }
+    Upstream {
+        base_url,
+        auth,
+        identities,
+        ca_file,
+        dialect,
+        export_hosts,
+        gzip,
+        unsearchable_identifier_systems,
+    }
 }
 
 fn auth(mut t: Table, base: &Path, plaintext: bool, faults: &mut Faults) -> UpstreamAuth {

@@ -137,6 +137,7 @@ mod tests {
             ca_file: None,
             dialect: Dialect::Generic,
             gzip: false,
+            unsearchable_identifier_systems: Vec::new(),
             export_hosts: export_hosts.iter().map(|h| (*h).to_owned()).collect(),
         };
         Upstream::new(&config, Duration::from_secs(1)).unwrap()

@@ -98,6 +98,8 @@ pub(crate) struct Wishes<'a> {
     pub policies_more: &'a str,
     /// Instead of the system's clock.
     pub clock: Option<Clock>,
+    /// Where its folder is made, instead of the system's place for such.
+    pub within: Option<&'a Path>,
     /// Written into the folder before the start; `facts.yaml` is used as it is called.
     pub files: Vec<(&'a str, String)>,
 }
@@ -108,7 +110,7 @@ impl House {
     }
 
     pub(crate) async fn with(wishes: Wishes<'_>) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = wishes.within.map_or_else(tempfile::tempdir, tempfile::tempdir_in).unwrap();
         for (name, text) in &wishes.files {
             std::fs::write(folder.path().join(name), text).unwrap();
         }
@@ -145,6 +147,12 @@ impl House {
                         member(Persona::Attacker, vec![]),
                         member(Persona::Officer, vec![]),
                         member(Persona::RecordsOfficer, vec![]),
+                        Member { works_in_shifts: true, ..member(Persona::Nurse, vec![relation("ward")]) },
+                        Member { patient: Some("p1".into()), ..member(Persona::Patient, vec![]) },
+                        member(
+                            Persona::Guardian,
+                            vec![Relation { birth_date: Some("2011-01-01".into()), ..relation("guardian") }],
+                        ),
                     ],
                     figures: Figures::default(),
                 };
@@ -177,6 +185,7 @@ tenants:
         algorithms: [ES256]
         purposes:
           TREAT: [clinician, nurse]
+          PATRQT: [patient]
           FAMRQT: [guardian]
           HPAYMT: [billing]
           HRESCH: [researcher]
@@ -264,8 +273,26 @@ pub(crate) async fn ask(
     headers: &[(&str, &str)],
     body: &str,
 ) -> Reply {
-    let client =
-        hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new()).build_http();
+    ask_with(&client(), method, url, token, headers, body).await
+}
+
+/// Keeps its connections, within one runtime.
+pub(crate) type Client =
+    hyper_util::client::legacy::Client<hyper_util::client::legacy::connect::HttpConnector, Full<Bytes>>;
+
+pub(crate) fn client() -> Client {
+    hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new()).build_http()
+}
+
+/// The same over connections that may be kept.
+pub(crate) async fn ask_with(
+    client: &Client,
+    method: Method,
+    url: &str,
+    token: Option<&str>,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Reply {
     let mut request = http::Request::builder().method(method).uri(url);
     if let Some(token) = token {
         request = request.header("authorization", format!("Bearer {token}"));

@@ -3,12 +3,16 @@
 #![allow(dead_code, reason = "each test uses its part")]
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, OnceLock};
+use std::fs::File;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock};
 
+use drape_demo::Persona;
 use drape_fhir::json::{Kind, Limits as JsonLimits, Tokens};
 use drape_keys::secret::Secret;
 use drape_keys::{DataKey, Keyring, Pseudonymizer};
-use drape_policy::{Decider, PolicySet, RecordJudge};
+use drape_policy::{Decider, PolicySet, RecordJudge, Standing};
 use drape_shield::{Answer, Expect, Fault, Limits, Links, Setup, Shield, Step, Summary};
 use drape_view::{
     Caller, Catalogue, Environment, Facts, Labels, Overrides, Profiler, Proof, Relation, Treatments, Verdict,
@@ -24,6 +28,7 @@ pub(crate) const TODAY: &str = "2026-11-01";
 /// A caller with the hospital's policies.
 pub(crate) struct Person {
     pub(crate) name: &'static str,
+    pub(crate) standing: Arc<Standing>,
     pub(crate) view: View,
     pub(crate) uniform: bool,
     pub(crate) shows_all: bool,
@@ -73,10 +78,6 @@ fn decider() -> Arc<Decider> {
 
 /// Everyone in the hospital, each in the same relation to `patient` as in life.
 pub(crate) fn persons(patient: &str) -> Vec<Person> {
-    let profiler = Arc::new(Profiler::new(
-        Arc::new(Labels::parse(shipped::LABELS).unwrap()),
-        Arc::new(Overrides::parse("").unwrap()),
-    ));
     [
         ("records officer", "records-officer", "HOPERAT", &[][..]),
         ("clinician", "clinician", "TREAT", &["treating"]),
@@ -90,14 +91,41 @@ pub(crate) fn persons(patient: &str) -> Vec<Person> {
     ]
     .into_iter()
     .map(|(name, role, purpose, relations)| {
-        let caller = Arc::new(caller(role, purpose, relations, patient));
-        let standing = Arc::new(decider().standing(&caller).unwrap());
-        let shows_all = standing.shows_all();
-        let view = View::new(Arc::new(RecordJudge::new(standing)), caller, Arc::clone(&profiler), false);
-        let uniform = view.uniform();
-        Person { name, view, uniform, shows_all: shows_all && uniform }
+        person(name, &decider(), caller(role, purpose, relations, patient), false)
     })
     .collect()
+}
+
+fn person(name: &'static str, decider: &Arc<Decider>, caller: Caller, patient_only: bool) -> Person {
+    let profiler = Arc::new(Profiler::new(
+        Arc::new(Labels::parse(shipped::LABELS).unwrap()),
+        Arc::new(Overrides::parse("").unwrap()),
+    ));
+    let caller = Arc::new(caller);
+    let standing = Arc::new(decider.standing(&caller).unwrap());
+    let shows_all = standing.shows_all();
+    let view = View::new(Arc::new(RecordJudge::new(Arc::clone(&standing))), caller, profiler, patient_only);
+    let uniform = view.uniform();
+    Person { name, standing, view, uniform, shows_all: shows_all && uniform }
+}
+
+/// What the rules of the hospital, or of `set` in its place, say of a member of the demo's cast: the same roles, purpose
+/// and relations as in the token, and nothing of the way that the token takes.
+pub(crate) fn of_the_cast(persona: Persona, set: Option<&Arc<Decider>>) -> Person {
+    let relations: &[&str] = match persona {
+        Persona::Doctor => &["treating"],
+        Persona::Nurse => &["ward"],
+        Persona::Guardian => &["guardian"],
+        _ => &[],
+    };
+    let role = persona.roles().first().copied().unwrap_or("nothing");
+    let shared = decider();
+    person(
+        persona.word(),
+        set.unwrap_or(&shared),
+        caller(role, persona.purpose(), relations, PATIENT),
+        persona == Persona::Patient,
+    )
 }
 
 pub(crate) fn catalogue() -> Arc<Catalogue> {
@@ -195,6 +223,27 @@ impl Person {
 
 pub(crate) fn record(resource_type: &str) -> Expect {
     Expect::Record { resource_type: resource_type.to_owned(), id: None, version: None }
+}
+
+/// Writes down a body before and after the shield, for a judge who is not ours, where `DRAPE_PAIRS` names a folder.
+/// What is the same but for the base, or not there, is not worth judging.
+pub(crate) fn pair(name: &str, kind: &str, base: &str, before: &[u8], after: &[u8]) {
+    static FILE: OnceLock<Option<Mutex<File>>> = OnceLock::new();
+    let file = FILE.get_or_init(|| {
+        let folder = std::env::var_os("DRAPE_PAIRS").filter(|f| !f.is_empty()).map(PathBuf::from)?;
+        std::fs::create_dir_all(&folder).unwrap();
+        Some(Mutex::new(File::create(folder.join(concat!(env!("CARGO_CRATE_NAME"), ".jsonl"))).unwrap()))
+    });
+    let Some(file) = file else { return };
+    if after.is_empty() || after == rebased(before, base) {
+        return;
+    }
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let pair = serde_json::json!({
+        "name": name, "kind": kind, "unshielded": text(before), "shielded": text(after),
+    });
+    // One call for one line, so that tests that run side by side do not mix theirs.
+    file.lock().unwrap().write_all(format!("{pair}\n").as_bytes()).unwrap();
 }
 
 /// Whether a text is JSON to our own strict tokenizer, and its `resourceType`.

@@ -33,15 +33,15 @@ impl Walk<'_> {
         }
         let origins: Vec<Option<usize>> = shown.iter().map(|item| self.origin(item, &stored)).collect();
         let matched = self.matched(&shown, &origins, &sent);
-        for place in 0..shown.len() {
-            let gone = !matched.contains(&Some(place));
-            if gone && let Some(origin) = origins[place] {
-                if !stored[origin].iter().flatten().all(|i| self.of_s.is_whole(*i)) {
-                    self.path.push(format!("[{place}]"));
-                    let refused = self.not_removed();
-                    self.path.pop();
-                    return Err(refused);
-                }
+        for (place, origin) in origins.iter().enumerate() {
+            if !matched.contains(&Some(place))
+                && let Some(origin) = *origin
+                && !stored[origin].iter().flatten().all(|i| self.of_s.is_whole(*i))
+            {
+                self.path.push(format!("[{place}]"));
+                let refused = self.not_removed();
+                self.path.pop();
+                return Err(refused);
             }
         }
         let kept: Vec<usize> = matched.iter().flatten().filter_map(|place| origins[*place]).collect();
@@ -123,14 +123,14 @@ impl Walk<'_> {
                 (matched[n], used[n]) = (Some(n), true);
             }
         }
-        for n in 0..sent.len() {
+        for (n, matched) in matched.iter_mut().enumerate() {
             let free = |v: &usize| !used[*v] && equal(*v, n);
             // An item of the record's own before one that Drape put there.
             let own = || (0..shown.len()).filter(|v| origins[*v].is_some()).find(free);
-            if matched[n].is_none()
+            if matched.is_none()
                 && let Some(v) = own().or_else(|| (0..shown.len()).find(free))
             {
-                (matched[n], used[v]) = (Some(v), true);
+                (*matched, used[v]) = (Some(v), true);
             }
         }
         let ids = |doc: &Doc<'_>, items: &[Item]| items.iter().map(|i| id_of(doc, i)).collect::<Vec<_>>();

@@ -347,7 +347,7 @@ impl<'a> Walk<'a> {
     pub(super) fn writable(&mut self, n: usize) -> Result<(), Refused> {
         if !self.of_n.is_whole(n) {
             let depth = self.path.len();
-            self.to_hidden(n);
+            self.step_to_hidden(n);
             let refused = self.hidden();
             self.path.truncate(depth);
             return Err(refused);
@@ -362,21 +362,21 @@ impl<'a> Walk<'a> {
     }
 
     /// Lengthens the path down to the first part of N that would not be shown.
-    fn to_hidden(&mut self, n: usize) {
+    fn step_to_hidden(&mut self, n: usize) {
         let doc = self.n;
         match doc.kind(n) {
             J::ObjectStart => {
                 let mut members = doc.tape.members(n);
                 if let Some((key, value)) = members.find(|(_, value)| !self.of_n.is_whole(*value)) {
                     self.path.push(format!(".{}", doc.tape.text(doc.text, key).trim_start_matches('_')));
-                    self.to_hidden(value);
+                    self.step_to_hidden(value);
                 }
             }
             J::ArrayStart => {
                 let found = doc.tape.items(n).enumerate().find(|(_, item)| !self.of_n.is_whole(*item));
                 if let Some((place, item)) = found {
                     self.path.push(format!("[{place}]"));
-                    self.to_hidden(item);
+                    self.step_to_hidden(item);
                 }
             }
             _ => {}

@@ -117,10 +117,15 @@ impl Rewriter<'_> {
                     }
                 }
             } else {
-                let wrote = if sibling {
-                    self.sibling(i, key, value, edge, plan, out, any)?
-                } else {
-                    self.member(key, value, edge, plan, out, any, of)?
+                let wrote = match self.paired(i, base, value, edge, plan, sibling) {
+                    // Both were written with the first of them.
+                    Some(_) if sibling => {
+                        self.path.pop();
+                        continue;
+                    }
+                    Some(other) => self.pair(key, (value, other), edge, plan, out, any)?,
+                    None if sibling => self.sibling(i, key, value, edge, plan, out, any)?,
+                    None => self.member(key, value, edge, plan, out, any, of)?,
                 };
                 self.settle(wrote, base, before, had, out, any);
             }

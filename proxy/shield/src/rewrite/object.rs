@@ -358,7 +358,7 @@ impl<'a> Rewriter<'a> {
 
     /// The other half of a list of primitives, where values and extensions stand in two arrays by position and both
     /// are shown.
-    fn paired(
+    pub(super) fn paired(
         &self,
         i: usize,
         base: &str,
@@ -381,7 +381,7 @@ impl<'a> Rewriter<'a> {
 
     /// A list of primitives with the list of what stands beside each. A position stays in both or in neither, or an
     /// extension would move to another value.
-    fn pair(
+    pub(super) fn pair(
         &mut self,
         key: usize,
         (values, others): (usize, usize),

@@ -260,6 +260,16 @@ fn facts(record: &Value) -> Facts {
 }
 
 #[test]
+fn the_version_of_a_record_stands_in_its_own_meta_alone() {
+    let record = json!({"resourceType": "Patient", "id": "p", "extension": [
+        {"url": "http://vendor/x", "valueMeta": {"versionId": "9", "tag": [{"code": "t"}]}}],
+        "meta": {"versionId": "3"}, "_active": {"extension": [{"url": "http://vendor/x", "valueMeta": {"versionId": "8"}}]}});
+    assert_eq!(facts(&record).records[0].version.as_deref(), Some("3"));
+    let bare = json!({"resourceType": "Patient", "extension": [{"url": "http://vendor/x", "valueMeta": {"versionId": "9"}}]});
+    assert_eq!(facts(&bare).records[0].version, None);
+}
+
+#[test]
 fn a_code_is_found_wherever_it_hides() {
     let coding = json!({"system": "http://hl7.org/fhir/sid/icd-10-cm", "code": "B20"});
     let hidden = json!({"extension": [{"url": "http://vendor/x", "valueCoding": coding}]});

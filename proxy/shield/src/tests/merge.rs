@@ -15,12 +15,22 @@ fn sent(
     verdict: &Verdict,
     change: impl FnOnce(&mut Value),
 ) -> Option<(Value, Result<Value, Unmerged>)> {
+    sent_in(true, record, verdict, change)
+}
+
+/// The same where what is hidden is said to be hidden, or is not.
+fn sent_in(
+    declared: bool,
+    record: &Value,
+    verdict: &Verdict,
+    change: impl FnOnce(&mut Value),
+) -> Option<(Value, Result<Value, Unmerged>)> {
     let text = serde_json::to_vec(record).unwrap();
     let facts = facts(record);
     let verdicts = facts.records.iter().map(|_| verdict.clone()).collect();
     let answer = Answer { verdicts, seal_key: Some(keys().1), hide: None };
     let stored = Stored { text: &text, facts: &facts, answer: &answer };
-    let setup = setup(any_record(record["resourceType"].as_str().unwrap()), false);
+    let setup = Setup { declared, ..setup(any_record(record["resourceType"].as_str().unwrap()), false) };
     let view = match merge::view(&setup, &stored) {
         Ok(view) => view,
         Err(Unmerged::Withheld(_)) => return None,
@@ -422,9 +432,9 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 32, max_shrink_iters: 50, ..ProptestConfig::default() })]
 
     #[test]
-    fn sending_back_what_was_shown_is_no_change(name in names(), bits: u64, sealing: bool) {
+    fn sending_back_what_was_shown_is_no_change(name in names(), bits: u64, sealing: bool, declared: bool) {
         let (record, _) = filled(name);
-        let Some((_, back)) = sent(&record, &random_plan(bits, sealing), |_| {}) else { return Ok(()) };
+        let Some((_, back)) = sent_in(declared, &record, &random_plan(bits, sealing), |_| {}) else { return Ok(()) };
         prop_assert_eq!(back.unwrap(), record);
     }
 
@@ -476,7 +486,7 @@ proptest! {
 
     #[test]
     fn the_answer_does_not_depend_on_what_is_hidden(
-        name in names(), bits: u64, hidden: u64, which: u64, how in 0u8..3,
+        name in names(), bits: u64, hidden: u64, which: u64, how in 0u8..3, declared: bool,
     ) {
         let verdict = random_plan(bits, false);
         let (record, _) = filled(name);
@@ -491,7 +501,10 @@ proptest! {
         } else {
             *twin.pointer_mut(&at).unwrap() = other(&guess);
         }
-        let (Some((one, _)), Some((two, _))) = (sent(&record, &verdict, |_| {}), sent(&twin, &verdict, |_| {})) else {
+        let (Some((one, _)), Some((two, _))) = (
+            sent_in(declared, &record, &verdict, |_| {}),
+            sent_in(declared, &twin, &verdict, |_| {}),
+        ) else {
             return Ok(());
         };
         if one != two || twin == record {
@@ -512,7 +525,7 @@ proptest! {
             *sent.pointer_mut(at).unwrap() = changed;
         };
         for edit in [&put as &dyn Fn(&mut Value), &change] {
-            let outcome = |record: &Value| match sent(record, &verdict, |sent| edit(sent)).unwrap().1 {
+            let outcome = |record: &Value| match sent_in(declared, record, &verdict, |sent| edit(sent)).unwrap().1 {
                 Ok(_) => "merged".to_owned(),
                 Err(Unmerged::Refused(text)) => text,
                 Err(other) => format!("{other:?}"),

@@ -50,6 +50,7 @@ impl Desk<'_> {
             let public = "the token's scopes cover only the patient in context";
             return Err(Refusal::forbidden("decide", public));
         }
+        self.guesses(&search)?;
         self.hops(&search)?;
         let cost = budget.config.per_query_nano;
         let config = &budget.config;

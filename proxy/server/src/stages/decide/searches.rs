@@ -11,6 +11,7 @@ use drape_view::{Category, CategorySet};
 use http::StatusCode;
 
 use super::{Decided, Desk, EXACT_COUNT, Way, paging};
+use crate::dialect::could_match;
 use crate::page::Page;
 use crate::refusal::Refusal;
 
@@ -61,6 +62,12 @@ impl Desk<'_> {
         self.hops(&search)?;
         let reach = self.reach(&search, &cleared)?;
         self.narrow(&mut search, &needed, cleared.patient_only)?;
+        let dialect = self.tenant.upstream.dialect;
+        if let Some(lack) = dialect.lacks(&search) {
+            let public = format!("the FHIR server behind wants {lack} in a search of {resource_type}");
+            return Err(Refusal::new("decide", StatusCode::BAD_REQUEST, "required", public));
+        }
+        dialect.adapt(&mut search);
         let path = match &page {
             Some(page) => page.upstream.clone(),
             None => search.to_target(),
@@ -114,6 +121,7 @@ impl Desk<'_> {
         search: &mut Search,
         filled: bool,
     ) -> Result<Option<BTreeSet<Category>>, Refusal> {
+        self.guesses(search)?;
         let mut narrowed = BTreeSet::new();
         let mut matched = true;
         for criterion in &mut search.criteria {
@@ -162,6 +170,29 @@ impl Desk<'_> {
             }
         }
         Ok(matched.then_some(narrowed))
+    }
+
+    /// Numbers that the server matches and never returns must not be guessed one by one (LV-64).
+    pub(super) fn guesses(&self, search: &Search) -> Result<(), Refusal> {
+        let unsearchable = &self.tenant.upstream.unsearchable;
+        for criterion in &search.criteria {
+            let identifies = criterion.modifier.as_deref() == Some("identifier")
+                || criterion.kind == Kind::Token
+                    && criterion
+                        .reveals
+                        .iter()
+                        .any(|revealed| self.categories(criterion, revealed).contains(Category::Identifier));
+            if identifies && could_match(criterion, unsearchable) {
+                let name = &criterion.name;
+                let public = format!(
+                    "`{name}` must name a system, as in `{name}=system|value`, and not one whose numbers the FHIR server behind matches without ever showing them"
+                );
+                return Err(Refusal::forbidden("decide", public).because(format!(
+                    "`{name}` could match an identifier of `unsearchable_identifier_systems`"
+                )));
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn refused(

@@ -106,16 +106,17 @@ impl Desk {
     }
 
     /// The same for a member of a transaction, which is sent whether its record is there or not: the upstream finds it
-    /// anew by the criteria that were judged.
+    /// anew.
     pub(super) async fn prepare_member(
         self: &Arc<Self>,
         write: Write,
         standing: &Standing,
     ) -> Result<Prepared, Refusal> {
         if let Act::Create { unless: Some(finding) } = &write.act
-            && let Found::One(_) = self.find(finding).await?
+            && let Found::One(id) = self.find(finding).await?
         {
-            return self.create(&write, standing, finding.criteria());
+            // By its id: the criteria may find others, which are withheld from the caller.
+            return self.create(&write, standing, Some(format!("_id={id}")));
         }
         match self.prepare(write, standing).await? {
             Ready::Send(prepared) => Ok(prepared),
