@@ -194,7 +194,6 @@ pub fn shield(data: &[u8]) {
     };
     let plan = plan(u64::from(chance % 32));
     let setup = Setup {
-        pointers: false,
         catalogue: catalogue(),
         expect,
         upstream_base: "http://up.example/fhir".into(),
@@ -208,6 +207,7 @@ pub fn shield(data: &[u8]) {
         pseudonyms: keys().0,
         tenant: "t".into(),
         today: "2026-11-01".into(),
+        pointers: true,
     };
     let (mut shield, mut out) = (Shield::new(setup), Vec::new());
     for mut piece in text.chunks(usize::from(what >> 2 & 15) * 13 + 1) {

@@ -3,7 +3,6 @@
 #![allow(clippy::print_stdout, reason = "how much was looked at belongs to the result")]
 #![allow(clippy::print_stderr)]
 
-#[allow(dead_code, reason = "no canary is looked for here")]
 mod canaries;
 mod shielding;
 mod xml_reader;

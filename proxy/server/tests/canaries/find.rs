@@ -80,10 +80,10 @@ fn dates(text: &[u8], found: &mut BTreeSet<usize>) {
         };
         if let (Some(year), Some(month), Some(day)) =
             (digits(&day[2..4]), digits(&day[5..7]), digits(&day[8..]))
+            && (1..=12).contains(&month)
+            && (1..=28).contains(&day)
         {
-            if (1..=12).contains(&month) && (1..=28).contains(&day) {
-                found.insert(year * 336 + (month - 1) * 28 + day - 1);
-            }
+            found.insert(year * 336 + (month - 1) * 28 + day - 1);
         }
     }
 }
