@@ -160,7 +160,7 @@ async fn no_way_leads_around_the_shield_and_the_threat_model_says_so_line_by_lin
         get("an old version of a stranger's record", "Patient/p2/_history/1", &doctor),
         get("`$graphql`", "$graphql?query=%7BPatient%28id%3Ap2%29%7Bname%7D%7D", &doctor),
         get("`$lastn` over everybody", "Observation/$lastn?max=1", &doctor),
-        get("a bulk export by who may not", "$export", &doctor),
+        ("a bulk export by who may not", Method::GET, "$export", vec![("prefer", "respond-async")], String::new(), &doctor),
         get("the server's own cursor (`_getpages`)", "?_getpages=1&_getpagesoffset=0", &doctor),
         get("a page handle of somebody else, replayed", &page, &colleague),
         get("a token for another audience", "Patient/p1", &foreign),

@@ -85,7 +85,12 @@ impl Desk<'_> {
         };
         let mut by = |code: &str| {
             drape_fhir::search::parameter(&name, code).is_some_and(|p| {
-                p.paths().all(|path| self.tenant.catalogue.category_at(&name, path).iter().all(&mut opens))
+                // As a search reads them: strings through everything in the element.
+                let catalogue = &self.tenant.catalogue;
+                p.paths().all(|path| match p.kind {
+                    Kind::String => catalogue.categories_at(&name, path).iter().all(&mut opens),
+                    _ => catalogue.category_at(&name, path).iter().all(&mut opens),
+                })
             })
         };
         if let Some(parameters) = resource["searchParam"].as_array_mut() {
