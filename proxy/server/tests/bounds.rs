@@ -374,6 +374,7 @@ async fn each_caller_is_told_what_is_offered_to_her() {
     let told = async |token: Option<&str>| {
         let reply = ask(Method::GET, &format!("{}/metadata", house.base), token, &[], "").await;
         assert_eq!(reply.status, 200, "{}", reply.text);
+        assert!(!reply.text.contains("null") && !reply.text.contains("[]"), "{}", reply.text);
         reply.json()["rest"][0].clone()
     };
     let codes = |rest: &Value, kind: &str| -> Vec<String> {
@@ -409,5 +410,5 @@ async fn each_caller_is_told_what_is_offered_to_her() {
     assert_eq!(codes(&narrow, "Patient"), ["read", "vread", "history-instance"]);
     assert!(parameters(&narrow, "Patient").is_empty());
     let analyst = told(Some(&house.token(Persona::Analyst))).await;
-    assert_eq!(analyst["resource"], json!([]));
+    assert!(analyst.get("resource").is_none(), "{analyst}");
 }

@@ -25,22 +25,28 @@ pub fn offered(tenant: &Tenant, caller: &Arc<Caller>, statement: &Value) -> Resu
     let mut statement = statement.clone();
     let Some(rest) = statement.pointer_mut("/rest/0") else { return Ok(statement) };
     let mut transacts = false;
-    if let Some(resources) = rest["resource"].as_array_mut() {
+    if let Some(resources) = rest.get_mut("resource").and_then(Value::as_array_mut) {
         resources.retain_mut(|resource| desk.resource(resource, &mut transacts));
     }
-    retain(&mut rest["interaction"], |i| match i["code"].as_str() {
+    retain(rest, "resource", |_| true);
+    retain(rest, "interaction", |i| match i["code"].as_str() {
         Some("transaction") => transacts,
         Some("history-system") => desk.standing.shows_all(),
         _ => true,
     });
     let exports = |t: &str| desk.clear(Need::Read, Action::Export, t).is_ok();
-    retain(&mut rest["operation"], |_| drape_fhir::definitions::r4().resource_types().any(exports));
+    retain(rest, "operation", |_| drape_fhir::definitions::r4().resource_types().any(exports));
     Ok(statement)
 }
 
-fn retain(list: &mut Value, keep: impl Fn(&Value) -> bool) {
-    if let Some(items) = list.as_array_mut() {
-        items.retain(keep);
+/// Cuts a list down, where there is one; one that is left empty goes, since FHIR has no empty lists.
+fn retain(of: &mut Value, member: &str, keep: impl FnMut(&Value) -> bool) {
+    let Some(items) = of.get_mut(member).and_then(Value::as_array_mut) else { return };
+    items.retain(keep);
+    if items.is_empty()
+        && let Some(map) = of.as_object_mut()
+    {
+        map.shift_remove(member);
     }
 }
 
@@ -61,7 +67,7 @@ impl Desk<'_> {
             "delete" => may(Need::Delete, Action::Delete),
             _ => false,
         };
-        retain(&mut resource["interaction"], |i| i["code"].as_str().is_some_and(offers));
+        retain(resource, "interaction", |i| i["code"].as_str().is_some_and(offers));
         let has =
             |code: &str| resource["interaction"].as_array().into_iter().flatten().any(|i| i["code"] == code);
         let (searches, creates, updates, deletes) =
@@ -93,18 +99,14 @@ impl Desk<'_> {
                 })
             })
         };
-        if let Some(parameters) = resource["searchParam"].as_array_mut() {
-            parameters.retain(|p| searches && p["name"].as_str().is_some_and(&mut by));
-        }
-        retain(&mut resource["operation"], |operation| match operation["name"].as_str() {
+        retain(resource, "searchParam", |p| searches && p["name"].as_str().is_some_and(&mut by));
+        retain(resource, "operation", |operation| match operation["name"].as_str() {
             Some("export") => may(Need::Read, Action::Export),
             _ => self.standing.request(Action::Operation, &name).allowed,
         });
-        for member in ["searchParam", "operation"] {
-            if resource[member].as_array().is_none_or(Vec::is_empty)
-                && let Some(map) = resource.as_object_mut()
-            {
-                map.shift_remove(member);
+        if !searches {
+            for member in ["searchInclude", "searchRevInclude"] {
+                retain(resource, member, |_| false);
             }
         }
         *transacts |=
