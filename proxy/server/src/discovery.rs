@@ -1,16 +1,22 @@
 //! What anyone may know without a token: the capability statement and the SMART configuration, both rewritten to what
-//! Drape really offers.
+//! Drape really offers; and to whoever sends a token, what of it is offered to her.
 
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use drape_fhir::interaction;
+use drape_fhir::search::Kind;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 
 use crate::parts::Tenant;
 use crate::refusal::Refusal;
+use crate::stages::admit::admit;
+use crate::stages::decide::offered;
 use crate::stages::{Answer, Own};
 use crate::upstream::{UpstreamRequest, is_fhir_json};
 
@@ -19,6 +25,9 @@ use crate::upstream::{UpstreamRequest, is_fhir_json};
 #[derive(Debug, Default)]
 pub struct Discovery {
     capabilities: ArcSwapOption<Bytes>,
+    statement: ArcSwapOption<Value>,
+    /// By the digest of the token: what is offered to whom it proves.
+    offered: Mutex<HashMap<[u8; 32], Bytes>>,
     types: ArcSwapOption<Vec<String>>,
     smart: ArcSwapOption<Bytes>,
 }
@@ -32,8 +41,16 @@ impl Discovery {
 
 const CAPABILITIES_BYTES_MAX: usize = 16 << 20;
 
+/// Statements made for one caller that are kept, each some hundred kilobytes, until the next refresh.
+const OFFERED_MAX: usize = 32;
+
 /// Answers the open addresses; `None` when the request is for something else.
-pub async fn answer(tenant: &Tenant, head: &http::request::Parts, path: &str) -> Option<Answer> {
+pub async fn answer(
+    tenant: &Arc<Tenant>,
+    head: &http::request::Parts,
+    path: &str,
+    peer: IpAddr,
+) -> Option<Answer> {
     let document = match path {
         "/metadata" => &tenant.discovery.capabilities,
         "/.well-known/smart-configuration" => &tenant.discovery.smart,
@@ -50,7 +67,11 @@ pub async fn answer(tenant: &Tenant, head: &http::request::Parts, path: &str) ->
     {
         return Some(Answer::Refused(refusal));
     }
-    match document.load_full() {
+    let own = match path {
+        "/metadata" => offered_to(tenant, head, peer).await,
+        _ => None,
+    };
+    match own.map(Arc::new).or_else(|| document.load_full()) {
         Some(body) => {
             let mut own = Own { status: StatusCode::OK, headers: HeaderMap::new(), body: (*body).clone() };
             if path != "/metadata" {
@@ -63,6 +84,30 @@ pub async fn answer(tenant: &Tenant, head: &http::request::Parts, path: &str) ->
             Some(Answer::Refused(Refusal::unavailable("classify", public, "no discovery document yet")))
         }
     }
+}
+
+/// The statement for whoever sends a token that proves somebody: what she may ask for. A token that does not is no
+/// reason to keep from her what anyone may know.
+async fn offered_to(tenant: &Arc<Tenant>, head: &http::request::Parts, peer: IpAddr) -> Option<Bytes> {
+    if !head.headers.contains_key(header::AUTHORIZATION) {
+        return None;
+    }
+    let statement = tenant.discovery.statement.load_full()?;
+    let caller = admit(tenant, &head.headers, Some(peer)).await.ok()?.caller;
+    let key = caller.proof.token_digest;
+    if let Some(known) = tenant.discovery.offered.lock().get(&key) {
+        return Some(known.clone());
+    }
+    let of = Arc::clone(tenant);
+    // Every type and parameter is asked for: too long for a thread that others wait for.
+    let made = tokio::task::spawn_blocking(move || offered(&of, &caller, &statement)).await.ok()?.ok()?;
+    let made = bytes(&made);
+    let mut kept = tenant.discovery.offered.lock();
+    if kept.len() >= OFFERED_MAX {
+        kept.clear();
+    }
+    kept.insert(key, made.clone());
+    Some(made)
 }
 
 /// Only `mode=full` and the form of the answer are understood.
@@ -101,6 +146,8 @@ pub async fn refresh(tenant: &Arc<Tenant>) -> Result<(), String> {
     let types = resources.filter_map(|r| r["type"].as_str()).map(str::to_owned).collect();
     tenant.discovery.types.store(Some(Arc::new(types)));
     tenant.discovery.capabilities.store(Some(Arc::new(bytes(&statement))));
+    tenant.discovery.statement.store(Some(Arc::new(statement)));
+    tenant.discovery.offered.lock().clear();
     smart.map(drop)
 }
 
@@ -128,8 +175,20 @@ async fn capabilities(tenant: &Tenant, smart: Option<&Value>) -> Result<Value, S
 }
 
 /// Interactions that Drape lets through, where the upstream has them.
-const INTERACTIONS: [&str; 7] =
-    ["read", "vread", "history-instance", "search-type", "create", "update", "delete"];
+const INTERACTIONS: [&str; 8] =
+    ["read", "vread", "history-instance", "history-type", "search-type", "create", "update", "delete"];
+
+/// Includes of the upstream's list that Drape resolves.
+fn includes(list: &Value) -> Vec<Value> {
+    let resolved = |text: &str| {
+        let mut parts = text.split(':');
+        let (Some(kind), Some(code)) = (parts.next(), parts.next()) else { return false };
+        drape_fhir::search::parameter(kind, code)
+            .is_some_and(|p| p.is_resolvable() && p.kind == Kind::Reference)
+    };
+    let named = list.as_array().into_iter().flatten();
+    named.filter(|i| i.as_str().is_some_and(resolved)).cloned().collect()
+}
 
 /// Operations that Drape lets through, where the upstream has them: on what (nothing for the whole server, `*` for any
 /// type), by which name, and where they are defined. What they are to whom, policy says.
@@ -212,7 +271,13 @@ pub(crate) fn rewrite(theirs: &Value, public_base: &str, smart: Option<&Value>) 
         ours.insert("conditionalUpdate".into(), json!(finds("update")));
         let deletes = if finds("delete") { "single" } else { "not-supported" };
         ours.insert("conditionalDelete".into(), json!(deletes));
-        ours.insert("conditionalRead".into(), json!("not-supported"));
+        ours.insert("conditionalRead".into(), json!("full-support"));
+        for member in ["searchInclude", "searchRevInclude"] {
+            let listed = includes(&resource[member]);
+            if !listed.is_empty() {
+                ours.insert(member.into(), Value::Array(listed));
+            }
+        }
         if !parameters.is_empty() {
             ours.insert("searchParam".into(), Value::Array(parameters));
         }
@@ -240,6 +305,15 @@ pub(crate) fn rewrite(theirs: &Value, public_base: &str, smart: Option<&Value>) 
         }
     }
     let mut ours = json!({ "mode": "server", "security": security, "resource": resources });
+    // A batch is taken apart; only a transaction needs the upstream's own.
+    let mut whole = vec![json!({ "code": "batch" })];
+    for code in ["transaction", "history-system"] {
+        let theirs = rest.and_then(|r| r["interaction"].as_array()).unwrap_or(&none);
+        if theirs.iter().any(|i| i["code"] == code) {
+            whole.push(json!({ "code": code }));
+        }
+    }
+    ours["interaction"] = Value::Array(whole);
     let operations = operations("", rest.unwrap_or(&Value::Null));
     if !operations.is_empty() {
         ours["operation"] = Value::Array(operations);

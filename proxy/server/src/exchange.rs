@@ -90,7 +90,7 @@ async fn answer(
 ) -> (Answer, Format) {
     let asked = Asked::of(head, path, id, peer);
     let wanted = asked.format;
-    if let Some(answer) = discovery::answer(tenant, head, path).await {
+    if let Some(answer) = discovery::answer(tenant, head, path, peer.ip()).await {
         return (answer, wanted);
     }
     let admitted = match admit(tenant, &head.headers, Some(peer.ip())).await {

@@ -61,7 +61,7 @@ pub(crate) async fn rest(tenant: &Arc<Tenant>, grant: Grant, mut entered: Entere
     // Writes and exports take many steps: kept by the side, they do not make every request's own state large.
     match Box::pin(forward(tenant, grant, &mut entered)).await {
         Ok(Upstream::Records(stream)) => Box::pin(protect(tenant, *stream, entered, format)).await,
-        Ok(Upstream::Held(held)) => hold(tenant, *held, entered, format).await,
+        Ok(Upstream::Held(held)) => Box::pin(hold(tenant, *held, entered, format)).await,
         Ok(Upstream::Own(own)) => seal(entered, Outcome::own(own)).await,
         Ok(Upstream::Written(own, totals)) => seal(entered, Outcome::written(own, totals)).await,
         Err(refusal) => seal(entered, Outcome::refused(refusal, Default::default())).await,

@@ -364,3 +364,51 @@ async fn a_write_that_was_begun_is_ended_and_entered_though_its_client_goes_away
     let page = tokio::time::timeout(Duration::from_secs(10), found).await.expect("the outcome is entered");
     assert!(!page.contains("abandoned"), "{page}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_caller_is_told_what_is_offered_to_her() {
+    let house = House::plain().await;
+    while ask(Method::GET, &format!("{}/metadata", house.base), None, &[], "").await.status != 200 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let told = async |token: Option<&str>| {
+        let reply = ask(Method::GET, &format!("{}/metadata", house.base), token, &[], "").await;
+        assert_eq!(reply.status, 200, "{}", reply.text);
+        assert!(!reply.text.contains("null") && !reply.text.contains("[]"), "{}", reply.text);
+        reply.json()["rest"][0].clone()
+    };
+    let codes = |rest: &Value, kind: &str| -> Vec<String> {
+        let list = rest["resource"].as_array().into_iter().flatten();
+        let one = list.into_iter().find(|r| r["type"] == kind);
+        let one = one.and_then(|r| r["interaction"].as_array()).into_iter().flatten();
+        one.map(|i| i["code"].as_str().unwrap().to_owned()).collect()
+    };
+    let parameters = |rest: &Value, kind: &str| -> Vec<String> {
+        let list = rest["resource"].as_array().into_iter().flatten();
+        let one = list.into_iter().find(|r| r["type"] == kind);
+        let one = one.and_then(|r| r["searchParam"].as_array()).into_iter().flatten();
+        one.map(|p| p["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let anyone = told(None).await;
+    assert!(codes(&anyone, "Observation").contains(&"create".to_owned()), "{anyone}");
+    // A token that proves nobody is no reason to be told less than anyone.
+    assert_eq!(told(Some("x.y.z")).await, anyone);
+    let doctor = told(Some(&house.token(Persona::Doctor))).await;
+    assert!(codes(&doctor, "Observation").contains(&"update".to_owned()), "{doctor}");
+    assert!(!codes(&doctor, "Practitioner").contains(&"create".to_owned()), "{doctor}");
+    let researcher = told(Some(&house.token(Persona::Researcher))).await;
+    assert_eq!(codes(&researcher, "Condition"), ["read", "search-type"]);
+    assert!(parameters(&researcher, "Condition").contains(&"code".to_owned()), "{researcher}");
+    assert!(!parameters(&researcher, "Patient").contains(&"name".to_owned()));
+    // What is offered is not refused, and what is not is.
+    let token = house.token(Persona::Researcher);
+    assert_eq!(get(&house, &token, "Condition?code=http://hl7.org/fhir/sid/icd-10-cm|I10").await.status, 200);
+    assert_eq!(get(&house, &token, "Patient?name=One").await.status, 403);
+    let narrow = self::token(&house, Persona::Doctor, "user/Patient.r", None);
+    let narrow = told(Some(&narrow)).await;
+    assert_eq!(narrow["resource"].as_array().unwrap().len(), 1);
+    assert_eq!(codes(&narrow, "Patient"), ["read", "vread", "history-instance"]);
+    assert!(parameters(&narrow, "Patient").is_empty());
+    let analyst = told(Some(&house.token(Persona::Analyst))).await;
+    assert!(analyst.get("resource").is_none(), "{analyst}");
+}

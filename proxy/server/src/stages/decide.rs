@@ -15,6 +15,7 @@ use http::StatusCode;
 
 mod counts;
 pub(super) mod export;
+mod offers;
 pub(super) mod operations;
 mod reach;
 mod searches;
@@ -26,6 +27,7 @@ use crate::page::Page;
 use crate::parts::Tenant;
 use crate::refusal::Refusal;
 use crate::upstream::UpstreamRequest;
+pub use offers::offered;
 pub(super) use writes::{Act, At, Finding, Write};
 
 /// Leave to make one rewritten request. Its fields are private and only [`decide`] makes one.

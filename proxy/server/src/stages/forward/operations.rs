@@ -13,6 +13,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::writes::Ready;
 use super::{Desk, Stream, Upstream};
 use crate::client::read_bounded;
+use crate::facts::Ahead;
 use crate::refusal::Refusal;
 use crate::stages::Own;
 use crate::stages::classify::Return;
@@ -56,7 +57,12 @@ impl Desk {
         if facts.main().and_then(|m| m.id.as_deref()) != Some(id) {
             return Err(Refusal::upstream("the record is not the one that was asked for"));
         }
-        if !matches!(self.view.rule(&facts).first(), Some(Verdict::Keep(_))) {
+        // As a read judges it: with what is looked up of its patient.
+        let (mut view, facts) = (self.view.clone(), Arc::new(facts));
+        if let Some(mut ahead) = self.ahead() {
+            ahead.prepare(&self.tenant, &mut view, std::slice::from_ref(&facts), self.durable).await?;
+        }
+        if !matches!(view.rule(&facts).first(), Some(Verdict::Keep(_))) {
             return Err(Refusal::unknown("forward", "the record itself is withheld from the caller"));
         }
         self.records(records).await
@@ -82,7 +88,11 @@ impl Desk {
     }
 
     fn held(&self, what: What, room: Vec<OwnedSemaphorePermit>) -> Upstream {
-        Upstream::Held(Box::new(Held { view: self.view.clone(), what, room }))
+        Upstream::Held(Box::new(Held { view: self.view.clone(), ahead: self.ahead(), what, room }))
+    }
+
+    fn ahead(&self) -> Option<Ahead> {
+        Ahead::of(&self.tenant, &self.standing, &self.view, &self.token)
     }
 
     /// A record that is judged like one that is created, and looked at by the upstream. Of what it says nothing is

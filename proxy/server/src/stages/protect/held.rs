@@ -12,17 +12,20 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::Shielded;
+use super::{Shielded, rulings};
 use crate::body::OutBody;
+use crate::facts::Ahead;
 use crate::parts::Tenant;
 use crate::refusal::Refusal;
 use crate::stages::Answer;
-use crate::stages::enter::Entered;
+use crate::stages::enter::{Durable, Entered};
 use crate::stages::seal::{Outcome, Totals, seal};
 
 /// An answer that is held whole, with what judges it. Only `forward` makes one.
 pub struct Held {
     pub(in crate::stages) view: View,
+    /// What verdicts rest on beyond what the records say.
+    pub(in crate::stages) ahead: Option<Ahead>,
     pub(in crate::stages) what: What,
     /// Room among everything that is held; given back with the last byte.
     pub(in crate::stages) room: Vec<OwnedSemaphorePermit>,
@@ -57,11 +60,13 @@ pub(in crate::stages) struct Related {
 /// Judges what is held, and lets it go or answers as if it were not there.
 pub async fn hold(tenant: &Arc<Tenant>, held: Held, mut entered: Entered, format: Format) -> Answer {
     entered.at("protect");
-    let Held { view, what, room } = held;
+    let Held { view, ahead, what, room } = held;
+    let durable = entered.durable();
     let mut totals = Totals::default();
     let judged = match what {
         What::Binary { id, text, raw, unbound, related } => {
-            belongs(tenant, &view, &related, unbound, &mut totals)
+            belongs(tenant, view, ahead, &related, unbound, &mut totals, durable)
+                .await
                 .and_then(|()| binary(tenant, &id, &text, raw, &mut totals))
         }
         What::Parameters(text) => parameters(tenant, &text),
@@ -103,12 +108,14 @@ fn unknown(reason: &str) -> Refusal {
 }
 
 /// Every record that a Binary belongs to must be shown whole: its document is a part of it (LV-45).
-fn belongs(
-    tenant: &Tenant,
-    view: &View,
+async fn belongs(
+    tenant: &Arc<Tenant>,
+    mut view: View,
+    mut ahead: Option<Ahead>,
     related: &[Related],
     unbound: bool,
     totals: &mut Totals,
+    durable: Durable,
 ) -> Result<(), Refusal> {
     if related.is_empty() && !unbound {
         return Err(unknown("it belongs to no record"));
@@ -122,12 +129,22 @@ fn belongs(
             tenant.limits.json_depth_max,
         )
         .map_err(|e| unknown(&format!("what it belongs to cannot be read: {}", e.what)))?;
+        let facts = Arc::new(facts);
         let main = facts.main().ok_or_else(|| unknown("what it belongs to is no record"))?;
         if record.id.is_none() || main.id != record.id {
             return Err(unknown("what it belongs to is not the record that was asked for"));
         }
-        let verdicts = view.rule(&facts);
-        if !verdicts.iter().all(|v| matches!(v, Verdict::Keep(plan) if plan.shows_all())) {
+        // As a read judges it; a reference that is left out leaves a record that is not whole.
+        if let Some(ahead) = &mut ahead {
+            let looked = ahead.prepare(tenant, &mut view, std::slice::from_ref(&facts), durable).await;
+            looked.map_err(|r| unknown(&format!("what it belongs to cannot be judged: {}", r.reason)))?;
+        }
+        let ruled = rulings(tenant, &view, &facts, ahead.as_ref()).await;
+        let ruled = ruled.map_err(|_| unknown("what it belongs to cannot be judged"))?;
+        let verdicts = ruled.verdicts;
+        if ruled.hide.is_some()
+            || !verdicts.iter().all(|v| matches!(v, Verdict::Keep(plan) if plan.shows_all()))
+        {
             return Err(unknown("what it belongs to is not shown whole"));
         }
         for verdict in &verdicts {
