@@ -158,12 +158,14 @@ async fn lv_27_a_page_links_to_what_its_reader_asked_and_not_to_what_was_asked_o
     // What went upstream is narrowed to her patients, and the server says so in its link.
     assert!(shelf.heard()[0].target.contains("p1"));
     assert_eq!(link(&reply.json(), "self"), Some(format!("{}/{asked}", house.base)));
+    // Chance may write `p1` into a sealed link or a pseudonym, but not with what stands before it.
+    let tells = |text: &str| ["Patient/p1", "=p1", "%2Fp1", HUSH].iter().any(|told| text.contains(told));
     let links = reply.json()["link"].to_string();
-    assert!(!links.contains("p1") && !links.contains(&shelf.base) && !links.contains(HUSH), "{links}");
+    assert!(!tells(&links) && !links.contains(&shelf.base), "{links}");
     // Nor on the pages that follow.
     let page = get(&house.token(Persona::Doctor), &link(&reply.json(), "next").unwrap()).await;
     let links = page.json()["link"].to_string();
-    assert!(page.status == 200 && !links.contains("p1") && !links.contains(HUSH), "{links}");
+    assert!(page.status == 200 && !tells(&links), "{links}");
     // Who knows the patient by a pseudonym reads that.
     let found = house.get(Persona::Researcher, "Observation").await;
     assert_eq!(found.status, 200, "{}", found.text);
@@ -175,7 +177,7 @@ async fn lv_27_a_page_links_to_what_its_reader_asked_and_not_to_what_was_asked_o
     assert_eq!(reply.status, 200, "{}", reply.text);
     assert!(shelf.heard()[0].target.contains("p1"));
     assert_eq!(link(&reply.json(), "self"), Some(format!("{}/{asked}", house.base)));
-    assert!(!everything(&reply).contains("p1"), "{}", reply.text);
+    assert!(!tells(&everything(&reply)), "{}", reply.text);
 }
 
 /// Four versions, one of them of substance use and one a deletion.
