@@ -134,7 +134,7 @@ fn seeds(target: &str) -> Vec<String> {
         ],
         "patch" => {
             let pointers = [
-                r#"[{"op":"test","path":"/name/0/family","value":"Umberfield"},{"op":"replace","path":"/gender","value":"male"}]"#,
+                r#"[{"op":"test","path":"/name/0/family","value":"Umberfield"},{"op":"replace","path":"/birthDate","value":"1980"}]"#,
                 r#"[{"op":"add","path":"/name/-","value":{"given":["x"]}},{"op":"remove","path":"/birthDate"}]"#,
                 r#"[{"op":"copy","from":"/name/0","path":"/name/1"},{"op":"move","from":"/text","path":"/a~1b"}]"#,
                 r#"[{"op":"test","path":"/resourceType","value":"Patient"}]"#,
@@ -258,15 +258,18 @@ fn a_patch_of_any_bytes_makes_a_record_within_its_bounds_or_none() {
 
 #[test]
 fn most_of_the_patches_that_are_damaged_are_sound_before() {
-    let applied = |seed: &String| {
+    let all = seeds("patch");
+    let mut faults = Vec::new();
+    for seed in &all {
         let (record, patch) = seed.split_once('\n').unwrap();
         let (record, patch) = (record.as_bytes(), patch.as_bytes());
-        drape_fhir::patch::json(record, patch, 24, 1 << 14).is_ok()
-            || drape_fhir::patch::fhirpath(record, patch, 24, 1 << 14).is_ok()
-    };
-    let all = seeds("patch");
-    let sound = all.iter().filter(|seed| applied(seed)).count();
-    assert!(sound * 3 > all.len() * 2, "{sound} of {}", all.len());
+        let json = drape_fhir::patch::json(record, patch, 24, 1 << 14);
+        let fhirpath = drape_fhir::patch::fhirpath(record, patch, 24, 1 << 14);
+        if let (Err(json), Err(fhirpath)) = (json, fhirpath) {
+            faults.push(format!("{json}; {fhirpath}"));
+        }
+    }
+    assert!(faults.len() * 3 < all.len(), "{} of {}: {faults:#?}", faults.len(), all.len());
 }
 
 #[test]
