@@ -45,7 +45,8 @@ pub struct Element {
     /// Whether it is a choice (`[x]`), whose JSON name carries the type.
     pub choice: bool,
     types: &'static str,
-    targets: &'static str,
+    /// The types a reference may lead to.
+    pub targets: Targets,
     /// How often it must stand there at least.
     pub min: u8,
     /// Whether it is an array in JSON.
@@ -60,6 +61,17 @@ pub struct Element {
     pub summary: bool,
 }
 
+/// The types a reference may lead to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Targets(&'static str);
+
+impl Targets {
+    /// Each of them; none where it may be any.
+    pub fn types(self) -> impl Iterator<Item = &'static str> + use<> {
+        self.0.split('|').filter(|t| !t.is_empty() && *t != "Resource")
+    }
+}
+
 impl Element {
     /// The data types it may have: `HumanName`, `BackboneElement`, `Reference`, …
     pub fn types(&self) -> impl Iterator<Item = &'static str> + use<> {
@@ -68,7 +80,7 @@ impl Element {
 
     /// The types a reference may lead to; empty for any.
     pub fn targets(&self) -> impl Iterator<Item = &'static str> + use<> {
-        self.targets.split('|').filter(|t| !t.is_empty() && *t != "Resource")
+        self.targets.types()
     }
 
     /// Its names in JSON with the type each implies: one for ordinary elements, one a type for choices.
@@ -120,7 +132,7 @@ impl Definitions {
                 name,
                 choice,
                 types: kinds,
-                targets,
+                targets: Targets(targets),
                 min: min.parse().unwrap_or(0),
                 list: max != "1" && max != "0",
                 content_reference: Some(reference).filter(|r| !r.is_empty()),

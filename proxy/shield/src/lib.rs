@@ -172,7 +172,8 @@ impl Hide {
         Self(Arc::new(hides))
     }
 
-    fn hides(&self, pointer: &Pointer) -> bool {
+    /// Whether such a reference is left out.
+    pub fn hides(&self, pointer: &Pointer) -> bool {
         (self.0)(pointer)
     }
 }

@@ -78,7 +78,8 @@ pub fn merge(setup: &Setup, stored: &Stored<'_>, sent: &[u8]) -> Result<Vec<u8>,
     if n.kind(0) != J::ObjectStart {
         return Err(Unmerged::Malformed("the body is not an object".into()));
     }
-    let whole = stored.answer.verdicts.iter().all(|v| matches!(v, Verdict::Keep(plan) if plan.shows_all()));
+    let shown = |v: &Verdict| matches!(v, Verdict::Keep(plan) if plan.shows_all());
+    let whole = stored.answer.hide.is_none() && stored.answer.verdicts.iter().all(shown);
     let merged = if whole { with_meta(&s, &n) } else { reduced(setup, stored, &s, &n)? };
     let tape = Tape::read(&merged, depth)?;
     let merged_doc = Doc { text: &merged, tape };

@@ -5,7 +5,7 @@ mod rules;
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
-use drape_fhir::definitions::{Definitions, Element, TypeKind, r4};
+use drape_fhir::definitions::{Definitions, Element, Targets, TypeKind, r4};
 use drape_fhir::names::Names;
 
 use crate::category::{Category, CategorySet};
@@ -51,6 +51,8 @@ pub struct Edge {
     pub fact: Option<Fact>,
     /// The only type a reference may lead to, where the definitions leave one.
     pub target: Option<&'static str>,
+    /// All the types that a reference may lead to.
+    pub targets: Targets,
 }
 
 /// How a member's category is found.
@@ -433,6 +435,7 @@ impl Builder<'_> {
                 && (matches!(context, Context::Resource(_)) || element.name == "modifierExtension"),
             fact: fact(element, context),
             target: only,
+            targets: element.targets,
         })
     }
 

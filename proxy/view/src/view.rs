@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::caller::Caller;
 use crate::facts::{Facts, RecordFacts};
 use crate::plan::{Judge, Plan, Reason, Verdict};
+use crate::profile::Profile;
 use crate::profiler::{Known, Profiler, Shared};
 
 /// The view of one caller for one request.
@@ -95,6 +96,12 @@ impl View {
         &self.caller
     }
 
+    /// What policies can read of a record, with what was looked up.
+    pub fn profile(&self, facts: &Facts) -> Profile {
+        let shared = self.profiler.shared(facts, &self.caller, &self.known);
+        self.profiler.profile_in(&shared, facts, 0, &self.caller, &self.known)
+    }
+
     /// One verdict for each record of the entry, in their order. When the record itself is withheld, so is everything
     /// in it; a contained record is never shown more of than its container.
     pub fn rule(&self, facts: &Facts) -> Vec<Verdict> {
@@ -160,7 +167,7 @@ impl Always {
 }
 
 impl Judge for Always {
-    fn judge(&self, _: &crate::profile::Profile) -> Verdict {
+    fn judge(&self, _: &Profile) -> Verdict {
         self.0.clone()
     }
 

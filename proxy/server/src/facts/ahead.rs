@@ -24,7 +24,7 @@ const NAMES_MAX: usize = 20_000;
 
 /// What one answer needs to know beyond what its records say.
 pub(crate) struct Ahead {
-    standing: Arc<Standing>,
+    pub(super) standing: Arc<Standing>,
     token: Zeroizing<String>,
     references: bool,
     ages: bool,
@@ -39,7 +39,7 @@ pub(crate) struct Ahead {
     /// Records that were looked up, `None` for those that are not there.
     named: HashMap<String, Option<Arc<Facts>>>,
     /// Names that were looked for, found or not.
-    tried: HashSet<String>,
+    pub(super) tried: HashSet<String>,
 }
 
 impl Ahead {
@@ -185,6 +185,17 @@ impl Ahead {
                 }
             }
         }
+        self.look_up(tenant, view, wanted, durable).await
+    }
+
+    /// Looks up records by their names, and how old the patients are whom they are about.
+    pub(super) async fn look_up(
+        &mut self,
+        tenant: &Tenant,
+        view: &mut View,
+        wanted: BTreeSet<String>,
+        durable: Durable,
+    ) -> Result<(), Refusal> {
         if wanted.is_empty() {
             return Ok(());
         }
@@ -195,7 +206,8 @@ impl Ahead {
         self.find_ages(tenant, view, targets.iter(), durable).await
     }
 
-    async fn find_ages(
+    /// Looks up how old these records' patients are.
+    pub(crate) async fn find_ages(
         &mut self,
         tenant: &Tenant,
         view: &mut View,
@@ -239,10 +251,8 @@ impl Ahead {
         found
     }
 
-    /// Whether it says anything that a record of that type is there: those about patients, and those that are closed.
-    /// People at work, places and medicines are shown or hidden by their own category.
     fn may_be_withheld(&self, kind: &str) -> bool {
-        (patient_parameter(kind).is_some() || !is_open(kind)) && self.standing.may_withhold(kind)
+        may_be_withheld(&self.standing, kind)
     }
 
     /// The references of an entry that are left out; `None` where all may stay.
@@ -251,19 +261,31 @@ impl Ahead {
             return None;
         }
         let named = view.of_named();
-        let received = |pointer: &Pointer| {
-            let Some(name) = pointer.name() else { return false };
-            self.here.contains(&name)
-                || self
-                    .named
-                    .get(&name)
-                    .and_then(Option::as_ref)
-                    .is_some_and(|target| matches!(named.rule(target).first(), Some(Verdict::Keep(_))))
-        };
-        let hidden: HashSet<Pointer> =
-            self.pointers(facts, verdicts).into_iter().filter(|p| !received(p)).cloned().collect();
+        let hidden: HashSet<Pointer> = self
+            .pointers(facts, verdicts)
+            .into_iter()
+            .filter(|p| !self.receives(&named, p))
+            .cloned()
+            .collect();
         (!hidden.is_empty()).then(|| Hide::new(move |pointer| hidden.contains(pointer)))
     }
+
+    /// Whether it was found out that the record would reach the caller.
+    pub(super) fn receives(&self, named: &View, pointer: &Pointer) -> bool {
+        let Some(name) = pointer.name() else { return false };
+        self.here.contains(&name)
+            || self
+                .named
+                .get(&name)
+                .and_then(Option::as_ref)
+                .is_some_and(|target| matches!(named.rule(target).first(), Some(Verdict::Keep(_))))
+    }
+}
+
+/// Whether it says anything that a record of that type is there: those about patients, and those that are closed.
+/// People at work, places and medicines are shown or hidden by their own category.
+pub(super) fn may_be_withheld(standing: &Standing, kind: &str) -> bool {
+    (patient_parameter(kind).is_some() || !is_open(kind)) && standing.may_withhold(kind)
 }
 
 fn name(facts: &Facts) -> Option<String> {

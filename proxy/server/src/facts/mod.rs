@@ -4,6 +4,7 @@
 mod ahead;
 mod relations;
 mod source;
+mod written;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
@@ -18,6 +19,7 @@ use parking_lot::Mutex;
 pub(crate) use ahead::Ahead;
 use relations::Seen;
 use source::{Failure, Source};
+pub(crate) use written::Written;
 
 use crate::config::facts::{FactRules, RelationLookup};
 use crate::config::{self, UpstreamAuth};

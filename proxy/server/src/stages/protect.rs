@@ -296,11 +296,7 @@ pub(super) async fn rulings(
     let mut verdicts = view.rule(facts);
     let hide = ahead.and_then(|ahead| ahead.hide(view, facts, &verdicts));
     if hide.is_some() {
-        for verdict in &mut verdicts {
-            if let Verdict::Keep(plan) = verdict {
-                *plan = Arc::new(plan.without_carriers());
-            }
-        }
+        without_carriers(&mut verdicts);
     }
     // In silent mode nothing is sealed, so no key is made for it.
     let declared = tenant.redaction == Redaction::Declared;
@@ -311,6 +307,15 @@ pub(super) async fn rulings(
         });
     let seal_key = if seals { Some(seal_key(tenant, facts).await?) } else { None };
     Ok(Rulings { verdicts, seal_key, hide })
+}
+
+/// The carriers could repeat what a reference that is left out would tell.
+pub(super) fn without_carriers(verdicts: &mut [Verdict]) {
+    for verdict in verdicts {
+        if let Verdict::Keep(plan) = verdict {
+            *plan = Arc::new(plan.without_carriers());
+        }
+    }
 }
 
 /// The data key of the one patient the record is about. It is on disk before anything is sealed with it.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use drape_fhir::json::{Kind as J, write_string};
 use drape_view::catalogue::{Assigned, Edge, Kind, NodeId};
-use drape_view::{Catalogue, Category, Plan, Treatment, Verdict};
+use drape_view::{Catalogue, Category, Plan, Pointer, Treatment, Verdict};
 
 use super::align::Aligned;
 use super::same::{Opener, same};
@@ -215,7 +215,7 @@ impl<'a> Walk<'a> {
             let value = if self.is_list(&of(0)) {
                 self.list([s[0], None], [v[0], None], [n[0], None], &edge, plan)?[0].take()
             } else {
-                if v[0].is_none() && n[0].is_some() && may_hide(&edge, plan) {
+                if v[0].is_none() && n[0].is_some() && self.may_hide(&edge, plan) {
                     return Err(self.hidden());
                 }
                 self.slot(of(0), &edge, plan)?
@@ -234,7 +234,7 @@ impl<'a> Walk<'a> {
         if self.is_list(&of(0)) || self.is_list(&of(1)) {
             return self.list(s, v, n, &edge, plan);
         }
-        if v[0].is_none() && n[0].is_some() && may_hide(&edge, plan) {
+        if v[0].is_none() && n[0].is_some() && self.may_hide(&edge, plan) {
             return Err(self.hidden());
         }
         self.pair([of(0), of(1)], &edge, plan)
@@ -402,11 +402,39 @@ impl<'a> Walk<'a> {
         });
         let any_shown = |name: &str| shown.get(name) != [None, None];
         let hidden: Vec<bool> =
-            forms.by_ref().map(|(name, edge)| !any_shown(name) && may_hide(edge, plan)).collect();
+            forms.by_ref().map(|(name, edge)| !any_shown(name) && self.may_hide(edge, plan)).collect();
         let seen = catalogue
             .members(node)
             .any(|(name, edge)| self::stem(name, edge).is_some_and(|other| other == stem) && any_shown(name));
         !seen && hidden.contains(&true)
+    }
+
+    /// Whether what stands at such an element could be hidden, whatever it is: by the plan, or for what it names.
+    fn may_hide(&self, edge: &Edge, plan: &Plan) -> bool {
+        may_hide(edge, plan) || self.may_conceal(edge, &mut Vec::new())
+    }
+
+    /// Whether a reference at such an element, or in it, could be left out for what it names. An object that is nothing
+    /// without it goes with it.
+    fn may_conceal(&self, edge: &Edge, seen: &mut Vec<NodeId>) -> bool {
+        let Some(hide) = &self.stored.answer.hide else { return false };
+        match (edge.category, edge.kind) {
+            (Assigned::Reference, _) => {
+                let mut targets = edge.targets.types().map(Some).peekable();
+                let anything = targets.peek().is_none().then_some(None);
+                targets
+                    .chain(anything)
+                    .any(|target| hide.hides(&Pointer { resource_type: target.map(str::to_owned), id: None }))
+            }
+            (Assigned::Fixed(_), Kind::Complex) if !seen.contains(&edge.node) => {
+                seen.push(edge.node);
+                let inner: Vec<Edge> =
+                    self.setup.catalogue.members(edge.node).map(|(_, edge)| *edge).collect();
+                inner.iter().any(|edge| self.may_conceal(edge, seen))
+            }
+            // A list of extensions stands in every object; nothing is said of them as a whole.
+            _ => false,
+        }
     }
 
     pub(super) fn here(&self) -> String {

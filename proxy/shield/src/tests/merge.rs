@@ -1,6 +1,9 @@
 //! The write-back merge: what is hidden is neither lost nor changed nor told, whatever is sent.
 
+use drape_view::Pointer;
+
 use super::*;
+use crate::Hide;
 use crate::merge::{self, Stored, Unmerged};
 
 fn facts(record: &Value) -> Facts {
@@ -25,10 +28,21 @@ fn sent_in(
     verdict: &Verdict,
     change: impl FnOnce(&mut Value),
 ) -> Option<(Value, Result<Value, Unmerged>)> {
+    sent_without(None, declared, record, verdict, change)
+}
+
+/// The same where references are left out for what they name.
+fn sent_without(
+    hide: Option<Hide>,
+    declared: bool,
+    record: &Value,
+    verdict: &Verdict,
+    change: impl FnOnce(&mut Value),
+) -> Option<(Value, Result<Value, Unmerged>)> {
     let text = serde_json::to_vec(record).unwrap();
     let facts = facts(record);
     let verdicts = facts.records.iter().map(|_| verdict.clone()).collect();
-    let answer = Answer { verdicts, seal_key: Some(keys().1), hide: None };
+    let answer = Answer { verdicts, seal_key: Some(keys().1), hide };
     let stored = Stored { text: &text, facts: &facts, answer: &answer };
     let setup = Setup { declared, ..setup(any_record(record["resourceType"].as_str().unwrap()), false) };
     let view = match merge::view(&setup, &stored) {
@@ -377,7 +391,10 @@ fn places(value: &Value, at: &str, found: &mut Vec<String>) {
 fn remove(value: &mut Value, pointer: &str) {
     let Some((parent, name)) = pointer.rsplit_once('/') else { return };
     match value.pointer_mut(parent) {
-        Some(Value::Object(map)) => drop(map.remove(name)),
+        // In the order that the others had.
+        Some(Value::Object(map)) => {
+            *map = std::mem::take(map).into_iter().filter(|(n, _)| n != name).collect()
+        }
         Some(Value::Array(items)) => drop(items.remove(name.parse().unwrap())),
         _ => {}
     }
@@ -414,6 +431,41 @@ fn filled(name: &'static str) -> (Value, Vec<(String, Option<Category>)>) {
     (record, filler.canaries)
 }
 
+/// Has every reference name a record of its own, of several types.
+fn scatter(value: &mut Value, count: &mut usize) {
+    match value {
+        Value::Object(map) => {
+            for (name, inner) in map {
+                if name == "reference" && inner.is_string() {
+                    let kind =
+                        ["Patient", "Observation", "Condition", "Encounter", "Practitioner"][*count % 5];
+                    *inner = json!(format!("{kind}/{count}"));
+                    *count += 1;
+                } else {
+                    scatter(inner, count);
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| scatter(item, count)),
+        _ => {}
+    }
+}
+
+/// Leaves out references to half the records of the types that `bits` picks. What may be of such a type but is not
+/// known goes too.
+fn random_hide(bits: u8) -> Option<Hide> {
+    let hidden = move |kind: &str| bits >> (kind.bytes().map(usize::from).sum::<usize>() % 5) & 1 == 1;
+    let hides = move |pointer: &Pointer| match (pointer.resource_type.as_deref(), &pointer.id) {
+        (None, _) => true,
+        (Some(kind), None) => hidden(kind),
+        (Some(kind), Some(id)) => {
+            let even = id.bytes().rfind(u8::is_ascii_digit).is_none_or(|last| last % 2 == 0);
+            hidden(kind) && even
+        }
+    };
+    (bits >= 32).then(|| Hide::new(hides))
+}
+
 /// Something else of the same kind.
 fn other(value: &Value) -> Value {
     match value {
@@ -432,20 +484,30 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 32, max_shrink_iters: 50, ..ProptestConfig::default() })]
 
     #[test]
-    fn sending_back_what_was_shown_is_no_change(name in names(), bits: u64, sealing: bool, declared: bool) {
-        let (record, _) = filled(name);
-        let Some((_, back)) = sent_in(declared, &record, &random_plan(bits, sealing), |_| {}) else { return Ok(()) };
+    fn sending_back_what_was_shown_is_no_change(
+        name in names(), bits: u64, sealing: bool, declared: bool, hide: u8,
+    ) {
+        let (mut record, _) = filled(name);
+        scatter(&mut record, &mut 0);
+        let plan = random_plan(bits, sealing);
+        let Some((_, back)) = sent_without(random_hide(hide), declared, &record, &plan, |_| {}) else {
+            return Ok(());
+        };
         prop_assert_eq!(back.unwrap(), record);
     }
 
     #[test]
     fn what_is_sent_is_what_is_shown_afterwards_and_nothing_hidden_is_lost(
-        name in names(), bits: u64, which: u64, how in 0u8..3,
+        name in names(), bits: u64, which: u64, how in 0u8..3, hide: u8,
     ) {
         let verdict = random_plan(bits, false);
-        let (record, canaries) = filled(name);
+        let (mut record, mut canaries) = filled(name);
+        let mut count = 0;
+        scatter(&mut record, &mut count);
+        let named = ["Patient", "Observation", "Condition", "Encounter", "Practitioner"];
+        canaries.extend((0..count).map(|n| (format!("\"{}/{n}\"", named[n % 5]), None)));
         let mut new = Value::Null;
-        let Some((view, back)) = sent(&record, &verdict, |sent| {
+        let Some((view, back)) = sent_without(random_hide(hide), true, &record, &verdict, |sent| {
             let mut found = Vec::new();
             places(sent, "", &mut found);
             let at = &found[usize::try_from(which % found.len() as u64).unwrap()];
@@ -465,7 +527,7 @@ proptest! {
             new = sent.clone();
         }) else { return Ok(()) };
         let Ok(merged) = back else { return Ok(()) };
-        let (now, again) = sent(&merged, &verdict, |_| {}).unwrap();
+        let (now, again) = sent_without(random_hide(hide), true, &merged, &verdict, |_| {}).unwrap();
         prop_assert_eq!(again.unwrap(), merged.clone());
         // What loses its last shown part is not shown any more, though its hidden ones stay.
         if how != 0 && new["resourceType"] == record["resourceType"] && new["id"] == view["id"] {
@@ -479,17 +541,19 @@ proptest! {
                 }
             }
         }
-        for mark in ["\"masked\"", "REDACTED", "ABSTRED", "drape.dev"] {
+        for mark in ["\"masked\"", "\"REDACTED\"", "\"ABSTRED\"", "drape.dev"] {
             prop_assert!(!after.contains(mark), "{mark} in {after}");
         }
     }
 
     #[test]
     fn the_answer_does_not_depend_on_what_is_hidden(
-        name in names(), bits: u64, hidden: u64, which: u64, how in 0u8..3, declared: bool,
+        name in names(), bits: u64, hidden: u64, which: u64, how in 0u8..3, declared: bool, hide: u8,
     ) {
-        let verdict = random_plan(bits, false);
-        let (record, _) = filled(name);
+        // Where references are left out, what else is hidden must not be what the answer turns on.
+        let verdict = if hide & 1 == 1 { random_plan(bits, false) } else { hiding(&[]) };
+        let (mut record, _) = filled(name);
+        scatter(&mut record, &mut 0);
         let mut found = Vec::new();
         places(&record, "", &mut found);
         let at = found[usize::try_from(hidden % found.len() as u64).unwrap()].clone();
@@ -502,8 +566,8 @@ proptest! {
             *twin.pointer_mut(&at).unwrap() = other(&guess);
         }
         let (Some((one, _)), Some((two, _))) = (
-            sent_in(declared, &record, &verdict, |_| {}),
-            sent_in(declared, &twin, &verdict, |_| {}),
+            sent_without(random_hide(hide), declared, &record, &verdict, |_| {}),
+            sent_without(random_hide(hide), declared, &twin, &verdict, |_| {}),
         ) else {
             return Ok(());
         };
@@ -525,7 +589,7 @@ proptest! {
             *sent.pointer_mut(at).unwrap() = changed;
         };
         for edit in [&put as &dyn Fn(&mut Value), &change] {
-            let outcome = |record: &Value| match sent_in(declared, record, &verdict, |sent| edit(sent)).unwrap().1 {
+            let outcome = |record: &Value| match sent_without(random_hide(hide), declared, record, &verdict, |sent| edit(sent)).unwrap().1 {
                 Ok(_) => "merged".to_owned(),
                 Err(Unmerged::Refused(text)) => text,
                 Err(other) => format!("{other:?}"),

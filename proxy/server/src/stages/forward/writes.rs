@@ -74,7 +74,9 @@ impl Desk {
         standing: &Standing,
     ) -> Result<Ready, Refusal> {
         let (at, creates) = match &write.act {
-            Act::Create { unless: None } => return self.create(&write, standing, None).map(Ready::Send),
+            Act::Create { unless: None } => {
+                return self.create(&write, standing, None).await.map(Ready::Send);
+            }
             Act::Create { unless: Some(finding) } => {
                 return match self.find(finding).await? {
                     Found::One(id) => Ok(Ready::There { id }),
@@ -82,7 +84,7 @@ impl Desk {
                     // What is withheld is as if it were not there; the upstream would not take it so.
                     Found::Nothing { withheld } => {
                         let criteria = if withheld { None } else { finding.criteria() };
-                        self.create(&write, standing, criteria).map(Ready::Send)
+                        self.create(&write, standing, criteria).await.map(Ready::Send)
                     }
                 };
             }
@@ -95,7 +97,8 @@ impl Desk {
                 Found::One(id) => (id, Some(finding)),
                 Found::Several => return Err(several()),
                 Found::Nothing { withheld } => {
-                    return self.not_found(&write, standing, finding, creates, withheld).map(Ready::Send);
+                    let created = self.not_found(&write, standing, finding, creates, withheld);
+                    return created.await.map(Ready::Send);
                 }
             },
         };
@@ -116,7 +119,7 @@ impl Desk {
             && let Found::One(id) = self.find(finding).await?
         {
             // By its id: the criteria may find others, which are withheld from the caller.
-            return self.create(&write, standing, Some(format!("_id={id}")));
+            return self.create(&write, standing, Some(format!("_id={id}"))).await;
         }
         match self.prepare(write, standing).await? {
             Ready::Send(prepared) => Ok(prepared),
@@ -134,8 +137,8 @@ impl Desk {
     }
 
     /// A conditional write whose search finds nothing: an update creates (R4 http, 3.1.0.7.1), all else is unknown.
-    fn not_found(
-        &self,
+    async fn not_found(
+        self: &Arc<Self>,
         write: &Write,
         standing: &Standing,
         finding: &Finding,
@@ -153,16 +156,16 @@ impl Desk {
             return Err(bad("no record is found, and one with an id of your choice is not created".into()));
         }
         let criteria = if withheld { None } else { finding.criteria() };
-        self.create(write, standing, criteria)
+        self.create(write, standing, criteria).await
     }
 
-    fn create(
-        &self,
+    async fn create(
+        self: &Arc<Self>,
         write: &Write,
         standing: &Standing,
         if_none_exist: Option<String>,
     ) -> Result<Prepared, Refusal> {
-        let (body, patients) = self.judge_new(write, standing)?;
+        let (body, patients) = self.judge_new(write, standing).await?;
         let request = UpstreamRequest {
             method: Method::POST,
             path_and_query: format!("/{}", write.resource_type),
@@ -180,10 +183,10 @@ impl Desk {
         by_search: bool,
         standing: &Standing,
     ) -> Result<Prepared, Refusal> {
-        let stored = self.stored(&write.resource_type, id).await?;
+        let mut stored = self.stored(&write.resource_type, id).await?;
         self.hold(write, &stored)?;
         let sent = self.sent(write, id, by_search, &stored)?;
-        let (merged, patients) = self.judge_change(write, &stored, &sent, standing).await?;
+        let (merged, patients) = self.judge_change(write, &mut stored, &sent, standing).await?;
         let request = UpstreamRequest {
             method: Method::PUT,
             path_and_query: format!("/{}/{id}", write.resource_type),

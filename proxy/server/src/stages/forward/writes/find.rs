@@ -7,6 +7,7 @@ use http::StatusCode;
 
 use super::Desk;
 use crate::client::read_bounded;
+use crate::facts::Ahead;
 use crate::page::relative;
 use crate::parts::Tenant;
 use crate::refusal::Refusal;
@@ -71,7 +72,9 @@ impl Desk {
         let text = read_bounded(body, tenant.limits.entry_bytes_max)
             .await
             .map_err(|e| Refusal::upstream(format!("the matches cannot be read: {e}")))?;
-        let view = self.view.clone().only(finding.reach.clone());
+        let mut view = self.view.clone().only(finding.reach.clone());
+        // What a record names decides nothing about whether it is found; how old its patient is may.
+        let mut ahead = Ahead::of(tenant, &self.standing, &view, &self.token);
         let next = NextPage::default();
         let links = Next { tenant: Arc::clone(tenant), next: next.clone() };
         let mut setup = self.setup(Expect::Bundle(BundleKind::Searchset), Box::new(links));
@@ -85,6 +88,9 @@ impl Desk {
             match step {
                 Step::Hungry => break,
                 Step::Ask(facts) => {
+                    if let Some(ahead) = &mut ahead {
+                        ahead.find_ages(tenant, &mut view, [&facts].into_iter(), self.durable).await?;
+                    }
                     let answer =
                         rulings(tenant, &view, &facts, None).await.map_err(|fault| fault.refusal())?;
                     shield.answer(answer, &mut out).map_err(fault)?;

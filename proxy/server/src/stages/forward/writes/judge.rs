@@ -6,14 +6,16 @@ use drape_fhir::interaction::PatchForm;
 use drape_fhir::patch;
 use drape_policy::Standing;
 use drape_shield::merge::{self, Changes, Unmerged};
-use drape_view::{Category, CategorySet, Facts, Profile, Treatment, Verdict};
+use drape_view::{Category, CategorySet, Facts, Profile, Treatment, Verdict, View};
 use http::StatusCode;
 use serde_json::Value;
 
 use super::stored::Stored;
 use super::{Desk, bad};
+use crate::facts::Written;
 use crate::refusal::Refusal;
 use crate::stages::decide::{Act, Write};
+use crate::stages::protect::without_carriers;
 
 impl Desk {
     /// The facts of a record that a caller sends, under either base.
@@ -26,8 +28,8 @@ impl Desk {
     }
 
     /// A new record: its author must be shown all of it. Gives it as the upstream knows it, and its patients.
-    pub(super) fn judge_new(
-        &self,
+    pub(super) async fn judge_new(
+        self: &Arc<Self>,
         write: &Write,
         standing: &Standing,
     ) -> Result<(Vec<u8>, Vec<String>), Refusal> {
@@ -43,14 +45,19 @@ impl Desk {
         }
         let body = drape_shield::rebase(&write.body, &tenant.public_base, tenant.upstream.base_url(), depth)
             .map_err(unread)?;
+        let (mut seen, facts) = self.seen(facts).await?;
+        if let Some(ahead) = &mut seen.ahead {
+            let written = Written { stored: None, hide: None, sent: &facts };
+            written.check(ahead, tenant, &mut seen.view, self.durable).await?;
+        }
         // What is contained has a patient and a plan of its own, and scopes may be for one patient only.
-        let whole = is_whole(&self.view.rule(&facts));
+        let whole = is_whole(&seen.view.rule(&facts));
         if !whole {
             let public = "you may create only records that you are shown whole";
             return Err(Refusal::forbidden("forward", public));
         }
         let changes = self.changes(None, Some(&body))?;
-        self.may_change(&changes, &[&facts], whole, standing)?;
+        self.may_change(&changes, &[&facts], whole, (standing, &seen.view))?;
         Ok((body, patients(&facts)))
     }
 
@@ -98,16 +105,12 @@ impl Desk {
     pub(super) async fn judge_change(
         self: &Arc<Self>,
         write: &Write,
-        stored: &Stored,
+        stored: &mut Stored,
         sent: &[u8],
         standing: &Standing,
     ) -> Result<(Vec<u8>, Vec<String>), Refusal> {
-        // A reference that is left out for what it names cannot be put back: nothing of the plan says where it stood.
-        if stored.answer.hide.is_some() {
-            let public = "you may not change a record of which references are hidden from you";
-            return Err(Refusal::forbidden("forward", public)
-                .because("the stored record names one that is withheld from the caller"));
-        }
+        self.check_names(stored, &self.facts_of(write, sent)?).await?;
+        let stored = &*stored;
         let setup = self.one(&write.resource_type, None);
         let merged = merge::merge(&setup, &stored.beside(), sent).map_err(|unmerged| match unmerged {
             Unmerged::Refused(public) => Refusal::forbidden("forward", public),
@@ -120,12 +123,28 @@ impl Desk {
         let depth = tenant.limits.json_depth_max;
         let facts = drape_shield::facts_of(&tenant.catalogue, &merged, &write.resource_type, &bases, depth)
             .map_err(|e| bad(format!("the record cannot be read: {}", e.what)))?;
-        let verdicts = self.view.rule(&facts);
+        let mut verdicts = stored.seen.view.rule(&facts);
+        if stored.answer.hide.is_some() {
+            without_carriers(&mut verdicts);
+        }
         let changes = self.changes(Some(&stored.text), Some(&merged))?;
         self.shows_the_same(stored, &verdicts, changes.change)?;
         let whole = stored.is_whole() && is_whole(&verdicts);
-        self.may_change(&changes, &[&stored.facts, &facts], whole, standing)?;
+        self.may_change(&changes, &[&stored.facts, &facts], whole, (standing, &stored.seen.view))?;
         Ok((merged, patients(&facts)))
+    }
+
+    /// Whether the caller receives what is named anew. From then on what is left out of the stored record is told of
+    /// what is sent too.
+    async fn check_names(self: &Arc<Self>, stored: &mut Stored, sent: &Facts) -> Result<(), Refusal> {
+        let Stored { facts, answer, seen, .. } = stored;
+        let Some(ahead) = &mut seen.ahead else { return Ok(()) };
+        let beside = Some((&*facts, &answer.verdicts[..]));
+        let written = Written { stored: beside, hide: answer.hide.as_ref(), sent };
+        written.check(ahead, &self.tenant, &mut seen.view, self.durable).await?;
+        let hide = written.hide(ahead, &seen.view);
+        answer.hide = hide;
+        Ok(())
     }
 
     /// A stored record that is to go: all of it must be shown, for all of it goes.
@@ -135,7 +154,7 @@ impl Desk {
             return Err(Refusal::forbidden("forward", public));
         }
         let changes = self.changes(Some(&stored.text), None)?;
-        self.may_change(&changes, &[&stored.facts], true, standing)?;
+        self.may_change(&changes, &[&stored.facts], true, (standing, &stored.seen.view))?;
         Ok(patients(&stored.facts))
     }
 
@@ -189,10 +208,9 @@ impl Desk {
         changes: &Changes,
         records: &[&Facts],
         whole: bool,
-        standing: &Standing,
+        (standing, view): (&Standing, &View),
     ) -> Result<(), Refusal> {
-        let profiles: Vec<Profile> =
-            records.iter().map(|facts| self.tenant.profiler.profile(facts, 0, self.view.caller())).collect();
+        let profiles: Vec<Profile> = records.iter().map(|facts| view.profile(facts)).collect();
         for profile in &profiles {
             for category in changes.change.iter() {
                 let one = [category].into_iter().collect();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use drape_shield::merge::{self, Stored as Beside, Unmerged};
 use drape_shield::{Answer, Expect, Links};
-use drape_view::{Category, Facts, Redaction, Treatment, Verdict};
+use drape_view::{Category, Facts, Redaction, Treatment, Verdict, View};
 use http::{StatusCode, header};
 use sha2::Digest as _;
 
@@ -27,6 +27,14 @@ pub(super) struct Stored {
     pub(super) version: String,
     /// It as the caller is shown it.
     pub(super) view: Vec<u8>,
+    /// What judged it, and what was looked up for that.
+    pub(super) seen: Seen,
+}
+
+/// A view with what was looked up.
+pub(super) struct Seen {
+    pub(super) view: View,
+    pub(super) ahead: Option<Ahead>,
 }
 
 impl Stored {
@@ -83,17 +91,11 @@ impl Desk {
         }
         let withheld =
             |why: &str| Refusal::unknown("forward", format!("the stored record is withheld: {why}"));
-        if let Some(Verdict::Withhold(reason)) = self.view.rule(&facts).first() {
-            return Err(withheld(reason.name()));
-        }
         // As a read shows it: with what is looked up of its patient, and without what names a withheld record.
-        let (mut seen, shared) = (self.view.clone(), Arc::new(facts));
-        let mut ahead = Ahead::of(tenant, &self.standing, &self.view, &self.token);
-        if let Some(ahead) = &mut ahead {
-            ahead.prepare(tenant, &mut seen, std::slice::from_ref(&shared), self.durable).await?;
-        }
-        let answer =
-            rulings(tenant, &seen, &shared, ahead.as_ref()).await.map_err(|fault| fault.refusal())?;
+        let (seen, shared) = self.seen(facts).await?;
+        let answer = rulings(tenant, &seen.view, &shared, seen.ahead.as_ref())
+            .await
+            .map_err(|fault| fault.refusal())?;
         let facts = Arc::unwrap_or_clone(shared);
         let beside = Beside { text: &text, facts: &facts, answer: &answer };
         let view =
@@ -104,7 +106,18 @@ impl Desk {
         let version = etag.ok_or_else(|| {
             Refusal::upstream("the stored record comes without an ETag; a lost update could not be told")
         })?;
-        Ok(Stored { text, facts, answer, version, view })
+        Ok(Stored { text, facts, answer, version, view, seen })
+    }
+
+    /// What judges a record, after what it needs was looked up.
+    pub(super) async fn seen(self: &Arc<Self>, facts: Facts) -> Result<(Seen, Arc<Facts>), Refusal> {
+        let (tenant, shared) = (&self.tenant, Arc::new(facts));
+        let mut view = self.view.clone();
+        let mut ahead = Ahead::of(tenant, &self.standing, &self.view, &self.token);
+        if let Some(ahead) = &mut ahead {
+            ahead.prepare(tenant, &mut view, std::slice::from_ref(&shared), self.durable).await?;
+        }
+        Ok((Seen { view, ahead }, shared))
     }
 
     /// Holds a write to the version that the caller names, and to what she is shown of it: what she has since come to
