@@ -306,10 +306,13 @@ async fn figures_of_the_bench_over_http() {
     .await;
     let noon = format!("{TODAY}T12:00:00[America/New_York]").parse::<jiff::Zoned>().unwrap().timestamp();
     let (clock, _) = drape_server::clock::Clock::fixed(u64::try_from(noon.as_millisecond()).unwrap());
+    // What is made here names records that nobody has, and what is left out for that is no matter of categories.
+    let facts = "version: 1\nrelations: { claim: true }\nages: { claim: true }\nreferences: { mode: keep }\n";
     let house = House::with(Wishes {
         upstream: Some(shelf.base.clone()),
         upstream_more: "auth: { kind: none }",
         clock: Some(clock),
+        files: vec![("facts.yaml", facts.to_owned())],
         ..Wishes::default()
     })
     .await;
