@@ -17,7 +17,7 @@ use crate::leaks::{canaries, look};
 use crate::world::{BRIEF, World, texts};
 
 /// Refused with one of these statuses, an OperationOutcome, and nothing that is hidden from that persona.
-fn refused(
+pub(crate) fn refused(
     faults: &mut Faults,
     world: &World,
     persona: Persona,
@@ -155,7 +155,6 @@ pub(crate) fn interactions(world: &World) -> Outcome {
     let mut faults = Faults::default();
     let (lead, stranger) = (format!("Patient/{}", world.lead), format!("Patient/{}", world.stranger));
     let json = "application/fhir+json";
-    let batch = json!({"resourceType": "Bundle", "type": "batch", "entry": [{"request": {"method": "GET", "url": lead}}]});
     let patch = json!([{"op": "replace", "path": "/gender", "value": "other"}]).to_string();
     let base = world.drape.base.clone();
     let calls = [
@@ -173,16 +172,17 @@ pub(crate) fn interactions(world: &World) -> Outcome {
         ("$export", Call::get(world.url("$export")).header("Prefer", "respond-async")),
         ("$match", Call::post(world.url("Patient/$match"), json, r#"{"resourceType":"Parameters"}"#)),
         ("$graphql", Call::get(world.url("$graphql?query=%7BPatientList%7Bname%7Bfamily%7D%7D%7D"))),
-        ("batch", Call::post(&base, json, batch.to_string())),
-        ("batch with a slash", Call::post(format!("{base}/"), json, batch.to_string())),
         ("server history", Call::get(world.url("_history"))),
         ("type history", Call::get(world.url("Patient/_history"))),
         ("search over all types", Call::get(format!("{base}?_id={}", world.lead))),
         ("HAPI's own paging", Call::get(format!("{base}?_getpages=x&_getpagesoffset=0"))),
-        ("compartment", Call::get(world.url(&format!("{lead}/Observation")))),
-        ("patch", Call::new("PATCH", world.url(&lead)).body("application/json-patch+json", patch)),
+        ("compartment of a stranger", Call::get(world.url(&format!("{stranger}/Observation")))),
+        (
+            "patch of a stranger",
+            Call::new("PATCH", world.url(&stranger)).body("application/json-patch+json", patch),
+        ),
         ("delete", Call::new("DELETE", world.url(&lead))),
-        ("HEAD", Call::new("HEAD", world.url(&lead))),
+        ("HEAD", Call::new("HEAD", world.url(&stranger))),
         ("conditional update", Call::new("PUT", world.url("Patient?identifier=x")).body(json, "{}")),
         (
             "conditional create",
@@ -208,11 +208,12 @@ pub(crate) fn interactions(world: &World) -> Outcome {
             faults.note(refusal(&reply, reply.status).map(drop).map_err(|e| Fault(format!("{what}: {e}"))));
         }
     }
-    // The lead is still there, whole.
-    let still = world.hapi.get(&lead)?;
-    faults.check(still.status == 200 && still.header("etag") == Some("W/\"1\""), || {
-        "the patient was changed".into()
-    });
+    for patient in [lead, stranger] {
+        let still = world.hapi.get(&patient)?;
+        faults.check(still.status == 200 && still.header("etag") == Some("W/\"1\""), || {
+            format!("{patient} was changed")
+        });
+    }
     faults.outcome()
 }
 

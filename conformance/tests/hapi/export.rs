@@ -15,7 +15,7 @@ use crate::world::{World, about, next_page, texts};
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Begins an export and waits until its files are there: type and address of each.
-fn export(world: &World, persona: Persona, path: &str) -> Outcome<Vec<(String, String)>> {
+pub(crate) fn export(world: &World, persona: Persona, path: &str) -> Outcome<Vec<(String, String)>> {
     let token = world.token(persona);
     let begun =
         Call::get(world.url(path)).bearer(token).header("prefer", "respond-async").send()?.expect(202)?;

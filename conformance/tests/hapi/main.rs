@@ -6,6 +6,7 @@
 
 mod attacks;
 mod audit;
+mod bundles;
 mod clients;
 mod counts;
 mod crash;
@@ -16,6 +17,7 @@ mod facts;
 mod forms;
 mod judged;
 mod leaks;
+mod transparent;
 mod views;
 mod world;
 mod writes;
@@ -31,7 +33,7 @@ type Step = (&'static str, fn(&World) -> Outcome);
 
 /// In this order: what writes comes late, what spends the budget after it, then the log is searched, and what all of them
 /// were answered is judged.
-const STEPS: [Step; 44] = [
+const STEPS: [Step; 50] = [
     ("views-of-a-patient", views::of_a_patient),
     ("views-of-an-observation", views::of_an_observation),
     ("views-of-sensitive-records", views::of_sensitive_records),
@@ -40,12 +42,17 @@ const STEPS: [Step; 44] = [
     ("exact-history", exact::history),
     ("exact-searches", exact::searches),
     ("exact-posted-search", exact::posted_search),
+    ("exact-conditions", transparent::conditions),
+    ("exact-operations", transparent::operations),
+    ("exact-batches", transparent::batches),
+    ("exact-exports", transparent::exports),
     ("xml-as-hapi-writes-it", forms::as_hapi_writes_it),
     ("no-canary-in-searches", leaks::searches),
     ("no-canary-in-reads", leaks::reads),
     ("attacks-on-tokens", attacks::tokens),
     ("attacks-by-criteria", attacks::criteria),
     ("attacks-on-the-interaction", attacks::interactions),
+    ("attacks-in-bundles", bundles::attacks),
     ("attacks-on-paging", attacks::paging),
     ("attacks-by-raw-ids", attacks::raw_ids),
     ("withheld-is-unknown", attacks::withheld_is_unknown),
@@ -53,6 +60,7 @@ const STEPS: [Step; 44] = [
     ("export-of-everything", export::of_everything),
     ("everything-of-a-patient", export::everything_of_a_patient),
     ("codes-and-validation", export::codes_and_validation),
+    ("exact-echoes-of-writes", transparent::echoes),
     ("create-lands-in-hapi", writes::create),
     ("update-needs-the-version", writes::update),
     ("others-cannot-write", writes::others),

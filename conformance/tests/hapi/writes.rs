@@ -184,12 +184,14 @@ pub(crate) fn lost_update(world: &World) -> Outcome {
     let (_, id) = created(world, "90.1")?;
     for round in 1..=5 {
         let version = format!("W/\"{round}\"");
-        let write = |value: &str| {
-            put(world, Persona::Doctor, &id, &observation(&world.lead, Some(&id), value), Some(&version))
+        // What is there already would be no change, and no new version, to the one who comes first.
+        let write = |tenths: &str| {
+            let body = observation(&world.lead, Some(&id), &format!("{}.{tenths}", 100 + round));
+            put(world, Persona::Doctor, &id, &body, Some(&version))
         };
         let (one, two) = std::thread::scope(|scope| {
-            let one = scope.spawn(|| write("91.1"));
-            let two = scope.spawn(|| write("92.2"));
+            let one = scope.spawn(|| write("1"));
+            let two = scope.spawn(|| write("2"));
             (one.join(), two.join())
         });
         let ended = |reply: std::thread::Result<Outcome<Reply>>| {

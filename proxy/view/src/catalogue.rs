@@ -453,9 +453,13 @@ impl Builder<'_> {
             }));
         }
         // The ids of elements too: servers number names, addresses and codings with ids of their own, which lead to
-        // the record as surely as its own id does.
+        // the record as surely as its own id does. A data type whose ids are names by definition is listed.
         if element.path.ends_with(".id") {
-            return Some(Assigned::Fixed(Category::RecordId));
+            let listed = match context {
+                Context::Within(_) => self.rules.part(element, data_type),
+                Context::Resource(_) => None,
+            };
+            return Some(Assigned::Fixed(listed.unwrap_or(Category::RecordId)));
         }
         let category = match context {
             Context::Within(inherited) => {

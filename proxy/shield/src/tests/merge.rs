@@ -459,7 +459,7 @@ fn random_hide(bits: u8) -> Option<Hide> {
         (None, _) => true,
         (Some(kind), None) => hidden(kind),
         (Some(kind), Some(id)) => {
-            let even = id.bytes().filter(u8::is_ascii_digit).next_back().is_none_or(|last| last % 2 == 0);
+            let even = id.bytes().rfind(u8::is_ascii_digit).is_none_or(|last| last % 2 == 0);
             hidden(kind) && even
         }
     };

@@ -30,6 +30,11 @@ fn well_known_elements_belong_where_an_officer_would_put_them() {
         ("Patient.id", "record-id"),
         ("Patient.name.id", "record-id"),
         ("Patient.contact.id", "record-id"),
+        ("StructureDefinition.id", "record-id"),
+        ("StructureDefinition.snapshot.element.id", "structure"),
+        ("StructureDefinition.differential.element.id", "structure"),
+        ("StructureDefinition.snapshot.element.type.id", "record-id"),
+        ("Questionnaire.item.id", "record-id"),
         ("OperationOutcome.issue.code", "structure"),
         ("OperationOutcome.issue.diagnostics", "note"),
         ("OperationOutcome.issue.details.text", "note"),
@@ -131,6 +136,24 @@ fn well_known_elements_belong_where_an_officer_would_put_them() {
     assert_eq!(at("Patient.extension").unwrap().category, Assigned::Extension(None));
     assert!(at("Patient.modifierExtension").unwrap().modifier);
     assert!(at("Patient.nonsense").is_none());
+}
+
+#[test]
+fn no_rule_takes_the_id_of_a_record_out_of_its_category() {
+    let yaml = crate::shipped::CATEGORIES
+        .replace(
+            "  ElementDefinition.id: structure\n",
+            "  ElementDefinition.id: structure\n  Patient.id: structure\n",
+        )
+        .replace(
+            "  Patient.gender: demographics\n",
+            "  Patient.gender: demographics\n  Observation.id: note\n",
+        );
+    let catalogue = Catalogue::parse(&yaml, r4()).unwrap();
+    for kind in ["Patient", "Observation"] {
+        let edge = catalogue.edge(catalogue.root(kind).unwrap(), "id").unwrap();
+        assert_eq!(edge.category, Assigned::Fixed(Category::RecordId), "{kind}");
+    }
 }
 
 #[test]
