@@ -27,7 +27,8 @@ pub(crate) fn attacks(world: &World) -> Outcome {
         json!({"request": {"method": "DELETE", "url": format!("Observation?patient={stranger}")}}),
         json!({"request": {"method": "PUT", "url": "Observation/conf-observation-lead"}, "resource": moved}),
         json!({"request": {"method": "POST", "url": "Patient/$match"}, "resource": {"resourceType": "Parameters"}}),
-        json!({"request": {"method": "POST", "url": ""}, "resource": {"resourceType": "Bundle", "type": "batch"}}),
+        json!({"request": {"method": "POST", "url": "/"}, "resource": {"resourceType": "Bundle", "type": "batch"}}),
+        json!({"request": {"method": "POST", "url": "Bundle"}, "resource": {"resourceType": "Bundle", "type": "batch"}}),
     ];
     let hidden = canaries(world, Persona::Doctor);
     let allowed = json!({"request": {"method": "GET", "url": lead}});

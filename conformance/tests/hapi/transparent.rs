@@ -55,7 +55,8 @@ pub(crate) fn conditions(world: &World) -> Outcome {
 /// the server's values.
 pub(crate) fn operations(world: &World) -> Outcome {
     let mut faults = Faults::default();
-    let everything = over_pages(world, &format!("Patient/{}/$everything?_count=40", world.lead))?;
+    let path = format!("Patient/{}/$everything?_count=40", world.lead);
+    let everything = over_pages(world, &path)?;
     faults.check(everything > 80, || format!("$everything: only {everything} entries"));
     let set = "http://hl7.org/fhir/ValueSet/administrative-gender";
     let expand = format!("ValueSet/$expand?url={set}");

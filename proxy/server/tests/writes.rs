@@ -160,7 +160,7 @@ async fn policy_decides_on_each_category_that_changes_and_on_what_access_rests_o
         &(|new: &mut Value| new["generalPractitioner"] = json!([{"reference": "Practitioner/me"}]))
             as &dyn Fn(&mut Value),
         &|new| new["meta"]["tag"] = json!([{"code": "mine"}]),
-        &|new| new["link"] = json!([{"other": {"reference": "Patient/p2"}, "type": "seealso"}]),
+        &|new| new["link"] = json!([{"other": {"reference": "Patient/p1"}, "type": "seealso"}]),
         &|new| new["maritalStatus"]["coding"][0]["code"] = json!("S"),
     ] {
         let reply = ward.put("Patient/p1", &with(change)).await;
