@@ -49,7 +49,14 @@ pub(crate) fn attacks(world: &World) -> Outcome {
     for attack in &attacks {
         let reply = send("transaction", &[allowed.clone(), attack.clone()])?;
         let what = format!("a transaction with {attack}");
-        refused(&mut faults, world, Persona::Doctor, &what, &reply, &[400, 403, 404, 405]);
+        // What is read is read when all is done: a record that is withheld is not there then, and stops nothing.
+        if reply.status == 200 && attack["request"]["method"] == "GET" {
+            look(&mut faults, world, Persona::Doctor, &what, &reply, &hidden);
+            let statuses = texts(&reply.json()?, "entry.*.response.status");
+            faults.check(statuses == ["200 OK", "404 Not Found"], || format!("{what}: {statuses:?}"));
+        } else {
+            refused(&mut faults, world, Persona::Doctor, &what, &reply, &[400, 403, 404, 405]);
+        }
     }
     faults.outcome()
 }

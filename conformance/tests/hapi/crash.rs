@@ -61,7 +61,7 @@ pub(crate) fn kill(world: &World) -> Outcome {
             let (seen_too, base, answers, asked, analyst) =
                 (&seen, drape.base.clone(), &answers, &asked, &analyst);
             scope.spawn(move || count_until_dead(seen_too, &base, analyst, answers, asked));
-            let enough = wait_for("work in full swing", Duration::from_secs(60), || {
+            let enough = wait_for("work in full swing", Duration::from_secs(180), || {
                 let (reads, counts) = (seen.reads.load(Ordering::SeqCst), seen.counts.load(Ordering::SeqCst));
                 (reads >= 20 + 7 * round && counts >= 4).then_some(())
             });
