@@ -36,7 +36,8 @@ fn valid(resource_type: &str, json: &[u8]) -> Vec<u8> {
         } else if matches!((resource_type, tokens.key()), ("Bundle", "outcome") | ("Parameters", "resource"))
         {
             let first = tokens.next_token().unwrap().unwrap();
-            if first.kind != Kind::ObjectStart {
+            let typed = |at: u64| json[at as usize..].starts_with(br#""resourceType""#);
+            if first.kind != Kind::ObjectStart || typed(first.end) {
                 continue;
             }
             out.extend_from_slice(&json[copied..first.end as usize]);
