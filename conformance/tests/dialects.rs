@@ -286,7 +286,7 @@ fn lv_58_nothing_says_another_method_or_format_than_the_request_itself() {
             let reply = bench.get(Persona::Doctor, &path);
             assert!(matches!(reply.status, 400 | 403 | 406), "{path}: {}", reply.status);
         }
-        bench.refused(Persona::Doctor, &format!("{own}?_format=xml"), 406);
+        bench.refused(Persona::Doctor, &format!("{own}?_format=text/turtle"), 406);
         let posted = Call::post(
             bench.url("Observation/_search"),
             "application/x-www-form-urlencoded",
