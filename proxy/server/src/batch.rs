@@ -131,13 +131,18 @@ async fn transaction(
     told.end()
 }
 
+/// Where an entry leads, below the base: as FHIR has it, or written with the base or a slash before it.
+fn below_base<'a>(tenant: &Tenant, entry: &'a Entry<'_>) -> &'a str {
+    let url = entry.url.strip_prefix(&tenant.public_base).unwrap_or(&entry.url);
+    url.strip_prefix('/').unwrap_or(url)
+}
+
 /// What is asked by an entry, for the log.
 fn within(tenant: &Tenant, asked: &Asked, entry: &Entry<'_>, place: usize) -> Asked {
-    let url = entry.url.strip_prefix(&tenant.public_base).unwrap_or(&entry.url);
     Asked {
         id: format!("{}.{}", asked.id, place + 1),
         method: entry.method.clone(),
-        target: format!("/{}", url.trim_start_matches('/')),
+        target: format!("/{}", below_base(tenant, entry)),
         route: "unknown",
         interaction: None,
         ..asked.clone()
@@ -164,8 +169,7 @@ fn understood(sent: &Sent, asked: Asked) -> (Asked, Result<Classified, Refusal>)
 
 /// An entry as if it had been sent by itself.
 fn sent(tenant: &Tenant, entry: &Entry<'_>) -> Result<Sent, Refusal> {
-    let url = entry.url.strip_prefix(&tenant.public_base).unwrap_or(&entry.url);
-    let url = url.strip_prefix('/').unwrap_or(url);
+    let url = below_base(tenant, entry);
     let (path, query) = url.split_once('?').map_or((url, None), |(p, q)| (p, Some(q.to_owned())));
     let mut sent = Sent {
         method: if entry.method == "HEAD" { "GET".into() } else { entry.method.clone() },

@@ -189,3 +189,46 @@ async fn a_lost_update_within_a_transaction_undoes_all_of_it() {
     assert_eq!(reply.status, 412, "{}", reply.text);
     assert_eq!((ward.shelf.writes().len(), ward.shelf.count("Observation")), (0, 0));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conditional_create_within_a_transaction_is_searched_for_once_and_finds_nothing_that_is_withheld() {
+    let ward = Ward::open().await;
+    let entry = |code: &str| {
+        let mut entry = post(
+            json!({"resourceType": "Condition", "subject": {"reference": "Patient/p1"},
+                "code": {"coding": [{"system": "http://hl7.org/fhir/sid/icd-10-cm", "code": "I10"}]}}),
+            Some("urn:uuid:33333333-3333-3333-3333-333333333333"),
+        );
+        entry["request"]["ifNoneExist"] = json!(format!("patient=p1&code={code}"));
+        entry
+    };
+    let mut report = json!({"resourceType": "DiagnosticReport", "status": "final", "subject": {"reference": "Patient/p1"},
+        "code": {"coding": [{"system": "http://loinc.org", "code": "11502-2"}]}});
+    report["result"] = json!([{"reference": "urn:uuid:33333333-3333-3333-3333-333333333333"}]);
+    // One that she may see, one that is withheld from her, one that nobody has.
+    let mut told = Vec::new();
+    for (code, condition, named) in [
+        ("I10", Some("_id=open"), "Condition/open"),
+        ("B20", None, "urn:uuid:33333333-3333-3333-3333-333333333333"),
+        ("E11", Some("code=E11"), "urn:uuid:33333333-3333-3333-3333-333333333333"),
+    ] {
+        ward.shelf.asked();
+        let reply = ward.send(Persona::Doctor, json!([entry(code), post(report.clone(), None)])).await;
+        assert_eq!(reply.status, 200, "{code}: {}", reply.text);
+        let asked = ward.shelf.asked();
+        assert_eq!(asked.iter().filter(|a| a.target.contains("code=")).count(), 1, "{code}: {asked:?}");
+        let sent = asked.iter().find(|a| a.method == Method::POST).unwrap();
+        let goes_on = sent.body["entry"][0]["request"]["ifNoneExist"].as_str();
+        match condition {
+            Some(condition) => assert!(goes_on.unwrap().contains(condition), "{code}: {goes_on:?}"),
+            None => assert_eq!(goes_on, None, "the upstream would find what is withheld"),
+        }
+        assert_eq!(sent.body["entry"][1]["resource"]["result"][0]["reference"], named, "{code}");
+        let mut bundle = reply.json();
+        for entry in bundle["entry"].as_array_mut().unwrap() {
+            entry["response"]["location"] = Value::Null;
+        }
+        told.push(bundle);
+    }
+    assert_eq!(told[1], told[2], "a withheld record and none are told apart");
+}

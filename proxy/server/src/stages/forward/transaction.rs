@@ -9,7 +9,7 @@ use drape_policy::Standing;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::Value;
 
-use super::writes::Prepared;
+use super::writes::{Found, Prepared};
 use super::{Desk, settled};
 use crate::client::read_bounded;
 use crate::parts::Tenant;
@@ -105,15 +105,16 @@ async fn prepare(tenant: &Arc<Tenant>, works: &mut [Work]) -> Result<Vec<Prepare
     // What others name by a `urn:` of the Bundle and what is there already is known by its own name, so that whoever
     // writes about a patient is judged by that patient.
     let mut known: BTreeMap<String, String> = BTreeMap::new();
+    let mut searched = Vec::with_capacity(works.len());
     for work in works.iter() {
         let resource_type = &work.write.resource_type;
-        let id = match &work.write.act {
-            Act::Create { unless: Some(finding) } => {
-                work.desk.found(finding).await.map_err(|refusal| in_entry(work.number, refusal))?
-            }
-            Act::Update { at: At::Id(id), .. } | Act::Patch { at: At::Id(id), .. } => Some(id.clone()),
+        let found = work.desk.found(&work.write).await.map_err(|refusal| in_entry(work.number, refusal))?;
+        let id = match (&found, &work.write.act) {
+            (Some(Found::One(id)), _)
+            | (_, Act::Update { at: At::Id(id), .. } | Act::Patch { at: At::Id(id), .. }) => Some(id.clone()),
             _ => None,
         };
+        searched.push(found);
         if let (Some(id), Some(url)) = (id, &work.full_url)
             && url.starts_with("urn:")
         {
@@ -123,21 +124,21 @@ async fn prepare(tenant: &Arc<Tenant>, works: &mut [Work]) -> Result<Vec<Prepare
     let depth = tenant.limits.json_depth_max;
     let mut prepared: Vec<Prepared> = Vec::with_capacity(works.len());
     let mut touched = BTreeSet::new();
-    for work in works.iter_mut() {
+    for (work, found) in works.iter_mut().zip(searched) {
         let number = work.number;
-        for (urn, name) in &known {
+        // A delete has no body.
+        let has_body = !work.write.body.is_empty();
+        for (urn, name) in known.iter().filter(|_| has_body) {
             let body = drape_shield::rebase(&work.write.body, urn, name, depth).map_err(|e| {
                 let public = format!("the body cannot be read: {}", e.what);
                 in_entry(number, Refusal::new("forward", StatusCode::BAD_REQUEST, "structure", public))
-            });
-            if !work.write.body.is_empty() {
-                work.write.body = body?.into();
-            }
+            })?;
+            work.write.body = body.into();
         }
         let write = std::mem::replace(&mut work.write, Write::nothing());
         let one = work
             .desk
-            .prepare_member(write, &work.standing)
+            .prepare_member(write, found, &work.standing)
             .await
             .map_err(|refusal| in_entry(number, refusal))?;
         if one.request.method != Method::POST && !touched.insert(one.request.path_and_query.clone()) {

@@ -23,7 +23,7 @@ use crate::stages::classify::Return;
 use crate::stages::decide::{Act, At, Finding, Write};
 use crate::stages::seal::Totals;
 use crate::upstream::{UpstreamBody, UpstreamRequest};
-use find::Found;
+pub(super) use find::Found;
 
 /// What came of judging a write.
 pub(in crate::stages) enum Ready {
@@ -81,10 +81,8 @@ impl Desk {
                 return match self.find(finding).await? {
                     Found::One(id) => Ok(Ready::There { id }),
                     Found::Several => Err(several()),
-                    // What is withheld is as if it were not there; the upstream would not take it so.
                     Found::Nothing { withheld } => {
-                        let criteria = if withheld { None } else { finding.criteria() };
-                        self.create(&write, standing, criteria).await.map(Ready::Send)
+                        self.create(&write, standing, unless(finding, withheld)).await.map(Ready::Send)
                     }
                 };
             }
@@ -108,18 +106,22 @@ impl Desk {
         }
     }
 
-    /// The same for a member of a transaction, which is sent whether its record is there or not: the upstream finds it
-    /// anew.
+    /// The same for a member of a transaction, whose conditional create was searched for already (`found`) and is sent
+    /// whether its record is there or not: the upstream finds it anew.
     pub(super) async fn prepare_member(
         self: &Arc<Self>,
         write: Write,
+        found: Option<Found>,
         standing: &Standing,
     ) -> Result<Prepared, Refusal> {
-        if let Act::Create { unless: Some(finding) } = &write.act
-            && let Found::One(id) = self.find(finding).await?
-        {
-            // By its id: the criteria may find others, which are withheld from the caller.
-            return self.create(&write, standing, Some(format!("_id={id}"))).await;
+        if let (Act::Create { unless: Some(finding) }, Some(found)) = (&write.act, found) {
+            let criteria = match found {
+                // By its id: the criteria may find others, which are withheld from the caller.
+                Found::One(id) => Some(format!("_id={id}")),
+                Found::Several => return Err(several()),
+                Found::Nothing { withheld } => unless(finding, withheld),
+            };
+            return self.create(&write, standing, criteria).await;
         }
         match self.prepare(write, standing).await? {
             Ready::Send(prepared) => Ok(prepared),
@@ -127,12 +129,14 @@ impl Desk {
         }
     }
 
-    /// The id of the one record that a search finds and the caller may see.
-    pub(super) async fn found(self: &Arc<Self>, finding: &Finding) -> Result<Option<String>, Refusal> {
-        match self.find(finding).await? {
-            Found::One(id) => Ok(Some(id)),
-            Found::Several => Err(several()),
-            Found::Nothing { .. } => Ok(None),
+    /// What the search of a conditional create finds; nothing is searched for by other writes.
+    pub(super) async fn found(self: &Arc<Self>, write: &Write) -> Result<Option<Found>, Refusal> {
+        match &write.act {
+            Act::Create { unless: Some(finding) } => match self.find(finding).await? {
+                Found::Several => Err(several()),
+                found => Ok(Some(found)),
+            },
+            _ => Ok(None),
         }
     }
 
@@ -155,8 +159,7 @@ impl Desk {
         if self.facts_of(write, &write.body)?.main().is_some_and(|m| m.id.is_some()) {
             return Err(bad("no record is found, and one with an id of your choice is not created".into()));
         }
-        let criteria = if withheld { None } else { finding.criteria() };
-        self.create(write, standing, criteria).await
+        self.create(write, standing, unless(finding, withheld)).await
     }
 
     async fn create(
@@ -325,6 +328,11 @@ impl Desk {
 
 fn bad(what: String) -> Refusal {
     Refusal::new("forward", StatusCode::BAD_REQUEST, "structure", what)
+}
+
+/// `If-None-Exist` of what was not found. What is withheld is as if it were not there; the upstream would not take it so.
+fn unless(finding: &Finding, withheld: bool) -> Option<String> {
+    if withheld { None } else { finding.criteria() }
 }
 
 fn several() -> Refusal {

@@ -16,7 +16,7 @@ use crate::stages::protect::rulings;
 use crate::upstream::{UpstreamBody, UpstreamRequest};
 
 /// What a search for one record finds.
-pub(super) enum Found {
+pub(in crate::stages) enum Found {
     /// Nothing that the caller may see.
     Nothing {
         /// Whether something was withheld; nobody may be told.
