@@ -233,6 +233,8 @@ impl Writer {
         });
         if let Err(error) = done {
             let fault = format!("the disk failed: {error}");
+            // Before anybody hears of it: who is told that the disk failed must not find a healthy log.
+            self.shared.queue.poison(&fault);
             let shared: Arc<str> = Arc::from(fault.as_str());
             jobs.into_iter().for_each(|job| job.answer(Err(LogError::Unhealthy(Arc::clone(&shared)))));
             return Err(fault);
