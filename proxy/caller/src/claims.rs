@@ -26,6 +26,26 @@ pub struct ClaimNames {
     pub scope: String,
 }
 
+impl Default for ClaimNames {
+    fn default() -> Self {
+        let s = str::to_owned;
+        Self {
+            name: s("name"),
+            roles: s("roles"),
+            organization: s("organization"),
+            departments: s("departments"),
+            title: s("title"),
+            client: s("client_id"),
+            purpose_of_use: s("purpose_of_use"),
+            shift: s("shift"),
+            relations: s("relations"),
+            fhir_user: s("fhirUser"),
+            patient: s("patient"),
+            scope: s("scope"),
+        }
+    }
+}
+
 /// Bounds on what a token may bring.
 const LIST_MAX: usize = 1_000;
 const RELATIONS_MAX: usize = 10_000;

@@ -7,8 +7,9 @@ mod entities;
 mod judge;
 mod known;
 mod set;
+pub mod shipped;
 mod types;
 
 pub use decide::{Action, Criterion, Decider, Ruling, Standing};
 pub use judge::RecordJudge;
-pub use set::{PolicySet, SHIPPED};
+pub use set::PolicySet;

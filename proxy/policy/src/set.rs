@@ -10,20 +10,10 @@ use sha2::{Digest as _, Sha256};
 use crate::check::{self, Reach};
 use crate::entities;
 use crate::known::{self, Reads};
+use crate::shipped;
 
 /// The schema that ships with Drape.
 const SCHEMA: &str = include_str!("../../../policies/schema.cedarschema");
-
-/// The sets that ship with Drape.
-pub const SHIPPED: [&str; 1] = ["hospital"];
-
-const HOSPITAL: [(&str, &str); 5] = [
-    ("billing.cedar", include_str!("../../../policies/hospital/billing.cedar")),
-    ("clinical.cedar", include_str!("../../../policies/hospital/clinical.cedar")),
-    ("persons.cedar", include_str!("../../../policies/hospital/persons.cedar")),
-    ("research.cedar", include_str!("../../../policies/hospital/research.cedar")),
-    ("rules.cedar", include_str!("../../../policies/hospital/rules.cedar")),
-];
 
 /// A loaded set. One that exists is valid and passed every check.
 #[derive(Debug)]
@@ -51,15 +41,10 @@ impl PolicySet {
     /// A shipped set. `extra` are the other texts that decide (categories, treatments, labels, overrides); they are
     /// part of the digest.
     pub fn shipped(name: &str, treatments: &Arc<Treatments>, extra: &[&[u8]]) -> Result<Self, Vec<Fault>> {
-        match name {
-            "hospital" => Self::read(&HOSPITAL, treatments, extra),
-            _ => Err(vec![Fault::new(name, "is no shipped policy set").help("shipped: hospital")]),
+        match shipped::find(name) {
+            Some(set) => Self::read(&set.policies().collect::<Vec<_>>(), treatments, extra),
+            None => Err(vec![Fault::new(name, "is no shipped policy set").help(shipped::names())]),
         }
-    }
-
-    /// The texts of a shipped set, to start one's own from.
-    pub fn shipped_files(name: &str) -> Option<&'static [(&'static str, &'static str)]> {
-        (name == "hospital").then_some(&HOSPITAL)
     }
 
     /// The `*.cedar` files of a folder.

@@ -111,21 +111,6 @@ impl Issuers {
 
 impl Issuer {
     fn new(config: &config::Issuer, connect_timeout: Duration, clock: Clock) -> Result<Self, ClientError> {
-        let c = config.claims.clone();
-        let names = ClaimNames {
-            name: c.name,
-            roles: c.roles,
-            organization: c.organization,
-            departments: c.departments,
-            title: c.title,
-            client: c.client,
-            purpose_of_use: c.purpose_of_use,
-            shift: c.shift,
-            relations: c.relations,
-            fhir_user: c.fhir_user,
-            patient: c.patient,
-            scope: c.scope,
-        };
         let algorithms = config
             .algorithms
             .iter()
@@ -138,7 +123,7 @@ impl Issuer {
             .collect();
         Ok(Self {
             config: config.clone(),
-            names,
+            names: config.claims.clone(),
             algorithms,
             client: Client::new(config.ca_file.as_deref(), connect_timeout)?,
             clock,

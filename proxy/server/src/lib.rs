@@ -27,3 +27,4 @@ pub mod serve;
 pub mod stages;
 pub mod tokens;
 pub mod upstream;
+pub mod workbench;

@@ -27,6 +27,7 @@ use crate::metrics::Metrics;
 use crate::page::Pages;
 use crate::tokens::Tokens;
 use crate::upstream::Upstream;
+use crate::workbench::files::SetFiles;
 
 /// All that the process holds.
 #[derive(Debug)]
@@ -159,9 +160,12 @@ pub struct Loaded {
     pub set: Arc<PolicySet>,
 }
 
-/// Loads and checks everything that decides in a tenant; every fault at once.
-pub fn load_policies(tenant: &config::Tenant) -> Result<Loaded, Vec<drape_view::fault::Fault>> {
-    let config = &tenant.policies;
+/// Loads and checks everything that decides; every fault at once. Where facts are looked up is checked against the
+/// upstream, where there is one.
+pub fn load_policies(
+    config: &config::Policies,
+    upstream: Option<&config::Upstream>,
+) -> Result<Loaded, Vec<drape_view::fault::Fault>> {
     let mut faults = Vec::new();
     let mut read = |file: &Option<std::path::PathBuf>, shipped: &'static str| -> String {
         match file {
@@ -177,10 +181,17 @@ pub fn load_policies(tenant: &config::Tenant) -> Result<Loaded, Vec<drape_view::
         }
     };
     let categories = read(&config.categories_file, drape_view::shipped::CATEGORIES);
-    let treatments = read(&config.treatments_file, drape_view::shipped::TREATMENTS);
+    let mut treatments = read(&config.treatments_file, drape_view::shipped::TREATMENTS);
     let labels = read(&config.labels_file, drape_view::shipped::LABELS);
     let overrides = read(&config.overrides_file, "");
     let facts = read(&config.facts_file, drape_view::shipped::FACTS);
+    // A set may bring rungs of its own; a file that the configuration names goes before them.
+    if config.treatments_file.is_none() {
+        match SetFiles::of(&config.source).and_then(|files| files.read("treatments.yaml")) {
+            Ok(own) => treatments = own.unwrap_or(treatments),
+            Err(fault) => faults.push(fault),
+        }
+    }
     if !faults.is_empty() {
         return Err(faults);
     }
@@ -190,8 +201,8 @@ pub fn load_policies(tenant: &config::Tenant) -> Result<Loaded, Vec<drape_view::
     let labels_ = Labels::parse(&labels).map_err(|f| faults.extend(f));
     let overrides_ = Overrides::parse(&overrides).map_err(|f| faults.extend(f));
     let facts_ = FactRules::parse(&facts).map_err(|f| faults.extend(f));
-    if let Ok(rules) = &facts_ {
-        faults.extend(crate::facts::check(rules, &tenant.upstream));
+    if let (Ok(rules), Some(upstream)) = (&facts_, upstream) {
+        faults.extend(crate::facts::check(rules, upstream));
     }
     let (Ok(catalogue), Ok(treatments_), Ok(labels_), Ok(overrides_), Ok(facts_), true) =
         (catalogue, treatments_, labels_, overrides_, facts_, faults.is_empty())
@@ -238,7 +249,7 @@ impl Parts {
         let mut tenants = Vec::new();
         for tenant in &config.tenants {
             let what = |e: &dyn std::fmt::Display| StartError::new(format!("tenant `{}`: {e}", tenant.name));
-            let loaded = load_policies(tenant).map_err(|faults| {
+            let loaded = load_policies(&tenant.policies, Some(&tenant.upstream)).map_err(|faults| {
                 let list: Vec<String> = faults.iter().map(|f| format!("  {f}")).collect();
                 StartError::new(format!(
                     "tenant `{}`: the policies cannot be used:\n{}",

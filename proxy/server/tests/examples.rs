@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use drape_caller::ClaimNames;
 use drape_policy::PolicySet;
-use drape_server::config::{Claims, Config};
+use drape_server::config::Config;
 use drape_view::category::GROUPS;
 use drape_view::{Category, Treatments};
 use serde_json::Value;
@@ -121,7 +122,7 @@ fn the_defaults_written_in_the_example_are_the_defaults() {
     let written = Config::parse(&text, Path::new("")).unwrap();
     let bare = Config::parse(text.split("\nlimits:").next().unwrap(), Path::new("")).unwrap();
     assert_eq!(format!("{:?}", written.limits), format!("{:?}", bare.limits));
-    assert_eq!(written.tenants[0].issuers[0].claims, Claims::default());
+    assert_eq!(written.tenants[0].issuers[0].claims, ClaimNames::default());
 }
 
 #[test]
@@ -216,7 +217,7 @@ fn every_leak_of_the_catalogue_names_a_test_of_its_own_number() {
 #[test]
 fn every_policy_of_the_hospital_set_is_told_in_plain_words() {
     let text = read(&root().join("docs/policies.md"));
-    for (name, source) in PolicySet::shipped_files("hospital").unwrap() {
+    for (name, source) in drape_policy::shipped::find("hospital").unwrap().policies() {
         for id in source.split("@id(\"").skip(1).filter_map(|rest| rest.split('"').next()) {
             assert!(text.contains(&format!("`{id}`")), "docs/policies.md does not tell of `{id}` in {name}");
         }

@@ -34,7 +34,7 @@ pub(super) fn run(path: &Path) -> Result<(), Failure> {
             PolicySource::Shipped(name) => format!("the shipped set `{name}`"),
             PolicySource::Directory(folder) => format!("`{}`", folder.display()),
         };
-        match load_policies(tenant) {
+        match load_policies(&tenant.policies, Some(&tenant.upstream)) {
             Err(found) => {
                 faults.extend(
                     found.iter().map(|f| {

@@ -1,7 +1,19 @@
 //! The command line: one verb a file, messages to people on standard error, results on standard output.
 
+mod approve;
 mod audit;
+mod capture;
+mod catalogue;
 mod check;
+mod diff;
+mod explain;
+mod import;
+mod prove;
+mod replay;
+mod schema;
+mod sheet;
+mod source;
+mod test;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -46,6 +58,28 @@ enum Verb {
         #[command(subcommand)]
         verb: audit::Verb,
     },
+    /// Show the way of one request through every stage: who, what was asked, what each policy did.
+    Explain(explain::Arguments),
+    /// Run the policy tests of a set, with coverage.
+    Test(test::Arguments),
+    /// What a change of policies changes, for each persona, type and category.
+    Diff(diff::Arguments),
+    /// Record what was asked and decided, so that it can be asked of other policies.
+    Capture(capture::Arguments),
+    /// Ask a recording of other policies.
+    Replay(replay::Arguments),
+    /// Prove the guarantees of a set, or show what breaks them.
+    Prove(prove::Arguments),
+    /// List the elements of a type, each with its category and why.
+    Catalogue(catalogue::Arguments),
+    /// Print the JSON Schema of a YAML file, for editors.
+    Schema(schema::Arguments),
+    /// Turn anonymisation rules of others into a policy set.
+    Import(import::Arguments),
+    /// A plain sheet of who is shown what, to be read and signed.
+    Sheet(sheet::Arguments),
+    /// Record that somebody approves of a policy digest.
+    Approve(approve::Arguments),
     /// Try Drape on a made-up hospital: no configuration, no network.
     Demo(demo::Arguments),
 }
@@ -60,6 +94,13 @@ impl Failure {
     /// 1: what was given cannot be used.
     pub(crate) fn new(text: impl std::fmt::Display) -> Self {
         Self { text: text.to_string(), code: 1 }
+    }
+
+    /// All of them, each with its help line.
+    pub(crate) fn faults(faults: &[drape_view::fault::Fault]) -> Self {
+        let list: Vec<String> =
+            faults.iter().map(|f| format!("  {}", f.to_string().replace('\n', "\n  "))).collect();
+        Self::new(format!("{} fault(s):\n{}", list.len(), list.join("\n")))
     }
 
     /// With another exit status.
@@ -83,6 +124,19 @@ pub fn run() -> ExitCode {
         Verb::Init { config } => init(&config),
         Verb::Serve { config } => serve_until_stopped(&config),
         Verb::Audit { verb } => return audit::run(verb).unwrap_or_else(|failure| fail(&failure)),
+        Verb::Explain(arguments) => return explain::run(&arguments).unwrap_or_else(|failure| fail(&failure)),
+        Verb::Test(arguments) => return test::run(&arguments).unwrap_or_else(|failure| fail(&failure)),
+        Verb::Diff(arguments) => return diff::run(&arguments).unwrap_or_else(|failure| fail(&failure)),
+        Verb::Capture(arguments) => return capture::run(&arguments).unwrap_or_else(|failure| fail(&failure)),
+        Verb::Replay(arguments) => return replay::run(&arguments).unwrap_or_else(|failure| fail(&failure)),
+        Verb::Prove(arguments) => return prove::run(&arguments).unwrap_or_else(|failure| fail(&failure)),
+        Verb::Catalogue(arguments) => {
+            return catalogue::run(&arguments).unwrap_or_else(|failure| fail(&failure));
+        }
+        Verb::Schema(arguments) => return schema::run(&arguments).unwrap_or_else(|failure| fail(&failure)),
+        Verb::Import(arguments) => return import::run(&arguments).unwrap_or_else(|failure| fail(&failure)),
+        Verb::Sheet(arguments) => return sheet::run(&arguments).unwrap_or_else(|failure| fail(&failure)),
+        Verb::Approve(arguments) => return approve::run(&arguments).unwrap_or_else(|failure| fail(&failure)),
         Verb::Demo(arguments) => demo::run(&arguments),
     };
     match result {

@@ -11,9 +11,7 @@ use std::time::Duration;
 use drape_view::fault::Fault;
 use read::{Faults, Table};
 
-pub use tenant::{
-    Algorithm, Claims, Cors, Dialect, Issuer, Policies, PolicySource, Tenant, Upstream, UpstreamAuth,
-};
+pub use tenant::{Algorithm, Cors, Dialect, Issuer, Policies, PolicySource, Tenant, Upstream, UpstreamAuth};
 
 /// Everything that `drape serve` needs to know.
 #[derive(Clone, Debug)]

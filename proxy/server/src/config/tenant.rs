@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use drape_caller::ClaimNames;
+use drape_policy::shipped;
 use drape_view::Redaction;
 
 use super::read::{Faults, Table};
@@ -119,7 +121,7 @@ pub struct Issuer {
     /// PEM roots to trust instead of the public ones.
     pub ca_file: Option<PathBuf>,
     /// Which claim says what.
-    pub claims: Claims,
+    pub claims: ClaimNames,
     /// Purpose of use → the roles it activates. A purpose that is not listed activates none.
     pub purposes: Vec<(String, Vec<String>)>,
     /// Leeway for `exp` and `nbf`.
@@ -136,24 +138,6 @@ pub enum Algorithm {
     Rs384,
     Es256,
     Es384,
-}
-
-/// The names of the claims that say who the caller is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub struct Claims {
-    pub name: String,
-    pub roles: String,
-    pub organization: String,
-    pub departments: String,
-    pub title: String,
-    pub client: String,
-    pub purpose_of_use: String,
-    pub shift: String,
-    pub relations: String,
-    pub fhir_user: String,
-    pub patient: String,
-    pub scope: String,
 }
 
 /// Cross-origin resource sharing.
@@ -180,6 +164,21 @@ pub struct Policies {
     pub facts_file: Option<PathBuf>,
     /// Instead of what `treatments.yaml` says: whether reduced records show that they are.
     pub redaction: Option<Redaction>,
+}
+
+impl Policies {
+    /// The policies there, with everything else as it is shipped.
+    pub fn of(source: PolicySource) -> Self {
+        Self {
+            source,
+            overrides_file: None,
+            categories_file: None,
+            treatments_file: None,
+            labels_file: None,
+            facts_file: None,
+            redaction: None,
+        }
+    }
 }
 
 /// Where the Cedar files are.
@@ -240,15 +239,7 @@ pub(super) fn read(mut t: Table, base: &Path, faults: &mut Faults) -> Tenant {
     }
     let policies = match t.required_table("policies", "`{set: hospital}` or `{directory: …}`", faults) {
         Some(p) => policies(p, base, faults),
-        None => Policies {
-            source: PolicySource::Shipped(String::new()),
-            overrides_file: None,
-            categories_file: None,
-            treatments_file: None,
-            labels_file: None,
-            facts_file: None,
-            redaction: None,
-        },
+        None => Policies::of(PolicySource::Shipped(String::new())),
     };
     let project = t.string("project", faults).unwrap_or_else(|| "default".into());
     t.finish(faults);
@@ -430,8 +421,8 @@ fn issuer(mut t: Table, base: &Path, public_base: &str, faults: &mut Faults) -> 
     Issuer { issuer, audiences, jwks_url, algorithms, ca_file, claims, purposes, clock_skew, smart_scopes }
 }
 
-fn claims(table: Option<Table>, faults: &mut Faults) -> Claims {
-    let mut c = Claims::default();
+fn claims(table: Option<Table>, faults: &mut Faults) -> ClaimNames {
+    let mut c = ClaimNames::default();
     let Some(mut t) = table else { return c };
     let mut set = |key: &'static str, slot: &mut String| {
         if let Some(name) = t.string(key, faults) {
@@ -454,33 +445,13 @@ fn claims(table: Option<Table>, faults: &mut Faults) -> Claims {
     c
 }
 
-impl Default for Claims {
-    fn default() -> Self {
-        let s = str::to_owned;
-        Self {
-            name: s("name"),
-            roles: s("roles"),
-            organization: s("organization"),
-            departments: s("departments"),
-            title: s("title"),
-            client: s("client_id"),
-            purpose_of_use: s("purpose_of_use"),
-            shift: s("shift"),
-            relations: s("relations"),
-            fhir_user: s("fhirUser"),
-            patient: s("patient"),
-            scope: s("scope"),
-        }
-    }
-}
-
 fn policies(mut t: Table, base: &Path, faults: &mut Faults) -> Policies {
     let set = t.string("set", faults);
     let directory = t.file("directory", base, faults);
     let source = match (set, directory) {
         (Some(set), None) => {
-            if set != "hospital" {
-                faults.add(&t.at("set"), format!("`{set}` is not shipped"), "shipped: hospital".to_owned());
+            if shipped::find(&set).is_none() {
+                faults.add(&t.at("set"), format!("`{set}` is not shipped"), shipped::names());
             }
             PolicySource::Shipped(set)
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use drape_demo::{Ambient, Cast, Issuer, Persona, Population, Store, derive};
-use drape_policy::PolicySet;
+use drape_policy::shipped;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -254,7 +254,10 @@ fn write(
     };
     // Policies that were edited stay as they are.
     if std::fs::read_dir(folder.join("policies"))?.next().is_none() {
-        for (name, text) in PolicySet::shipped_files("hospital").unwrap_or_default() {
+        let set = shipped::find("hospital").ok_or_else(|| Failure::new("the hospital set is missing"))?;
+        for (name, text) in set.files {
+            let path = folder.join("policies").join(name);
+            path.parent().map(std::fs::create_dir_all).transpose()?;
             put(&format!("policies/{name}"), text)?;
         }
     }

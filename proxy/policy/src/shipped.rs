@@ -1,0 +1,50 @@
+//! The policy sets that ship with Drape, each with its personas, tests and guarantees.
+
+/// One set. Its files are named as they stand in its folder, `tests/…` among them.
+#[derive(Debug)]
+pub struct ShippedSet {
+    /// Its folder in `policies/`, by which a configuration names it.
+    pub name: &'static str,
+    /// What it is for, in one line.
+    pub title: &'static str,
+    /// Name and text of every file.
+    pub files: &'static [(&'static str, &'static str)],
+}
+
+/// `files!("hospital": "a.cedar", …)`: the texts of files in `policies/hospital`.
+macro_rules! files {
+    ($set:literal: $($name:literal),+ $(,)?) => {
+        &[$(($name, include_str!(concat!("../../../policies/", $set, "/", $name)))),+]
+    };
+}
+
+/// All of them.
+pub const SETS: &[ShippedSet] = &[ShippedSet {
+    name: "hospital",
+    title: "a hospital's daily work: care teams, wards, billing, research, patients, guardians, counts",
+    files: files!("hospital": "billing.cedar", "clinical.cedar", "persons.cedar", "research.cedar", "rules.cedar",
+        "personas.yaml"),
+}];
+
+impl ShippedSet {
+    /// Its Cedar files.
+    pub fn policies(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        self.files.iter().copied().filter(|(name, _)| name.ends_with(".cedar"))
+    }
+
+    /// The text of one file.
+    pub fn file(&self, name: &str) -> Option<&'static str> {
+        self.files.iter().find(|(n, _)| *n == name).map(|(_, text)| *text)
+    }
+}
+
+/// The set of that name.
+pub fn find(name: &str) -> Option<&'static ShippedSet> {
+    SETS.iter().find(|set| set.name == name)
+}
+
+/// What there is, for a help line.
+pub fn names() -> String {
+    let names: Vec<&str> = SETS.iter().map(|set| set.name).collect();
+    format!("shipped: {}", names.join(", "))
+}

@@ -1,0 +1,4 @@
+//! What policy authors work with: a policy set with its personas, tests and guarantees, asked without a network.
+
+pub mod files;
+pub mod personas;
