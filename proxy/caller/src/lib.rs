@@ -1,5 +1,7 @@
-//! From a bearer token to a caller: strict JWTs, issuers' keys, SMART scopes, claims. No I/O.
+//! From a bearer token to a caller: strict JWTs, issuers' keys, SMART scopes, claims; and Drape's own signed assertions. No
+//! I/O.
 
+pub mod assertion;
 pub mod claims;
 pub mod fault;
 pub mod jwks;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use drape_audit::{EventSecret, Log, NoteSigner, Options, VerifierKey, os_randomness};
+use drape_audit::Log;
 use drape_keys::handle::HandleKey;
 use drape_keys::secret::Secret;
 use drape_keys::source::{FileSource, RootKeySource as _};
@@ -13,7 +13,6 @@ use drape_keys::{Keyring, PseudonymMap, Pseudonymizer};
 use drape_noise::ledger::Ledger;
 use drape_policy::{Decider, PolicySet};
 use drape_view::{Catalogue, Labels, Overrides, Profiler, Redaction, Treatments};
-use sha2::Digest as _;
 use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
@@ -23,6 +22,7 @@ use crate::discovery::Discovery;
 use crate::exports::Exports;
 use crate::facts::Lookups;
 use crate::issuers::Issuers;
+use crate::logs::{self, Book};
 use crate::metrics::Metrics;
 use crate::page::Pages;
 use crate::tokens::Tokens;
@@ -34,12 +34,10 @@ use crate::workbench::files::SetFiles;
 pub struct Parts {
     /// In the order of the configuration.
     pub tenants: Vec<Arc<Tenant>>,
-    /// The audit log.
+    /// The common audit log.
     pub log: Arc<Log>,
-    /// Verifies its checkpoints.
-    pub log_key: VerifierKey,
-    /// Opens its events.
-    pub log_secret: EventSecret,
+    /// Every log that is written, the common one first.
+    pub books: Vec<Book>,
     /// Counters.
     pub metrics: Metrics,
     /// Room for requests.
@@ -101,7 +99,7 @@ pub struct Tenant {
     pub facts: Lookups,
     /// What noisy answers are charged to.
     pub budget: Option<Budget>,
-    /// The audit log.
+    /// The audit log that it writes to: its own, or the common one.
     pub log: Arc<Log>,
     /// Counters.
     pub metrics: Metrics,
@@ -135,7 +133,7 @@ impl StartError {
         Self { what: what.to_string(), help: None }
     }
 
-    fn help(mut self, help: impl Into<String>) -> Self {
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
@@ -234,16 +232,18 @@ impl Parts {
     pub fn open(config: Config, clock: Clock) -> Result<Self, StartError> {
         let metrics = Metrics::new().map_err(StartError::new)?;
         let root = root_key(&config)?;
-        let secret = log_secret(&config, &root)?;
+        let books: Vec<Book> = logs::all(&config)
+            .into_iter()
+            .map(|one| Book::open(&config, one, &root, &clock))
+            .collect::<Result<_, _>>()?;
+        let common = books.first().ok_or_else(|| StartError::new("there is no audit log"))?;
+        let log = Arc::clone(&common.log);
         let keyring = Arc::new(open_keys(&config, root)?);
         let secrets = |tenant: &str| {
             keyring
                 .tenant(tenant)
                 .map_err(|e| StartError::new(format!("cannot open the keys of `{tenant}`: {e}")))
         };
-        let options = log_options(&config, secret, &clock)?;
-        let log_key = options.signer.verifier().clone();
-        let log = open_log(options)?;
         let held = Arc::new(Semaphore::new(config.limits.held_bytes_max.div_ceil(64 << 10)));
         let mut ledgers: HashMap<std::path::PathBuf, Arc<Ledger>> = HashMap::new();
         let mut tenants = Vec::new();
@@ -316,7 +316,10 @@ impl Parts {
                 facts: Lookups::new(loaded.facts, &tenant.upstream, config.limits.connect_timeout, &metrics)
                     .map_err(|e| what(&e))?,
                 budget,
-                log: Arc::clone(&log),
+                log: books
+                    .iter()
+                    .find(|book| book.tenant.as_ref() == Some(&tenant.name))
+                    .map_or_else(|| Arc::clone(&log), |own| Arc::clone(&own.log)),
                 metrics: metrics.clone(),
                 limits: config.limits.clone(),
                 held: Arc::clone(&held),
@@ -328,8 +331,7 @@ impl Parts {
         Ok(Self {
             tenants,
             log,
-            log_key,
-            log_secret: EventSecret::new(secret),
+            books,
             metrics,
             room: Arc::new(Semaphore::new(config.limits.concurrent_requests_max)),
             clock,
@@ -344,8 +346,9 @@ impl Parts {
         format!("{}-{:08x}", self.instance, self.requests.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// The tenant a request is for, and what follows its base path. The host decides between tenants that share a
-    /// path; a tenant that is alone on its path answers whatever the host is called inside the cluster.
+    /// The tenant a request is for, and what follows its base path: of those with the request's host the one with the
+    /// longest path (`/fhir/a` before `/fhir`). A host that nobody has is a name inside the cluster: then the longest path
+    /// decides, where only one tenant has it.
     pub fn tenant_of(&self, head: &http::request::Parts) -> Option<(Arc<Tenant>, String)> {
         let host = head
             .uri
@@ -359,56 +362,32 @@ impl Parts {
             let rest = path.strip_prefix(&t.base_path)?;
             (rest.is_empty() || rest.starts_with('/')).then(|| rest.to_owned())
         };
-        let matching: Vec<&Arc<Tenant>> = self.tenants.iter().filter(|t| rest(t).is_some()).collect();
-        let tenant = match matching.iter().find(|t| t.authority == host) {
-            Some(tenant) => tenant,
-            // The longest base path: `/fhir/a` before `/fhir`.
-            None => {
-                let longest = matching.iter().map(|t| t.base_path.len()).max()?;
-                let mut candidates = matching.iter().filter(|t| t.base_path.len() == longest);
-                let only = candidates.next()?;
-                if candidates.next().is_some() {
-                    return None;
-                }
-                only
-            }
-        };
+        let named = self.tenants.iter().any(|t| t.is_called(&host));
+        let fitting = || self.tenants.iter().filter(|t| (!named || t.is_called(&host)) && rest(t).is_some());
+        let longest = fitting().map(|t| t.base_path.len()).max()?;
+        let mut candidates = fitting().filter(|t| t.base_path.len() == longest);
+        let tenant = candidates.next().filter(|_| candidates.next().is_none())?;
         Some((Arc::clone(tenant), rest(tenant)?))
+    }
+
+    /// Whether anybody's requests can be written down.
+    pub fn healthy(&self) -> bool {
+        self.tenants.iter().any(|t| t.log.healthy())
     }
 }
 
-fn make_dir(path: &Path) -> Result<(), StartError> {
+impl Tenant {
+    /// Whether a `Host` header means this tenant; the usual port of its scheme may be left out.
+    fn is_called(&self, host: &str) -> bool {
+        let usual = if self.public_base.starts_with("https:") { ":443" } else { ":80" };
+        host.strip_suffix(usual).unwrap_or(host)
+            == self.authority.strip_suffix(usual).unwrap_or(&self.authority)
+    }
+}
+
+pub(crate) fn make_dir(path: &Path) -> Result<(), StartError> {
     std::fs::create_dir_all(path)
         .map_err(|e| StartError::new(format!("cannot make `{}`: {e}", path.display())))
-}
-
-/// How the log of a configuration is opened.
-pub fn log_options(config: &Config, secret: [u8; 32], clock: &Clock) -> Result<Options, StartError> {
-    let signer =
-        NoteSigner::from_seed_file(&config.audit.origin, &config.audit.signing_key_file).map_err(|e| {
-            StartError::new(format!("cannot use the log's signing key: {e}")).help("`drape init` makes one")
-        })?;
-    // One replica writes one log: its name is the log's.
-    let name = sha2::Sha256::digest(config.audit.origin.as_bytes());
-    let mut replica = [0; 8];
-    replica.copy_from_slice(&name[..8]);
-    let mut options = Options::new(
-        config.audit.directory.clone(),
-        Arc::new(signer),
-        EventSecret::new(secret),
-        replica,
-        clock.function(),
-        os_randomness(),
-    );
-    options.checkpoint_interval = config.audit.checkpoint_interval;
-    options.heartbeat_interval = config.audit.heartbeat_interval;
-    Ok(options)
-}
-
-fn open_log(options: Options) -> Result<Arc<Log>, StartError> {
-    Log::open(options).map(Arc::new).map_err(|e| {
-        StartError::new(format!("cannot open the audit log: {e}")).help("`drape init` makes a new one")
-    })
 }
 
 /// Reads the root key of a configuration.
@@ -425,50 +404,31 @@ pub fn open_keys(config: &Config, root: Secret) -> Result<Keyring, StartError> {
         .map_err(|e| StartError::new(format!("cannot open the key table: {e}")))
 }
 
-fn log_key_file(config: &Config) -> std::path::PathBuf {
-    config.keys.directory.join("log.key")
-}
-
-/// The secret under which events are encrypted. It lies beside the key table, so that `drape audit` can read the log
-/// of a running proxy.
-pub fn log_secret(config: &Config, root: &Secret) -> Result<[u8; 32], StartError> {
-    let secret = drape_keys::wrapped::open(&log_key_file(config), root, "log").map_err(|e| {
-        StartError::new(format!("cannot open the log's key: {e}")).help("`drape init` makes one")
-    })?;
-    Ok(*secret.expose())
-}
-
-/// Makes what must exist before the first start: root key, signing key, key table, log. What exists is left alone.
+/// Makes what must exist before the first start: root key, signing keys, key table, logs. What exists is left alone.
 pub fn init(config: &Config, clock: &Clock) -> Result<Vec<String>, StartError> {
     let mut made = Vec::new();
-    for file in [&config.keys.root_file, &config.audit.signing_key_file] {
-        if let Some(parent) = file.parent().filter(|p| !p.as_os_str().is_empty()) {
-            make_dir(parent)?;
-        }
+    if let Some(parent) = config.keys.root_file.parent().filter(|p| !p.as_os_str().is_empty()) {
+        make_dir(parent)?;
     }
     if !config.keys.root_file.exists() {
         FileSource::create(&config.keys.root_file).map_err(StartError::new)?;
         made.push(format!("root key {}", config.keys.root_file.display()));
     }
-    if !config.audit.signing_key_file.exists() {
-        NoteSigner::generate(&config.audit.origin, &config.audit.signing_key_file, &os_randomness())
-            .map_err(|e| StartError::new(format!("cannot make the signing key: {e}")))?;
-        made.push(format!("signing key {}", config.audit.signing_key_file.display()));
+    for (_, audit) in logs::all(config) {
+        logs::make_signing_key(audit, &mut made)?;
     }
     let root = root_key(config)?;
     make_dir(&config.keys.directory)?;
-    if !log_key_file(config).exists() {
-        let what = |e| StartError::new(format!("cannot make the log's key: {e}"));
-        drape_keys::wrapped::create(&log_key_file(config), &root, "log").map_err(what)?;
-        made.push(format!("log key {}", log_key_file(config).display()));
+    for (tenant, _) in logs::all(config) {
+        logs::make_secret(config, tenant, &root, &mut made)?;
     }
-    let secret = log_secret(config, &root)?;
+    let secrets: Vec<[u8; 32]> = logs::all(config)
+        .iter()
+        .map(|(tenant, _)| logs::secret(config, *tenant, &root))
+        .collect::<Result<_, _>>()?;
     drop(open_keys(config, root)?);
-    if !config.audit.directory.join("checkpoint").exists() {
-        make_dir(&config.audit.directory)?;
-        let options = log_options(config, secret, clock)?;
-        Log::create(&options).map_err(|e| StartError::new(format!("cannot make the log: {e}")))?;
-        made.push(format!("audit log {}", config.audit.directory.display()));
+    for ((_, audit), secret) in logs::all(config).into_iter().zip(secrets) {
+        logs::make(audit, secret, clock, &mut made)?;
     }
     Ok(made)
 }
