@@ -21,9 +21,6 @@ pub enum TokenFault {
     /// Not an access token by its `typ`, or by what it claims: typically an ID token.
     #[error("the token is not an access token")]
     Type,
-    /// It has `cnf`: it counts only together with a proof that its sender holds a key.
-    #[error("the token is bound to a key that was not shown")]
-    Bound,
     /// `iss` is not configured.
     #[error("the issuer is not configured")]
     Issuer,

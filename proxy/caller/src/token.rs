@@ -170,10 +170,6 @@ fn check(claims: &Map<String, Value>, rules: &Rules<'_>, now: u64) -> Result<(),
             Some(_) => return Err(TokenFault::Type),
         }
     }
-    // Bound to a key that its sender must show (RFC 7800): whoever shows the token alone may have stolen it.
-    if claims.contains_key("cnf") {
-        return Err(TokenFault::Bound);
-    }
     let expiry = instant(claims, "exp")?.ok_or(TokenFault::NoExpiry)?;
     if expiry > EXPIRY_MAX_S {
         return Err(TokenFault::Claim("exp".into()));

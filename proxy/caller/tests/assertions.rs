@@ -6,7 +6,7 @@ use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD as B64};
-use drape_caller::assertion::{AssertionAlgorithm, AssertionFault, AssertionKey, key_set};
+use drape_caller::client_assertion::{AssertionAlgorithm, AssertionFault, AssertionKey, key_set};
 use drape_caller::{Algorithm, KeySet, Peek, Rules, TokenFault};
 use serde_json::Value;
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use drape_caller::ClaimNames;
-use drape_caller::assertion::AssertionAlgorithm;
+use drape_caller::client_assertion::AssertionAlgorithm;
 use drape_policy::shipped;
 use drape_view::Redaction;
 

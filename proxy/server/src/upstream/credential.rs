@@ -9,7 +9,7 @@ use arc_swap::ArcSwapOption;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
-use drape_caller::assertion::{AssertionKey, key_set};
+use drape_caller::client_assertion::{AssertionKey, key_set};
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Request, StatusCode, Uri};
 use http_body_util::Full;
@@ -48,7 +48,7 @@ enum Proof {
     /// `client_secret_basic`.
     Secret(HeaderValue),
     /// `private_key_jwt`, RFC 7523.
-    Assertion { key: AssertionKey, audience: String },
+    Assertion { key: Box<AssertionKey>, audience: String },
     /// `tls_client_auth`, RFC 8705: the connection itself.
     Certificate,
 }
@@ -96,7 +96,7 @@ impl Credential {
                         Proof::Secret(basic(&pair, file)?)
                     }
                     ClientProof::Assertion(assertion) => Proof::Assertion {
-                        key: assertion_key(assertion)?,
+                        key: Box::new(assertion_key(assertion)?),
                         audience: assertion.audience.clone().unwrap_or_else(|| token_url.clone()),
                     },
                     ClientProof::Certificate => Proof::Certificate,
