@@ -29,5 +29,6 @@ pub mod serve;
 pub mod stages;
 pub mod tenant;
 pub mod tokens;
+pub mod trace;
 pub mod upstream;
 pub mod workbench;

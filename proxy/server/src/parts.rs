@@ -12,6 +12,7 @@ use drape_keys::secret::Secret;
 use drape_keys::source::{FileSource, RootKeySource as _};
 use drape_noise::ledger::Ledger;
 use drape_policy::PolicySet;
+use drape_view::fault::Fault;
 use drape_view::{Catalogue, Labels, Overrides, Redaction, Treatments};
 use sha2::Digest as _;
 use tokio::sync::Semaphore;
@@ -21,6 +22,7 @@ use crate::config::facts::FactRules;
 use crate::config::{self, Config, PolicySource};
 use crate::metrics::Metrics;
 use crate::reload::Reloads;
+use crate::reload::fingerprint::Fingerprints;
 use crate::tenant::Shared;
 pub use crate::tenant::{Budget, Tenant};
 use crate::workbench::files::SetFiles;
@@ -95,13 +97,13 @@ pub struct Loaded {
 pub fn load_policies(
     config: &config::Policies,
     upstream: Option<&config::Upstream>,
-) -> Result<Loaded, Vec<drape_view::fault::Fault>> {
+) -> Result<Loaded, Vec<Fault>> {
     let mut faults = Vec::new();
     let mut read = |file: &Option<std::path::PathBuf>, shipped: &'static str| -> String {
         match file {
             None => shipped.to_owned(),
             Some(path) => std::fs::read_to_string(path).unwrap_or_else(|e| {
-                faults.push(drape_view::fault::Fault {
+                faults.push(Fault {
                     path: path.display().to_string(),
                     what: format!("cannot be read: {e}"),
                     help: None,
@@ -167,6 +169,15 @@ impl Parts {
     /// Opens the log, the keys and the ledgers and loads the policies of every tenant. Anything that cannot be had
     /// stops the start: Drape does not run with half of its duties.
     pub fn open(config: Config, clock: Clock) -> Result<Self, StartError> {
+        Self::open_with(config, clock, |tenant| load_policies(&tenant.policies, Some(&tenant.upstream)))
+    }
+
+    /// The same with policies from elsewhere.
+    pub(crate) fn open_with(
+        config: Config,
+        clock: Clock,
+        mut load: impl FnMut(&config::Tenant) -> Result<Loaded, Vec<Fault>>,
+    ) -> Result<Self, StartError> {
         let metrics = Metrics::new().map_err(StartError::new)?;
         let root = root_key(&config)?;
         let secret = log_secret(&config, &root)?;
@@ -186,6 +197,17 @@ impl Parts {
             clock: &clock,
         };
         for tenant in &config.tenants {
+            // Before anything is read: a file that changes in between is found changed later.
+            let fingerprints = Fingerprints::of(&config, &tenant.name);
+            let loaded = load(tenant).map_err(|faults| {
+                let list: Vec<String> = faults.iter().map(|f| format!("  {f}")).collect();
+                StartError::new(format!(
+                    "tenant `{}`: the policies cannot be used:\n{}",
+                    tenant.name,
+                    list.join("\n")
+                ))
+                .help("`drape check` shows this without starting anything")
+            })?;
             let budget = match config.budgets.iter().find(|b| b.tenant == tenant.name) {
                 None => None,
                 Some(b) => {
@@ -205,7 +227,7 @@ impl Parts {
                     Some(Arc::new(Budget { config: b.clone(), ledger }))
                 }
             };
-            tenants.push(Arc::new(Tenant::open(&shared, tenant, budget)?));
+            tenants.push(Arc::new(Tenant::open(&shared, tenant, loaded, fingerprints, budget)?));
         }
         let mut instance = [0; 4];
         getrandom::fill(&mut instance).map_err(StartError::new)?;

@@ -21,7 +21,7 @@ use crate::facts::Lookups;
 use crate::issuers::Issuers;
 use crate::metrics::Metrics;
 use crate::page::Pages;
-use crate::parts::{Loaded, StartError, load_policies};
+use crate::parts::{Loaded, StartError};
 use crate::reload::fingerprint::Fingerprints;
 use crate::tokens::Tokens;
 use crate::upstream::Upstream;
@@ -169,25 +169,16 @@ struct Lasting {
 }
 
 impl Tenant {
-    /// Opens its keys and loads its policies. Anything that cannot be had stops the start.
+    /// Opens its keys and the ways to others. Anything that cannot be had stops the start.
     pub(crate) fn open(
         shared: &Shared<'_>,
         tenant: &config::Tenant,
+        loaded: Loaded,
+        fingerprints: Fingerprints,
         budget: Option<Arc<Budget>>,
     ) -> Result<Self, StartError> {
         let what = |e: &dyn std::fmt::Display| StartError::new(format!("tenant `{}`: {e}", tenant.name));
         let Shared { config, keyring, log, metrics, held, clock } = *shared;
-        // Before anything is read: a file that changes in between is found changed later.
-        let fingerprints = Fingerprints::of(config, &tenant.name);
-        let loaded = load_policies(&tenant.policies, Some(&tenant.upstream)).map_err(|faults| {
-            let list: Vec<String> = faults.iter().map(|f| format!("  {f}")).collect();
-            StartError::new(format!(
-                "tenant `{}`: the policies cannot be used:\n{}",
-                tenant.name,
-                list.join("\n")
-            ))
-            .help("`drape check` shows this without starting anything")
-        })?;
         let secrets = keyring
             .tenant(&tenant.name)
             .map_err(|e| StartError::new(format!("cannot open the keys of `{}`: {e}", tenant.name)))?;
