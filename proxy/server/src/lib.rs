@@ -3,6 +3,7 @@
 pub(crate) mod authorize;
 pub mod batch;
 pub mod body;
+pub mod certificate;
 pub mod cli;
 pub mod client;
 pub mod clock;
@@ -25,8 +26,10 @@ pub mod officer;
 pub mod page;
 pub mod parts;
 pub mod refusal;
+pub mod reload;
 pub mod serve;
 pub mod stages;
+pub mod tenant;
 pub mod tokens;
 pub mod trace;
 pub mod upstream;
