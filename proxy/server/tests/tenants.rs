@@ -414,8 +414,9 @@ async fn a_tenants_own_log_holds_its_entries_alone_and_they_stand_in_no_other() 
         async move { ask(Method::GET, &url, Some(&token), &[], "").await.text }
     };
     let (of_a, of_b) = (page("urn:a").await, page("urn:b").await);
-    assert!(of_b.contains("o1") && of_b.contains("The log of `b`"), "{of_b}");
-    assert!(!of_a.contains("The log of `b`"));
+    assert!(of_b.contains("read Observation") && of_b.contains("The log of `b`"), "{of_b}");
+    assert!(of_a.contains("read Patient"), "{of_a}");
+    assert!(!of_a.contains("read Observation") && !of_a.contains("The log of `b`"), "{of_a}");
 
     let log_b = block.folder.path().join("log-b");
     let Block { running, folder, .. } = block;
