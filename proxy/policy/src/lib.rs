@@ -5,6 +5,7 @@ mod cases;
 mod check;
 mod decide;
 mod entities;
+pub mod guarantees;
 mod judge;
 mod known;
 mod set;

@@ -3,3 +3,4 @@
 pub mod files;
 pub mod personas;
 pub mod testing;
+pub mod walk;
