@@ -1,15 +1,16 @@
 //! Runs policy tests: each case goes through the real stages, and what left is compared with what is expected.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use drape_view::Catalogue;
+use drape_view::{Catalogue, Category, Verdict};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde_json::Value;
 
 use super::coverage::{Coverage, Covered};
 use super::file::{Case, Expect, TestFile, reference};
 use super::observe::observed;
+use crate::trace::Part;
 use crate::workbench::personas::Personas;
 use crate::workbench::walk::{Bench, Circumstances, Walk};
 
@@ -58,14 +59,12 @@ pub async fn run(
             let (faults, policies) = match walk {
                 Err(what) => (vec![what], Vec::new()),
                 Ok(walk) => {
-                    let policies = walk.trace.determining();
+                    let policies = determining(&walk);
                     coverage.determined(&policies);
                     let held: BTreeMap<String, &Value> =
                         file.records.iter().filter_map(|r| Some((reference(r)?, r))).collect();
-                    for record in &walk.trace.records {
-                        if let Some(record) = held.get(&record.reference) {
-                            coverage.judged(catalogue, record);
-                        }
+                    for record in walk.trace.records.iter().filter_map(|r| held.get(&r.name)) {
+                        coverage.judged(catalogue, record);
                     }
                     (compare(catalogue, &case.expect, &held, &walk, &policies), policies)
                 }
@@ -180,9 +179,27 @@ fn compare(
     faults
 }
 
-/// The records that arrived, by the names under which they are stored: they stand in the order in which they were judged.
+/// Ids of all policies that had a part in it: for the request, for each record, for each category of it.
+fn determining(walk: &Walk) -> Vec<String> {
+    let mut all: BTreeSet<String> = BTreeSet::new();
+    for trace in walk.entries.iter().chain([&walk.trace]) {
+        all.extend(trace.policies.iter().cloned());
+        all.extend(trace.asked.policies().map(str::to_owned));
+        for record in &trace.records {
+            all.extend(record.received_by.iter().cloned());
+            if let Verdict::Keep(plan) = &record.verdict {
+                let whys = Category::ALL.into_iter().filter_map(|c| plan.why(c));
+                all.extend(whys.flat_map(|why| why.policies.iter().cloned()));
+            }
+        }
+    }
+    all.into_iter().collect()
+}
+
+/// The records that arrived, by the names under which they are stored. Their ids may be pseudonyms, but they stand in the
+/// order in which they were judged; one that was kept and could not be made valid FHIR is left out of it, which the types
+/// and a name that is no pseudonym tell.
 fn arrived<'a>(body: &'a Value, walk: &Walk) -> Vec<(String, &'a Value)> {
-    let kept = walk.trace.records.iter().filter(|r| r.arrives()).map(|r| r.reference.clone());
     let records: Vec<&Value> = match body["resourceType"].as_str() {
         _ if !walk.status.is_success() => Vec::new(),
         Some("Bundle") => {
@@ -191,7 +208,26 @@ fn arrived<'a>(body: &'a Value, walk: &Walk) -> Vec<(String, &'a Value)> {
         Some("OperationOutcome") | None => Vec::new(),
         Some(_) => vec![body],
     };
-    kept.zip(records).collect()
+    let kept = walk.trace.records.iter().filter(|r| {
+        r.part == Part::Answer && !r.name.contains('#') && matches!(r.verdict, Verdict::Keep(_))
+    });
+    let mut kept = kept.map(|r| r.name.clone()).collect::<Vec<_>>().into_iter().peekable();
+    let mut came = Vec::new();
+    for record in records {
+        let own = reference(record).unwrap_or_default();
+        let kind = own.split('/').next().unwrap_or_default();
+        let known = kept.clone().any(|name| name == own);
+        // What stands before it in the order of judging did not leave.
+        while let Some(name) = kept.next_if(|name| {
+            let of_kind = name.split('/').next() == Some(kind);
+            if known { *name != own } else { !of_kind }
+        }) {
+            drop(name);
+        }
+        let name = kept.next().unwrap_or(own);
+        came.push((name, record));
+    }
+    came
 }
 
 fn names(came: &[(String, &Value)]) -> String {
@@ -207,11 +243,10 @@ fn why(walk: &Walk) -> String {
 }
 
 fn why_not(walk: &Walk, name: &str) -> String {
-    let judged = walk.trace.records.iter().find(|r| r.reference == name);
-    match judged.and_then(|r| r.withheld()) {
-        Some(reason) => format!(": withheld, {reason}"),
-        None if judged.is_none() => format!(": it was not found{}", why(walk)),
-        None => why(walk),
+    match walk.trace.records.iter().find(|r| r.name == name).map(|r| &r.verdict) {
+        Some(Verdict::Withhold(reason)) => format!(": withheld, {}", reason.name()),
+        None => format!(": it was not found{}", why(walk)),
+        Some(Verdict::Keep(_)) => why(walk),
     }
 }
 
