@@ -10,6 +10,6 @@ mod set;
 pub mod shipped;
 mod types;
 
-pub use decide::{Action, Criterion, Decider, Ruling, Standing};
+pub use decide::{Action, Criterion, Decider, Question, Ruling, Standing};
 pub use judge::RecordJudge;
 pub use set::PolicySet;
