@@ -13,6 +13,6 @@ pub mod shipped;
 mod types;
 
 pub use cases::CedarOutcome;
-pub use decide::{Action, Criterion, Decider, Ruling, Standing};
+pub use decide::{Action, Criterion, Decider, Question, Ruling, Standing};
 pub use judge::RecordJudge;
 pub use set::PolicySet;

@@ -188,8 +188,10 @@ fn determining(walk: &Walk) -> Vec<String> {
         for record in &trace.records {
             all.extend(record.received_by.iter().cloned());
             if let Verdict::Keep(plan) = &record.verdict {
-                let whys = Category::ALL.into_iter().filter_map(|c| plan.why(c));
-                all.extend(whys.flat_map(|why| why.policies.iter().cloned()));
+                for why in Category::ALL.into_iter().filter_map(|c| plan.why(c)) {
+                    all.extend(why.policies.iter().cloned());
+                    all.extend(why.refused.iter().flat_map(|rung| rung.policies.iter().cloned()));
+                }
             }
         }
     }
