@@ -74,7 +74,8 @@ fn tell(name: &str, report: &Report) {
         policies.0, policies.1, categories.0, categories.1
     ));
     if !missed_policies.is_empty() {
-        let missed: Vec<String> = missed_policies.iter().map(|(id, place)| format!("{id} ({place})")).collect();
+        let missed: Vec<String> =
+            missed_policies.iter().map(|(id, place)| format!("{id} ({place})")).collect();
         say(format!("  no case turns on: {}", missed.join(", ")));
     }
     if !missed_categories.is_empty() {

@@ -95,10 +95,7 @@ async fn ask(
     let admitted = bench.caller(&claims, &personas.purposes, circumstances).map_err(|e| e.to_string())?;
     let (headers, body) = sent(case)?;
     let request = &case.request;
-    bench
-        .ask(&admitted, &request.method, &request.target, &headers, body)
-        .await
-        .map_err(|e| e.to_string())
+    bench.ask(&admitted, &request.method, &request.target, &headers, body).await.map_err(|e| e.to_string())
 }
 
 /// Headers and body; the media type of the body is told from what it is.
@@ -149,10 +146,16 @@ fn compare(
         let Some(stored) = held.get(name) else { continue };
         for (path, wanted) in elements {
             match observed(catalogue, stored, record, path) {
-                None => faults.push(format!("`{name}` holds nothing at `{path}`, so that nothing can be told")),
+                None => {
+                    faults.push(format!("`{name}` holds nothing at `{path}`, so that nothing can be told"))
+                }
                 Some(seen) if seen == *wanted => {}
                 Some(seen) => {
-                    faults.push(format!("`{name}`: `{path}` is to {}, but is {}", wanted.name(), did(seen.name())));
+                    faults.push(format!(
+                        "`{name}`: `{path}` is to {}, but is {}",
+                        wanted.name(),
+                        did(seen.name())
+                    ));
                 }
             }
         }
@@ -184,7 +187,7 @@ fn determining(walk: &Walk) -> Vec<String> {
     let mut all: BTreeSet<String> = BTreeSet::new();
     for trace in walk.entries.iter().chain([&walk.trace]) {
         all.extend(trace.policies.iter().cloned());
-        all.extend(trace.asked.policies().map(str::to_owned));
+        all.extend(trace.asked.questions.iter().flat_map(|question| question.policies.iter().cloned()));
         for record in &trace.records {
             all.extend(record.received_by.iter().cloned());
             if let Verdict::Keep(plan) = &record.verdict {
@@ -210,9 +213,10 @@ fn arrived<'a>(body: &'a Value, walk: &Walk) -> Vec<(String, &'a Value)> {
         Some("OperationOutcome") | None => Vec::new(),
         Some(_) => vec![body],
     };
-    let kept = walk.trace.records.iter().filter(|r| {
-        r.part == Part::Answer && !r.name.contains('#') && matches!(r.verdict, Verdict::Keep(_))
-    });
+    let kept =
+        walk.trace.records.iter().filter(|r| {
+            r.part == Part::Answer && !r.name.contains('#') && matches!(r.verdict, Verdict::Keep(_))
+        });
     let mut kept = kept.map(|r| r.name.clone()).collect::<Vec<_>>().into_iter().peekable();
     let mut came = Vec::new();
     for record in records {
