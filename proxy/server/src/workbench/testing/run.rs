@@ -44,7 +44,7 @@ impl Report {
 }
 
 /// Runs the cases of which `wanted` says so. `now_ms` is the moment of cases that name none.
-pub async fn run(
+pub(super) async fn run(
     bench: &Bench,
     files: &[TestFile],
     personas: &Personas,
