@@ -23,7 +23,7 @@ pub const SETS: &[ShippedSet] = &[ShippedSet {
     name: "hospital",
     title: "a hospital's daily work: care teams, wards, billing, research, patients, guardians, counts",
     files: files!("hospital": "billing.cedar", "clinical.cedar", "persons.cedar", "research.cedar", "rules.cedar",
-        "personas.yaml"),
+        "personas.yaml", "examples.json"),
 }];
 
 impl ShippedSet {

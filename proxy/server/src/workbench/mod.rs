@@ -1,5 +1,7 @@
 //! What policy authors work with: a policy set with its personas, tests and guarantees, asked without a network.
 
 pub mod files;
+pub mod mask;
 pub mod personas;
+pub mod story;
 pub mod walk;

@@ -222,6 +222,7 @@ budgets:
             more = wishes.more,
             tenant_more = wishes.tenant_more,
         );
+        std::fs::write(folder.path().join("drape.yaml"), &config).unwrap();
         let config = Config::parse(&config, folder.path()).unwrap_or_else(|e| panic!("{e}"));
         drape_server::parts::init(&config, &clock).unwrap();
         let running = start(config, clock).await.unwrap();
