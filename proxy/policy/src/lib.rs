@@ -1,15 +1,18 @@
 //! Cedar: loads and checks policy sets, decides about requests, judges records. No I/O but reading the files of a set.
 
 mod cache;
+mod cases;
 mod check;
 mod decide;
 mod entities;
+pub mod guarantees;
 mod judge;
 mod known;
 mod set;
 pub mod shipped;
 mod types;
 
+pub use cases::CedarOutcome;
 pub use decide::{Action, Criterion, Decider, Question, Ruling, Standing};
 pub use judge::RecordJudge;
 pub use set::PolicySet;

@@ -13,7 +13,7 @@ use crate::known::{self, Reads};
 use crate::shipped;
 
 /// The schema that ships with Drape.
-const SCHEMA: &str = include_str!("../../../policies/schema.cedarschema");
+pub(crate) const SCHEMA: &str = include_str!("../../../policies/schema.cedarschema");
 
 /// A loaded set. One that exists is valid and passed every check.
 #[derive(Debug)]
@@ -191,6 +191,11 @@ impl PolicySet {
                 && p.reach.covers(action, None)
         };
         self.policies.iter().filter(named).map(|p| (p.place.as_str(), p.id.as_str()))
+    }
+
+    /// All of them: id, and where it stands.
+    pub fn ids(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.policies.iter().map(|p| (p.id.as_str(), p.place.as_str()))
     }
 
     /// Where a policy stands, `file:line`.

@@ -53,8 +53,9 @@ pub enum Rejected {
     Keys(String),
 }
 
-/// Keys older than this are renewed.
-const FRESH_MS: u64 = 3_600_000;
+/// Keys older than this are renewed: a key that its issuer takes back counts for no longer than this and the life of a
+/// proof (`tokens.rs`).
+const FRESH_MS: u64 = 300_000;
 /// Keys older than this are not used any more, even while the issuer is down.
 const STALE_MS: u64 = 24 * 3_600_000;
 /// Between two fetches, so that invented `kid`s cannot turn Drape against its issuer.
@@ -82,6 +83,15 @@ impl Issuers {
         for issuer in &self.list {
             if let Err(error) = issuer.renew(None).await {
                 tracing::warn!(issuer = issuer.config.issuer, error, "cannot fetch the issuer's keys yet");
+            }
+        }
+    }
+
+    /// Where no keys could be fetched: those that `before`, made from the same configuration, holds.
+    pub(crate) fn inherit(&self, before: &Self) {
+        for (now, before) in self.list.iter().zip(&before.list) {
+            if now.keys.load().is_none() {
+                now.keys.store(before.keys.load_full());
             }
         }
     }

@@ -1,7 +1,9 @@
 //! The proxy itself: configuration, listeners, the stages of a request, officer pages, command line.
 
+pub(crate) mod authorize;
 pub mod batch;
 pub mod body;
+pub mod certificate;
 pub mod cli;
 pub mod client;
 pub mod clock;
@@ -18,13 +20,16 @@ pub mod inflate;
 pub mod issuers;
 mod line;
 pub mod listen;
+pub mod logs;
 pub mod metrics;
 pub mod officer;
 pub mod page;
 pub mod parts;
 pub mod refusal;
+pub mod reload;
 pub mod serve;
 pub mod stages;
+pub mod tenant;
 pub mod tokens;
 pub mod trace;
 pub mod upstream;

@@ -5,42 +5,39 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use drape_audit::{EventSecret, Log, NoteSigner, Options, VerifierKey, os_randomness};
-use drape_keys::handle::HandleKey;
+use arc_swap::ArcSwap;
+use drape_audit::Log;
+use drape_keys::Keyring;
 use drape_keys::secret::Secret;
 use drape_keys::source::{FileSource, RootKeySource as _};
-use drape_keys::{Keyring, PseudonymMap, Pseudonymizer};
 use drape_noise::ledger::Ledger;
-use drape_policy::{Decider, PolicySet};
+use drape_policy::PolicySet;
 use drape_view::fault::Fault;
-use drape_view::{Catalogue, Labels, Overrides, Profiler, Redaction, Treatments};
-use sha2::Digest as _;
+use drape_view::{Catalogue, Labels, Overrides, Redaction, Treatments};
 use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
 use crate::config::facts::FactRules;
-use crate::config::{self, Config, Limits, PolicySource};
-use crate::discovery::Discovery;
-use crate::exports::Exports;
-use crate::facts::Lookups;
-use crate::issuers::Issuers;
+use crate::config::{self, Config, PolicySource};
+use crate::logs::{self, Book};
 use crate::metrics::Metrics;
-use crate::page::Pages;
-use crate::tokens::Tokens;
-use crate::upstream::Upstream;
+use crate::reload::Reloads;
+use crate::reload::fingerprint::Fingerprints;
+use crate::tenant::Shared;
+pub use crate::tenant::{Budget, Tenant};
 use crate::workbench::files::SetFiles;
 
 /// All that the process holds.
 #[derive(Debug)]
 pub struct Parts {
-    /// In the order of the configuration.
-    pub tenants: Vec<Arc<Tenant>>,
-    /// The audit log.
+    /// In the order of the configuration; exchanged as one by a reload.
+    tenants: ArcSwap<Vec<Arc<Tenant>>>,
+    /// What was last taken up or refused while running.
+    pub reloads: Reloads,
+    /// The common audit log.
     pub log: Arc<Log>,
-    /// Verifies its checkpoints.
-    pub log_key: VerifierKey,
-    /// Opens its events.
-    pub log_secret: EventSecret,
+    /// Every log that is written, the common one first.
+    pub books: Vec<Book>,
     /// Counters.
     pub metrics: Metrics,
     /// Room for requests.
@@ -51,76 +48,6 @@ pub struct Parts {
     pub config: Config,
     requests: AtomicU64,
     instance: String,
-}
-
-/// One FHIR server with everything that stands before it.
-#[derive(Debug)]
-pub struct Tenant {
-    /// Its name.
-    pub name: String,
-    /// The base URL that clients use, without a trailing slash.
-    pub public_base: String,
-    authority: String,
-    base_path: String,
-    /// The server behind.
-    pub upstream: Upstream,
-    /// Who vouches for callers.
-    pub issuers: Issuers,
-    /// Tokens proved a moment ago.
-    pub tokens: Tokens,
-    /// Browser origins.
-    pub cors: config::Cors,
-    /// Whether answers are compressed for callers who accept it.
-    pub gzip: bool,
-    /// Its time zone.
-    pub time_zone: jiff::tz::TimeZone,
-    /// What decides.
-    pub decider: Arc<Decider>,
-    /// Which policies those are.
-    pub policy_digest: String,
-    /// Which category each element belongs to.
-    pub catalogue: Arc<Catalogue>,
-    /// Whether reduced records show that they are.
-    pub redaction: Redaction,
-    /// Turns facts into profiles.
-    pub profiler: Arc<Profiler>,
-    /// Data keys.
-    pub keyring: Arc<Keyring>,
-    /// Makes pseudonyms.
-    pub pseudonymizer: Arc<Pseudonymizer>,
-    /// Opens them.
-    pub pseudonyms: Arc<PseudonymMap>,
-    /// Paging handles.
-    pub pages: Pages,
-    /// Handles of bulk exports.
-    pub exports: Exports,
-    /// Marks the ETag of a treated view.
-    pub etag_secret: Secret,
-    /// The open documents.
-    pub discovery: Discovery,
-    /// What is looked up upstream about callers and patients.
-    pub facts: Lookups,
-    /// What noisy answers are charged to.
-    pub budget: Option<Budget>,
-    /// The audit log.
-    pub log: Arc<Log>,
-    /// Counters.
-    pub metrics: Metrics,
-    /// Every bound.
-    pub limits: Limits,
-    /// Room for held entries, in steps of 64 KiB.
-    pub held: Arc<Semaphore>,
-    /// The time.
-    pub clock: Clock,
-}
-
-/// A privacy budget with its ledger.
-#[derive(Debug)]
-pub struct Budget {
-    /// Its configuration.
-    pub config: config::Budget,
-    /// The charges.
-    pub ledger: Arc<Ledger>,
 }
 
 /// Why the proxy cannot start.
@@ -136,7 +63,7 @@ impl StartError {
         Self { what: what.to_string(), help: None }
     }
 
-    fn help(mut self, help: impl Into<String>) -> Self {
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
@@ -145,6 +72,8 @@ impl StartError {
 /// The policies of a tenant, loaded and checked.
 #[derive(Debug)]
 pub struct Loaded {
+    /// Where the set comes from, for people.
+    pub source: String,
     /// Which category each element belongs to.
     pub catalogue: Arc<Catalogue>,
     /// What each treatment does.
@@ -218,7 +147,12 @@ pub fn load_policies(
         PolicySource::Shipped(name) => PolicySet::shipped(name, &treatments_, &extra)?,
         PolicySource::Directory(path) => PolicySet::load(path, &treatments_, &extra)?,
     };
+    let source = match &config.source {
+        PolicySource::Shipped(name) => format!("the shipped set `{name}`"),
+        PolicySource::Directory(folder) => format!("`{}`", folder.display()),
+    };
     Ok(Loaded {
+        source,
         catalogue: Arc::new(catalogue),
         treatments: treatments_,
         labels: Arc::new(labels_),
@@ -244,21 +178,21 @@ impl Parts {
     ) -> Result<Self, StartError> {
         let metrics = Metrics::new().map_err(StartError::new)?;
         let root = root_key(&config)?;
-        let secret = log_secret(&config, &root)?;
+        let books: Vec<Book> = logs::all(&config)
+            .into_iter()
+            .map(|one| Book::open(&config, one, &root, &clock))
+            .collect::<Result<_, _>>()?;
+        let common = books.first().ok_or_else(|| StartError::new("there is no audit log"))?;
+        let log = Arc::clone(&common.log);
         let keyring = Arc::new(open_keys(&config, root)?);
-        let secrets = |tenant: &str| {
-            keyring
-                .tenant(tenant)
-                .map_err(|e| StartError::new(format!("cannot open the keys of `{tenant}`: {e}")))
-        };
-        let options = log_options(&config, secret, &clock)?;
-        let log_key = options.signer.verifier().clone();
-        let log = open_log(options)?;
         let held = Arc::new(Semaphore::new(config.limits.held_bytes_max.div_ceil(64 << 10)));
         let mut ledgers: HashMap<std::path::PathBuf, Arc<Ledger>> = HashMap::new();
         let mut tenants = Vec::new();
+        let shared =
+            Shared { config: &config, keyring: &keyring, metrics: &metrics, held: &held, clock: &clock };
         for tenant in &config.tenants {
-            let what = |e: &dyn std::fmt::Display| StartError::new(format!("tenant `{}`: {e}", tenant.name));
+            // Before anything is read: a file that changes in between is found changed later.
+            let fingerprints = Fingerprints::of(&config, &tenant.name);
             let loaded = load(tenant).map_err(|faults| {
                 let list: Vec<String> = faults.iter().map(|f| format!("  {f}")).collect();
                 StartError::new(format!(
@@ -268,11 +202,6 @@ impl Parts {
                 ))
                 .help("`drape check` shows this without starting anything")
             })?;
-            let uri: http::Uri = tenant.public_base_url.parse().map_err(|e| what(&e))?;
-            let secrets = secrets(&tenant.name)?;
-            let map_file = config.keys.directory.join(format!("pseudonyms-{}.redb", tenant.name));
-            let pseudonyms =
-                PseudonymMap::open(&map_file, &secrets, &tenant.project).map_err(|e| what(&e))?;
             let budget = match config.budgets.iter().find(|b| b.tenant == tenant.name) {
                 None => None,
                 Some(b) => {
@@ -282,64 +211,27 @@ impl Parts {
                             if let Some(parent) = b.ledger_file.parent() {
                                 make_dir(parent)?;
                             }
-                            let ledger = Arc::new(Ledger::open(&b.ledger_file).map_err(|e| what(&e))?);
+                            let ledger = Ledger::open(&b.ledger_file)
+                                .map_err(|e| StartError::new(format!("tenant `{}`: {e}", tenant.name)))?;
+                            let ledger = Arc::new(ledger);
                             ledgers.insert(b.ledger_file.clone(), Arc::clone(&ledger));
                             ledger
                         }
                     };
-                    Some(Budget { config: b.clone(), ledger })
+                    Some(Arc::new(Budget { config: b.clone(), ledger }))
                 }
             };
-            tenants.push(Arc::new(Tenant {
-                name: tenant.name.clone(),
-                public_base: tenant.public_base_url.clone(),
-                authority: uri.authority().map(|a| a.as_str().to_ascii_lowercase()).unwrap_or_default(),
-                base_path: uri.path().trim_end_matches('/').to_owned(),
-                upstream: Upstream::new(&tenant.upstream, config.limits.connect_timeout)
-                    .map_err(|e| what(&e))?,
-                issuers: Issuers::new(&tenant.issuers, config.limits.connect_timeout, &clock)
-                    .map_err(|e| what(&e))?,
-                tokens: Tokens::default(),
-                cors: tenant.cors.clone(),
-                gzip: tenant.gzip,
-                time_zone: jiff::tz::TimeZone::get(&tenant.time_zone).map_err(|e| what(&e))?,
-                policy_digest: loaded.set.digest().to_owned(),
-                decider: Arc::new(Decider::new(Arc::clone(&loaded.set)).map_err(|e| what(&e))?),
-                profiler: Arc::new(Profiler::new(Arc::clone(&loaded.labels), Arc::clone(&loaded.overrides))),
-                catalogue: loaded.catalogue,
-                redaction: loaded.redaction,
-                keyring: Arc::clone(&keyring),
-                pseudonymizer: Arc::new(Pseudonymizer::new(&secrets, &tenant.project)),
-                pseudonyms: Arc::new(pseudonyms),
-                pages: Pages::new(
-                    HandleKey::new(secrets.derive("page", &[])),
-                    &tenant.public_base_url,
-                    u64::try_from(config.limits.page_lifetime.as_millis()).unwrap_or(u64::MAX),
-                ),
-                exports: Exports::new(
-                    HandleKey::new(secrets.derive("export", &[])),
-                    &tenant.public_base_url,
-                    u64::try_from(config.limits.export_lifetime.as_millis()).unwrap_or(u64::MAX),
-                ),
-                etag_secret: secrets.derive("etag", &[]),
-                discovery: Discovery::default(),
-                facts: Lookups::new(loaded.facts, &tenant.upstream, config.limits.connect_timeout, &metrics)
-                    .map_err(|e| what(&e))?,
-                budget,
-                log: Arc::clone(&log),
-                metrics: metrics.clone(),
-                limits: config.limits.clone(),
-                held: Arc::clone(&held),
-                clock: clock.clone(),
-            }));
+            let own = books.iter().find(|book| book.tenant.as_ref() == Some(&tenant.name));
+            let log = own.map_or(&log, |own| &own.log);
+            tenants.push(Arc::new(Tenant::open(&shared, tenant, log, loaded, fingerprints, budget)?));
         }
         let mut instance = [0; 4];
         getrandom::fill(&mut instance).map_err(StartError::new)?;
         Ok(Self {
-            tenants,
+            tenants: ArcSwap::from_pointee(tenants),
+            reloads: Reloads::default(),
             log,
-            log_key,
-            log_secret: EventSecret::new(secret),
+            books,
             metrics,
             room: Arc::new(Semaphore::new(config.limits.concurrent_requests_max)),
             clock,
@@ -349,13 +241,34 @@ impl Parts {
         })
     }
 
+    /// All tenants as they are now. Whoever asks once sees one set of policies of each.
+    pub fn tenants(&self) -> Arc<Vec<Arc<Tenant>>> {
+        self.tenants.load_full()
+    }
+
+    /// The tenant of that name as it is now.
+    pub fn tenant(&self, name: &str) -> Option<Arc<Tenant>> {
+        self.tenants.load().iter().find(|t| t.name == name).map(Arc::clone)
+    }
+
+    /// Puts `next` in the place of the tenant of its name, for every request that comes from now on.
+    pub(crate) fn put(&self, next: Tenant) {
+        let next = Arc::new(next);
+        let before = self.tenants.rcu(|all| {
+            let put = |t: &Arc<Tenant>| if t.name == next.name { Arc::clone(&next) } else { Arc::clone(t) };
+            all.iter().map(put).collect::<Vec<_>>()
+        });
+        before.iter().filter(|t| t.name == next.name).for_each(|t| t.retire());
+    }
+
     /// A name for one request: unique over replicas and restarts, and saying nothing.
     pub fn request_id(&self) -> String {
         format!("{}-{:08x}", self.instance, self.requests.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// The tenant a request is for, and what follows its base path. The host decides between tenants that share a
-    /// path; a tenant that is alone on its path answers whatever the host is called inside the cluster.
+    /// The tenant a request is for, and what follows its base path: of those with the request's host the one with the
+    /// longest path (`/fhir/a` before `/fhir`). A host that nobody has is a name inside the cluster: then the longest path
+    /// decides, where only one tenant has it.
     pub fn tenant_of(&self, head: &http::request::Parts) -> Option<(Arc<Tenant>, String)> {
         let host = head
             .uri
@@ -369,56 +282,24 @@ impl Parts {
             let rest = path.strip_prefix(&t.base_path)?;
             (rest.is_empty() || rest.starts_with('/')).then(|| rest.to_owned())
         };
-        let matching: Vec<&Arc<Tenant>> = self.tenants.iter().filter(|t| rest(t).is_some()).collect();
-        let tenant = match matching.iter().find(|t| t.authority == host) {
-            Some(tenant) => tenant,
-            // The longest base path: `/fhir/a` before `/fhir`.
-            None => {
-                let longest = matching.iter().map(|t| t.base_path.len()).max()?;
-                let mut candidates = matching.iter().filter(|t| t.base_path.len() == longest);
-                let only = candidates.next()?;
-                if candidates.next().is_some() {
-                    return None;
-                }
-                only
-            }
-        };
+        let tenants = self.tenants.load();
+        let named = tenants.iter().any(|t| t.is_called(&host));
+        let fitting = || tenants.iter().filter(|t| (!named || t.is_called(&host)) && rest(t).is_some());
+        let longest = fitting().map(|t| t.base_path.len()).max()?;
+        let mut candidates = fitting().filter(|t| t.base_path.len() == longest);
+        let tenant = candidates.next().filter(|_| candidates.next().is_none())?;
         Some((Arc::clone(tenant), rest(tenant)?))
+    }
+
+    /// Whether anybody's requests can be written down.
+    pub fn healthy(&self) -> bool {
+        self.tenants.load().iter().any(|t| t.log.healthy())
     }
 }
 
-fn make_dir(path: &Path) -> Result<(), StartError> {
+pub(crate) fn make_dir(path: &Path) -> Result<(), StartError> {
     std::fs::create_dir_all(path)
         .map_err(|e| StartError::new(format!("cannot make `{}`: {e}", path.display())))
-}
-
-/// How the log of a configuration is opened.
-pub fn log_options(config: &Config, secret: [u8; 32], clock: &Clock) -> Result<Options, StartError> {
-    let signer =
-        NoteSigner::from_seed_file(&config.audit.origin, &config.audit.signing_key_file).map_err(|e| {
-            StartError::new(format!("cannot use the log's signing key: {e}")).help("`drape init` makes one")
-        })?;
-    // One replica writes one log: its name is the log's.
-    let name = sha2::Sha256::digest(config.audit.origin.as_bytes());
-    let mut replica = [0; 8];
-    replica.copy_from_slice(&name[..8]);
-    let mut options = Options::new(
-        config.audit.directory.clone(),
-        Arc::new(signer),
-        EventSecret::new(secret),
-        replica,
-        clock.function(),
-        os_randomness(),
-    );
-    options.checkpoint_interval = config.audit.checkpoint_interval;
-    options.heartbeat_interval = config.audit.heartbeat_interval;
-    Ok(options)
-}
-
-fn open_log(options: Options) -> Result<Arc<Log>, StartError> {
-    Log::open(options).map(Arc::new).map_err(|e| {
-        StartError::new(format!("cannot open the audit log: {e}")).help("`drape init` makes a new one")
-    })
 }
 
 /// Reads the root key of a configuration.
@@ -435,50 +316,31 @@ pub fn open_keys(config: &Config, root: Secret) -> Result<Keyring, StartError> {
         .map_err(|e| StartError::new(format!("cannot open the key table: {e}")))
 }
 
-fn log_key_file(config: &Config) -> std::path::PathBuf {
-    config.keys.directory.join("log.key")
-}
-
-/// The secret under which events are encrypted. It lies beside the key table, so that `drape audit` can read the log
-/// of a running proxy.
-pub fn log_secret(config: &Config, root: &Secret) -> Result<[u8; 32], StartError> {
-    let secret = drape_keys::wrapped::open(&log_key_file(config), root, "log").map_err(|e| {
-        StartError::new(format!("cannot open the log's key: {e}")).help("`drape init` makes one")
-    })?;
-    Ok(*secret.expose())
-}
-
-/// Makes what must exist before the first start: root key, signing key, key table, log. What exists is left alone.
+/// Makes what must exist before the first start: root key, signing keys, key table, logs. What exists is left alone.
 pub fn init(config: &Config, clock: &Clock) -> Result<Vec<String>, StartError> {
     let mut made = Vec::new();
-    for file in [&config.keys.root_file, &config.audit.signing_key_file] {
-        if let Some(parent) = file.parent().filter(|p| !p.as_os_str().is_empty()) {
-            make_dir(parent)?;
-        }
+    if let Some(parent) = config.keys.root_file.parent().filter(|p| !p.as_os_str().is_empty()) {
+        make_dir(parent)?;
     }
     if !config.keys.root_file.exists() {
         FileSource::create(&config.keys.root_file).map_err(StartError::new)?;
         made.push(format!("root key {}", config.keys.root_file.display()));
     }
-    if !config.audit.signing_key_file.exists() {
-        NoteSigner::generate(&config.audit.origin, &config.audit.signing_key_file, &os_randomness())
-            .map_err(|e| StartError::new(format!("cannot make the signing key: {e}")))?;
-        made.push(format!("signing key {}", config.audit.signing_key_file.display()));
+    for (_, audit) in logs::all(config) {
+        logs::make_signing_key(audit, &mut made)?;
     }
     let root = root_key(config)?;
     make_dir(&config.keys.directory)?;
-    if !log_key_file(config).exists() {
-        let what = |e| StartError::new(format!("cannot make the log's key: {e}"));
-        drape_keys::wrapped::create(&log_key_file(config), &root, "log").map_err(what)?;
-        made.push(format!("log key {}", log_key_file(config).display()));
+    for (tenant, _) in logs::all(config) {
+        logs::make_secret(config, tenant, &root, &mut made)?;
     }
-    let secret = log_secret(config, &root)?;
+    let secrets: Vec<[u8; 32]> = logs::all(config)
+        .iter()
+        .map(|(tenant, _)| logs::secret(config, *tenant, &root))
+        .collect::<Result<_, _>>()?;
     drop(open_keys(config, root)?);
-    if !config.audit.directory.join("checkpoint").exists() {
-        make_dir(&config.audit.directory)?;
-        let options = log_options(config, secret, clock)?;
-        Log::create(&options).map_err(|e| StartError::new(format!("cannot make the log: {e}")))?;
-        made.push(format!("audit log {}", config.audit.directory.display()));
+    for ((_, audit), secret) in logs::all(config).into_iter().zip(secrets) {
+        logs::make(audit, secret, clock, &mut made)?;
     }
     Ok(made)
 }

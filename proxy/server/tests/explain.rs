@@ -194,7 +194,7 @@ fn wrong_input_says_what_is_wrong_and_what_helps() {
 /// The entries of a request, oldest first.
 fn entries(folder: &Path, request: &str) -> Vec<Event> {
     let root = drape_server::parts::root_key(&config(folder)).unwrap();
-    let secret = EventSecret::new(drape_server::parts::log_secret(&config(folder), &root).unwrap());
+    let secret = EventSecret::new(drape_server::logs::secret(&config(folder), None, &root).unwrap());
     let query = Query { request: Some(request.to_owned()), limit: 100, ..Query::default() };
     let mut found = Reader::new(&folder.join("log"), secret).search(&query).unwrap();
     found.sort_by_key(|opened| opened.index);

@@ -11,7 +11,10 @@ use std::time::Duration;
 use drape_view::fault::Fault;
 use read::{Faults, Table};
 
-pub use tenant::{Algorithm, Cors, Dialect, Issuer, Policies, PolicySource, Tenant, Upstream, UpstreamAuth};
+pub use tenant::{
+    Algorithm, Assertion, ClientIdentity, ClientProof, Cors, Dialect, Issuer, Policies, PolicySource, Tenant,
+    Upstream, UpstreamAuth,
+};
 
 /// Everything that `drape serve` needs to know.
 #[derive(Clone, Debug)]
@@ -30,6 +33,32 @@ pub struct Config {
     pub budgets: Vec<Budget>,
     /// Every bound.
     pub limits: Limits,
+    /// How changes are taken up while running.
+    pub reload: Reload,
+    /// Where all of this stands.
+    pub origin: Origin,
+}
+
+/// Where a configuration was read from.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// Its file; none for one that was given as text.
+    pub file: Option<PathBuf>,
+    /// The folder at which relative paths start.
+    pub base: PathBuf,
+    /// The document as it was read.
+    pub document: serde_json::Value,
+}
+
+/// How changed files are taken up while running.
+#[derive(Clone, Debug)]
+pub struct Reload {
+    /// Between two looks at the files; zero: only SIGHUP makes Drape look.
+    pub interval: Duration,
+    /// Whether a set's own tests must pass before it is switched to.
+    pub tests: bool,
+    /// How long answers that stream may go on under the policies that were replaced.
+    pub streams_timeout: Duration,
 }
 
 /// A listening socket.
@@ -181,16 +210,19 @@ impl Config {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
         let base = path.parent().unwrap_or(Path::new("")).to_owned();
-        Self::parse(&text, &base).map_err(|e| match e {
+        let mut config = Self::parse(&text, &base).map_err(|e| match e {
             ConfigError::NotYaml { what, .. } => ConfigError::NotYaml { path: path.to_owned(), what },
             other => other,
-        })
+        })?;
+        config.origin.file = Some(path.to_owned());
+        Ok(config)
     }
 
     /// Reads a configuration from text; `base` is where relative paths start.
     pub fn parse(text: &str, base: &Path) -> Result<Self, ConfigError> {
         let value: serde_json::Value = serde_saphyr::from_str(text)
             .map_err(|e| ConfigError::NotYaml { path: PathBuf::from("-"), what: e.to_string() })?;
+        let document = value.clone();
         let serde_json::Value::Object(members) = value else {
             return Err(ConfigError::Faulty(vec![Fault {
                 path: "(document)".into(),
@@ -199,11 +231,13 @@ impl Config {
             }]));
         };
         let mut faults = Faults::default();
-        let config = Self::read(Table::root(members), base, &mut faults);
+        let origin = Origin { file: None, base: base.to_owned(), document };
+        let config = Self::read(Table::root(members), origin, &mut faults);
         if faults.0.is_empty() { Ok(config) } else { Err(ConfigError::Faulty(faults.0)) }
     }
 
-    fn read(mut root: Table, base: &Path, faults: &mut Faults) -> Self {
+    fn read(mut root: Table, origin: Origin, faults: &mut Faults) -> Self {
+        let base = origin.base.as_path();
         let listen = root
             .required_table("listen", "where clients connect: `{address: \"0.0.0.0:8443\", tls: …}`", faults)
             .map(|t| listen(t, base, faults))
@@ -239,15 +273,9 @@ impl Config {
         let audit = match root.required_table("audit", "without a log Drape answers nobody", faults) {
             Some(mut t) => {
                 let audit = Audit {
-                    directory: base.join(t.required("directory", "holds the log", faults)),
-                    origin: t.required("origin", "the log's name, e.g. `drape.example.org/audit`", faults),
-                    signing_key_file: base.join(t.required(
-                        "signing_key_file",
-                        "make one with `drape init`",
-                        faults,
-                    )),
                     checkpoint_interval: t.millis("checkpoint_interval_ms", 1_000, 10..=600_000, faults),
                     heartbeat_interval: t.millis("heartbeat_interval_ms", 60_000, 1_000..=3_600_000, faults),
+                    ..Audit::read(&mut t, base, faults)
                 };
                 t.finish(faults);
                 audit
@@ -264,8 +292,13 @@ impl Config {
             let help = "at least one FHIR server to stand in front of".to_owned();
             faults.add("tenants", "is required", help);
         }
-        let tenants: Vec<Tenant> =
+        let mut tenants: Vec<Tenant> =
             root.tables("tenants", faults).into_iter().map(|t| tenant::read(t, base, faults)).collect();
+        for own in tenants.iter_mut().filter_map(|t| t.audit.as_mut()) {
+            own.checkpoint_interval = audit.checkpoint_interval;
+            own.heartbeat_interval = audit.heartbeat_interval;
+        }
+        own_logs(&audit, &tenants, faults);
         for (place, tenant) in tenants.iter().enumerate() {
             for earlier in &tenants[..place] {
                 if earlier.name == tenant.name {
@@ -275,7 +308,7 @@ impl Config {
                         None,
                     );
                 }
-                if earlier.public_base_url == tenant.public_base_url {
+                if place_of(&earlier.public_base_url) == place_of(&tenant.public_base_url) {
                     let what = format!("`{}` is served by tenant `{}`", tenant.public_base_url, earlier.name);
                     faults.add(&format!("tenants[{place}].public_base_url"), what, None);
                 }
@@ -298,9 +331,69 @@ impl Config {
             Some(t) => limits(t, faults),
             None => Limits::default(),
         };
+        let reload = reload(root.table("reload", faults), faults);
         root.finish(faults);
-        Self { listen, admin, tenants, keys, audit, budgets, limits }
+        Self { listen, admin, tenants, keys, audit, budgets, limits, reload, origin }
     }
+}
+
+/// Host and path by which requests are told apart: host names have no case, and the usual port may be left out.
+fn place_of(url: &str) -> Option<(String, u16, String)> {
+    let uri: http::Uri = url.parse().ok()?;
+    let usual = if uri.scheme_str() == Some("https") { 443 } else { 80 };
+    let path = uri.path().trim_end_matches('/').to_owned();
+    Some((uri.host()?.to_ascii_lowercase(), uri.port_u16().unwrap_or(usual), path))
+}
+
+/// Logs that share a directory, a name or a key would not be separate.
+fn own_logs(common: &Audit, tenants: &[Tenant], faults: &mut Faults) {
+    let mut known = vec![common];
+    for (place, own) in tenants.iter().enumerate().filter_map(|(n, t)| Some((n, t.audit.as_ref()?))) {
+        let path = format!("tenants[{place}].audit");
+        for other in &known {
+            for (key, same) in [
+                ("directory", own.directory == other.directory),
+                ("origin", own.origin == other.origin),
+                ("signing_key_file", own.signing_key_file == other.signing_key_file),
+            ] {
+                if same {
+                    let help = "a log of its own has its own directory, name and key".to_owned();
+                    faults.add(&format!("{path}.{key}"), "is that of another log", help);
+                }
+            }
+        }
+        known.push(own);
+    }
+}
+
+impl Audit {
+    /// What every log has of its own; how often it is published is said once for all.
+    fn read(t: &mut Table, base: &Path, faults: &mut Faults) -> Self {
+        Self {
+            directory: base.join(t.required("directory", "holds the log", faults)),
+            origin: t.required("origin", "the log's name, e.g. `drape.example.org/audit`", faults),
+            signing_key_file: base.join(t.required("signing_key_file", "make one with `drape init`", faults)),
+            checkpoint_interval: Duration::ZERO,
+            heartbeat_interval: Duration::ZERO,
+        }
+    }
+}
+
+fn reload(table: Option<Table>, faults: &mut Faults) -> Reload {
+    let Some(mut t) = table else {
+        return Reload {
+            interval: Duration::from_secs(5),
+            tests: true,
+            streams_timeout: Duration::from_secs(60),
+        };
+    };
+    let reload = Reload {
+        interval: t.millis("interval_ms", 5_000, 0..=3_600_000, faults),
+        tests: t.flag("tests", true, faults),
+        streams_timeout: t.millis("streams_timeout_ms", 60_000, 0..=3_600_000, faults),
+    };
+    t.finish(faults);
+    reload
 }
 
 fn nowhere() -> Listen {

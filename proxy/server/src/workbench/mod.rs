@@ -4,4 +4,5 @@ pub mod files;
 pub mod mask;
 pub mod personas;
 pub mod story;
+pub mod testing;
 pub mod walk;

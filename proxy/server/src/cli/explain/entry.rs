@@ -12,8 +12,9 @@ use super::Format;
 use crate::cli::Failure;
 use crate::cli::source::{Source, pick};
 use crate::config::Config;
+use crate::logs;
 use crate::officer::when;
-use crate::parts::{load_policies, log_secret, root_key};
+use crate::parts::{load_policies, root_key};
 use crate::workbench::story::Story;
 
 /// Entries of one request; a long answer has a segment every quarter of a megabyte.
@@ -23,10 +24,14 @@ const ENTRIES_MAX: usize = 10_000;
 pub(super) fn explain(source: &Source, id: &str, reveal: bool, format: Format) -> Result<String, Failure> {
     let path = source.config.as_deref().unwrap_or(Path::new("drape.yaml"));
     let config = Config::load(path)?;
-    let secret = EventSecret::new(log_secret(&config, &root_key(&config)?)?);
-    let reader = Reader::new(&config.audit.directory, secret);
+    let root = root_key(&config)?;
     let query = Query { request: Some(id.to_owned()), limit: ENTRIES_MAX, ..Query::default() };
-    let mut found = reader.search(&query)?;
+    let mut found = Vec::new();
+    // All entries of a request stand in one log.
+    for (of, audit) in logs::all(&config) {
+        let secret = EventSecret::new(logs::secret(&config, of, &root)?);
+        found.extend(Reader::new(&audit.directory, secret).search(&query)?);
+    }
     found.sort_by_key(|opened| opened.index);
     let events: Vec<&Event> = found.iter().filter_map(|opened| opened.event()).collect();
     let Some(first) = events.first().copied() else {
