@@ -26,11 +26,13 @@ pub enum Class {
     Heartbeat,
     /// Events were erased, with the legal basis.
     Tombstone,
+    /// An officer approved of a policy digest.
+    Approval,
 }
 
 impl Class {
     /// Every class, in the order of its byte.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Intent,
         Self::Segment,
         Self::Outcome,
@@ -40,6 +42,7 @@ impl Class {
         Self::Config,
         Self::Heartbeat,
         Self::Tombstone,
+        Self::Approval,
     ];
 
     /// The byte in the leaf, from 1; fixed for version 1 of the leaf.
@@ -54,6 +57,7 @@ impl Class {
             Self::Config => 7,
             Self::Heartbeat => 8,
             Self::Tombstone => 9,
+            Self::Approval => 10,
         }
     }
 
@@ -74,6 +78,7 @@ impl Class {
             Self::Config => "config",
             Self::Heartbeat => "heartbeat",
             Self::Tombstone => "tombstone",
+            Self::Approval => "approval",
         }
     }
 

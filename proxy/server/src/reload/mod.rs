@@ -12,6 +12,7 @@ use drape_audit::{Class, Event, OutcomeCode};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::approvals;
 use crate::certificate::{self, Certificate};
 use crate::config::{self, Config};
 use crate::metrics::Taken;
@@ -40,6 +41,8 @@ pub struct Candidate {
     pub found_ms: u64,
     /// Why it is not in force: for people, one fault each.
     pub faults: Vec<String>,
+    /// Whether it can be used, and waits for officers to approve.
+    pub waits: bool,
     /// The policies, where they could be loaded.
     pub loaded: Option<Arc<Loaded>>,
 }
@@ -63,6 +66,11 @@ impl Reloads {
     /// What stands in a tenant's files and is not in force.
     pub fn candidate(&self, tenant: &str) -> Option<Candidate> {
         self.candidates.lock().get(tenant).cloned()
+    }
+
+    /// Has the files looked at now.
+    pub(crate) fn look_again(&self) {
+        self.asked.notify_one();
     }
 
     /// Keys of the configuration that were changed and are read at the start alone.
@@ -225,6 +233,12 @@ async fn judged(
         return Ok(None);
     }
     let loaded = Arc::new(loaded);
+    let required = tenant.approvals_required.max(next.policies.approvals_required);
+    match approvals::lack(parts, &tenant.name, loaded.set.digest(), required).await {
+        Ok(None) => {}
+        Ok(Some(lack)) => return Err((Some(loaded), vec![format!("the policies {lack}")], Taken::Waiting)),
+        Err((fault, taken)) => return Err((Some(loaded), vec![fault], taken)),
+    }
     let rules = Ruleset::new(Arc::clone(&loaded), parts.clock.now_ms())
         .map_err(|fault| (Some(loaded), vec![fault], Taken::Refused))?;
     Ok(Some(rules))
@@ -243,6 +257,7 @@ async fn refuse(
         digest: loaded.as_ref().map(|loaded| loaded.set.digest().to_owned()),
         found_ms: parts.clock.now_ms(),
         faults,
+        waits: taken == Taken::Waiting,
         loaded,
     };
     let text = format!("{}: {}", taken.says(), candidate.faults.join("; "));

@@ -2,4 +2,5 @@
 
 pub mod files;
 pub mod personas;
+pub mod sheet;
 pub mod walk;
