@@ -2,12 +2,14 @@
 
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use drape_audit::proof::Receipt;
 use drape_audit::{Class, Decision, Event, Query, Reader, VerifierKey};
 use drape_view::Caller;
 
+use crate::logs::Book;
 use crate::metrics::Taken;
 use crate::parts::{Loaded, Parts, StartError, Tenant};
 use crate::reload::Candidate;
@@ -101,11 +103,16 @@ pub fn of(
 }
 
 /// The same of a running proxy's log.
-pub(crate) async fn of_running(parts: &Parts, tenant: &str, digest: &str) -> Result<Vec<Approval>, String> {
-    let (reader, key) = (parts.log.reader(), parts.log_key.clone());
-    let (directory, tenant, digest) =
-        (parts.log.directory().to_owned(), tenant.to_owned(), digest.to_owned());
-    tokio::task::spawn_blocking(move || of(&directory, &key, &reader, &tenant, &digest))
+pub(crate) async fn of_running(
+    parts: &Parts,
+    tenant: &Tenant,
+    digest: &str,
+) -> Result<Vec<Approval>, String> {
+    let writes = |book: &&Book| Arc::ptr_eq(&book.log, &tenant.log);
+    let book = parts.books.iter().find(writes).ok_or("the tenant has no log")?.clone();
+    let (tenant, digest) = (tenant.name.clone(), digest.to_owned());
+    let read = move || of(book.log.directory(), &book.key, &book.log.reader(), &tenant, &digest);
+    tokio::task::spawn_blocking(read)
         .await
         .unwrap_or_else(|e| Err(e.to_string()))
 }
@@ -116,7 +123,7 @@ pub(crate) async fn demand(parts: &Parts, tenant: &Tenant) -> Result<Option<Stri
     if required == 0 {
         return Ok(None);
     }
-    let approvals = of_running(parts, &tenant.name, &tenant.policy_digest)
+    let approvals = of_running(parts, tenant, &tenant.policy_digest)
         .await
         .map_err(|e| StartError::new(format!("tenant `{}`: approvals cannot be read: {e}", tenant.name)))?;
     match lacking(&approvals, required) {
@@ -136,7 +143,7 @@ pub(crate) async fn demand(parts: &Parts, tenant: &Tenant) -> Result<Option<Stri
 /// What a candidate still lacks, if anything.
 pub(crate) async fn lack(
     parts: &Parts,
-    tenant: &str,
+    tenant: &Tenant,
     digest: &str,
     required: u64,
 ) -> Result<Option<String>, (String, Taken)> {
@@ -165,13 +172,13 @@ pub(crate) fn known(
     tenant: &Tenant,
     candidate: Option<Candidate>,
     digest: &str,
-) -> Result<std::sync::Arc<Loaded>, ApprovalFault> {
+) -> Result<Arc<Loaded>, ApprovalFault> {
     if tenant.policy_digest == digest {
-        return Ok(std::sync::Arc::clone(&tenant.loaded));
+        return Ok(Arc::clone(&tenant.loaded));
     }
     let waiting = candidate.and_then(|c| c.loaded);
     if let Some(loaded) = waiting.as_ref().filter(|loaded| loaded.set.digest() == digest) {
-        return Ok(std::sync::Arc::clone(loaded));
+        return Ok(Arc::clone(loaded));
     }
     let mut help = format!("in force: {}", tenant.policy_digest);
     if let Some(loaded) = waiting {
@@ -197,7 +204,7 @@ pub(crate) async fn approve(
     if made != sheet {
         return Err(ApprovalFault::Sheet);
     }
-    let before = of_running(parts, &tenant.name, digest).await.map_err(ApprovalFault::Log)?;
+    let before = of_running(parts, tenant, digest).await.map_err(ApprovalFault::Log)?;
     if before.iter().any(|a| a.issuer == officer.issuer && a.subject == officer.subject) {
         let name = officer.name.clone().unwrap_or_else(|| officer.subject.clone());
         return Err(ApprovalFault::Twice(name));
@@ -212,12 +219,12 @@ pub(crate) async fn approve(
     event.reason = Some(format!("approved of the policies {digest}; sheet sha256 {sheet}"));
     event.network = peer.map(|ip| ip.to_string());
     event.server = Some(tenant.public_base.clone());
-    let index = parts.log.record(event).await.map_err(|e| ApprovalFault::Log(e.to_string()))?;
+    let index = tenant.log.record(event).await.map_err(|e| ApprovalFault::Log(e.to_string()))?;
     for _ in 0..PUBLISHED_TRIES {
-        if parts.log.status().published > index {
+        if tenant.log.status().published > index {
             break;
         }
         tokio::time::sleep(PUBLISHED_PAUSE).await;
     }
-    of_running(parts, &tenant.name, digest).await.map_err(ApprovalFault::Log)
+    of_running(parts, tenant, digest).await.map_err(ApprovalFault::Log)
 }

@@ -258,7 +258,7 @@ async fn a_start_needs_the_approvals_too_and_a_log_that_was_changed_gives_none()
             .unwrap();
     let config = Config::load(&folder.path().join("drape.yaml")).unwrap();
     let root = drape_server::parts::root_key(&config).unwrap();
-    let secret = drape_audit::EventSecret::new(drape_server::parts::log_secret(&config, &root).unwrap());
+    let secret = drape_audit::EventSecret::new(drape_server::logs::secret(&config, None, &root).unwrap());
     let reader = drape_audit::Reader::new(&folder.path().join("log"), secret);
     let directory = folder.path().join("log");
     let approvals =

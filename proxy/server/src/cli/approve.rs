@@ -138,9 +138,9 @@ async fn offline(
         ))
     })?);
     let approved = approve(&parts, &tenant.name, digest, sheet, token).await;
-    let log = Arc::clone(&parts.log);
+    let logs: Vec<_> = parts.books.iter().map(|book| Arc::clone(&book.log)).collect();
     // Waits for the disk, and signs what was written.
-    tokio::task::spawn_blocking(move || log.close()).await?;
+    tokio::task::spawn_blocking(move || logs.iter().for_each(|log| log.close())).await?;
     approved
 }
 

@@ -19,7 +19,7 @@ pub(super) async fn row(parts: &Arc<Parts>, tenant: &Arc<Tenant>, form_key: Opti
     let zone = &tenant.time_zone;
     let required = tenant.approvals_required;
     let approvals = |digest: String| async move {
-        match approvals::of_running(parts, &tenant.name, &digest).await {
+        match approvals::of_running(parts, tenant, &digest).await {
             Ok(found) => found.iter().map(|a| format!("{}, {}", a.name, when(a.time_ms, zone))).collect(),
             Err(error) => vec![format!("cannot be read: {error}")],
         }
@@ -93,11 +93,11 @@ impl Office {
         let mut event = look(parts, tenant, &officer.caller, None, peer);
         event.route = Some("/officer/sheet".into());
         event.policy_digest = Some(digest.clone());
-        if let Err(error) = parts.log.record(event).await {
+        if let Err(error) = tenant.log.record(event).await {
             tracing::error!(%error, "an officer's look cannot be entered; nothing is shown");
             return plain(StatusCode::SERVICE_UNAVAILABLE, "the audit log cannot be written at this time\n");
         }
-        let approved = match approvals::of_running(parts, &tenant.name, &digest).await {
+        let approved = match approvals::of_running(parts, tenant, &digest).await {
             Ok(approved) => approved,
             Err(error) => return super::unreadable(&error),
         };

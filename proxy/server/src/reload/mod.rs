@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use drape_audit::{Class, Event, OutcomeCode};
+use drape_view::fault::Fault;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -18,6 +19,8 @@ use crate::config::{self, Config};
 use crate::metrics::Taken;
 use crate::parts::{Loaded, Parts, Tenant, load_policies};
 use crate::tenant::Ruleset;
+use crate::workbench::files::SetFiles;
+use crate::workbench::testing::run_all;
 use fingerprint::Fingerprints;
 pub(crate) use watch::watch;
 
@@ -200,7 +203,7 @@ async fn take_up(
     // In the log first: a crash here leaves an entry about a set that never judged anything, and no record that was
     // judged by a set that the log does not know.
     let text = format!("taken up: {}", changed.join("; "));
-    if let Err(error) = parts.log.record(entry(parts, &made, text.clone())).await {
+    if let Err(error) = made.log.record(entry(parts, &made, text.clone())).await {
         let fault = format!("the change cannot be entered in the audit log: {error}");
         return refuse(parts, tenant, Some(Arc::clone(&made.loaded)), vec![fault], Taken::Refused).await;
     }
@@ -233,8 +236,13 @@ async fn judged(
         return Ok(None);
     }
     let loaded = Arc::new(loaded);
+    if parts.config.reload.tests
+        && let Err(faults) = tested(parts, next, &loaded).await
+    {
+        return Err((Some(loaded), faults, Taken::Refused));
+    }
     let required = tenant.approvals_required.max(next.policies.approvals_required);
-    match approvals::lack(parts, &tenant.name, loaded.set.digest(), required).await {
+    match approvals::lack(parts, tenant, loaded.set.digest(), required).await {
         Ok(None) => {}
         Ok(Some(lack)) => return Err((Some(loaded), vec![format!("the policies {lack}")], Taken::Waiting)),
         Err((fault, taken)) => return Err((Some(loaded), vec![fault], taken)),
@@ -242,6 +250,41 @@ async fn judged(
     let rules = Ruleset::new(Arc::clone(&loaded), parts.clock.now_ms())
         .map_err(|fault| (Some(loaded), vec![fault], Taken::Refused))?;
     Ok(Some(rules))
+}
+
+/// Failed cases that are named; the others are counted.
+const FAILED_MAX: usize = 10;
+
+/// Runs the tests that the set brings along, if it brings any.
+async fn tested(parts: &Parts, next: &config::Tenant, loaded: &Arc<Loaded>) -> Result<(), Vec<String>> {
+    let texts = |faults: Vec<Fault>| faults.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let one = |fault: Fault| vec![fault.to_string()];
+    let files = SetFiles::of(&next.policies.source).map_err(one)?;
+    let mut found = Vec::new();
+    for ending in [".yaml", ".cedar.json"] {
+        found.extend(files.list("tests/", ending).map_err(one)?);
+    }
+    if found.is_empty() {
+        return Ok(());
+    }
+    let now_ms = parts.clock.now_ms();
+    let run = run_all(Loaded::clone(loaded), &files, &loaded.personas, Some(next), now_ms, None);
+    let report = Box::pin(run).await.map_err(texts)?;
+    let failed: Vec<String> = report
+        .results
+        .iter()
+        .filter(|case| !case.faults.is_empty())
+        .map(|case| format!("{}: `{}` fails: {}", files.path(&case.file), case.name, case.faults.join("; ")))
+        .collect();
+    if failed.is_empty() {
+        return Ok(());
+    }
+    let more = failed.len().saturating_sub(FAILED_MAX);
+    let mut told: Vec<String> = failed.into_iter().take(FAILED_MAX).collect();
+    if more > 0 {
+        told.push(format!("and {more} more"));
+    }
+    Err(told)
 }
 
 /// Keeps the former in force and says why, once for each candidate.
@@ -273,7 +316,7 @@ async fn refuse(
     tracing::error!(tenant = tenant.name, "{text}");
     let mut event = entry(parts, tenant, text.chars().take(REASON_CHARS_MAX).collect());
     event.outcome = Some(OutcomeCode::MinorFailure);
-    if let Err(error) = parts.log.record(event).await {
+    if let Err(error) = tenant.log.record(event).await {
         tracing::error!(%error, "a refused candidate cannot be entered");
     }
 }

@@ -3,4 +3,5 @@
 pub mod files;
 pub mod personas;
 pub mod sheet;
+pub mod testing;
 pub mod walk;
