@@ -47,7 +47,7 @@ const READING: [&str; 5] = [
     "A condition counts as fulfilled only where what it speaks of is known. A missing age, date or relation fulfils none.",
     "Who acts in several roles at once may do whatever one of them may, and nothing that any of them may never.",
     "\u{201c}Shown, if\u{201d} in the overview means: depending on the record. The account of each caller says on what.",
-    "Each access is entered in the audit log with the digest below, before anything is asked of the FHIR server.",
+    "Each access is entered in the audit log with this digest, before anything is asked of the FHIR server.",
 ];
 
 /// What holds whatever the policies say.

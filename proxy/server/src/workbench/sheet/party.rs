@@ -373,6 +373,10 @@ pub(crate) fn types_in_words(types: &[&str]) -> String {
     if types.len() == all.len() {
         return "every type".into();
     }
+    let without: Vec<String> = all.iter().filter(|t| !types.contains(t)).map(|t| (*t).to_owned()).collect();
+    if without.len() <= NAMES_MAX {
+        return format!("every type but {}", join(&without, "and"));
+    }
     let others: Vec<&str> = all
         .iter()
         .copied()
