@@ -112,9 +112,7 @@ pub(crate) async fn of_running(
     let book = parts.books.iter().find(writes).ok_or("the tenant has no log")?.clone();
     let (tenant, digest) = (tenant.name.clone(), digest.to_owned());
     let read = move || of(book.log.directory(), &book.key, &book.log.reader(), &tenant, &digest);
-    tokio::task::spawn_blocking(read)
-        .await
-        .unwrap_or_else(|e| Err(e.to_string()))
+    tokio::task::spawn_blocking(read).await.unwrap_or_else(|e| Err(e.to_string()))
 }
 
 /// Stops a start under policies that too few officers approved of.

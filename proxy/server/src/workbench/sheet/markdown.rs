@@ -125,6 +125,12 @@ fn account(out: &mut String, account: &Account) {
             let condition = line.condition.as_ref().map(|c| format!(", where {c}")).unwrap_or_default();
             let _ = writeln!(out, "- {}{condition} ({})", line.of, ids(&line.policies));
         }
+        if !account.withheld.is_empty() {
+            out.push_str("\nBut never, whatever else is permitted:\n\n");
+            for line in &account.withheld {
+                let _ = writeln!(out, "- {} ({})", withheld(line), ids(&line.policies));
+            }
+        }
         out.push_str(
             "\nOf these records:\n\n| categories | what happens | policies |\n| --- | --- | --- |\n",
         );

@@ -75,7 +75,7 @@ const USES: [(&str, &str); 4] = [
     ("searchBy", "search by"),
     ("countBy", "count by"),
     ("change", "change"),
-    ("relate", "change, where access rests on it,"),
+    ("relate", "change what access rests on"),
 ];
 
 pub(crate) fn account(set: &PolicySet, treatments: &Treatments, party: &Party) -> Account {
