@@ -144,10 +144,11 @@ async fn a_changed_set_waits_until_two_officers_have_approved_of_it() {
     House::log_is_sound(house.folder.path());
 }
 
-/// The page's form for approving, as a browser would send it.
+/// The page's form for approving of the candidate, as a browser would send it; that of the set in force, which nobody
+/// approved of either, stands before it.
 fn form(page: &str) -> String {
     let form =
-        page.split("action=\"/officer/approve\"").nth(1).expect("a form").split("</form>").next().unwrap();
+        page.split("action=\"/officer/approve\"").last().expect("a form").split("</form>").next().unwrap();
     let value = |name: &str| {
         let rest = form.split(&format!("name=\"{name}\" value=\"")).nth(1).unwrap();
         rest.split('"').next().unwrap().to_owned()

@@ -75,7 +75,7 @@ fn conditions_are_told_in_plain_words() {
             "where the record is at most 365 days old.",
         ),
         (
-            "when { 365 >= context.record.ageDays && context.record has ageDays }",
+            "when { context.record has ageDays && 365 >= context.record.ageDays }",
             "where the record is at most 365 days old.",
         ),
         (
