@@ -10,6 +10,7 @@ mod judge;
 mod known;
 mod set;
 pub mod shipped;
+pub mod told;
 mod types;
 
 pub use cases::CedarOutcome;

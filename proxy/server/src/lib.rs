@@ -1,5 +1,6 @@
 //! The proxy itself: configuration, listeners, the stages of a request, officer pages, command line.
 
+pub mod approvals;
 pub(crate) mod authorize;
 pub mod batch;
 pub mod body;

@@ -26,6 +26,7 @@ use crate::reload::fingerprint::Fingerprints;
 use crate::tenant::Shared;
 pub use crate::tenant::{Budget, Tenant};
 use crate::workbench::files::SetFiles;
+use crate::workbench::personas::Personas;
 
 /// All that the process holds.
 #[derive(Debug)]
@@ -70,10 +71,12 @@ impl StartError {
 }
 
 /// The policies of a tenant, loaded and checked.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Loaded {
     /// Where the set comes from, for people.
     pub source: String,
+    /// The set's personas; none where it has no `personas.yaml`. They decide nothing, and are no part of the digest.
+    pub personas: Personas,
     /// Which category each element belongs to.
     pub catalogue: Arc<Catalogue>,
     /// What each treatment does.
@@ -151,8 +154,14 @@ pub fn load_policies(
         PolicySource::Shipped(name) => format!("the shipped set `{name}`"),
         PolicySource::Directory(folder) => format!("`{}`", folder.display()),
     };
+    let files = SetFiles::of(&config.source).map_err(|fault| vec![fault])?;
+    let personas = match files.read("personas.yaml").map_err(|fault| vec![fault])? {
+        Some(text) => Personas::parse(&files.path("personas.yaml"), &text)?,
+        None => Personas::default(),
+    };
     Ok(Loaded {
         source,
+        personas,
         catalogue: Arc::new(catalogue),
         treatments: treatments_,
         labels: Arc::new(labels_),

@@ -3,6 +3,7 @@
 pub mod files;
 pub mod mask;
 pub mod personas;
+pub mod sheet;
 pub mod story;
 pub mod testing;
 pub mod walk;
