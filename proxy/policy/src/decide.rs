@@ -306,7 +306,7 @@ impl Standing {
         ask().unwrap_or(Ruling { erred: true, ..Ruling::default() })
     }
 
-    fn of_category(&self, action: &'static str, category: Category) -> Ruling {
+    pub(crate) fn of_category(&self, action: &'static str, category: Category) -> Ruling {
         self.decider.cache.request(self, action, category.name(), || {
             let places = self.places(action, Some(category));
             match (uid("Category", category.name()), entities::request_context(&self.caller)) {

@@ -9,6 +9,7 @@ mod judge;
 mod known;
 mod set;
 pub mod shipped;
+pub mod told;
 mod types;
 
 pub use decide::{Action, Criterion, Decider, Ruling, Standing};
