@@ -12,7 +12,7 @@ use crate::question::{NotUnderstood, plain};
 use crate::types::Types;
 
 /// Each in Cedar, with the attributes of which it says something. One of which not all are read says nothing.
-const FACTS: [(&[&str], &str); 14] = [
+const FACTS: [(&[&str], &str); 12] = [
     (&["patient.known", "patient.relations"], "context.patient.known || context.patient.relations.isEmpty()"),
     (&["patient.known", "patient.ageYears"], "context.patient.known || !(context.patient has ageYears)"),
     (&["patient.known", "patient.isCaller"], "context.patient.known || !context.patient.isCaller"),
@@ -35,29 +35,21 @@ const FACTS: [(&[&str], &str); 14] = [
         "60 * context.env.hour <= context.env.minuteOfDay && context.env.minuteOfDay < 60 * context.env.hour + 60",
     ),
     (&["env.weekday"], "1 <= context.env.weekday && context.env.weekday <= 7"),
-    (
-        &["principal.shiftStart", "principal.shiftEnd"],
-        "(!(principal has shiftStart) && !(principal has shiftEnd)) || (principal has shiftStart && principal has shiftEnd)",
-    ),
-    (
-        &["principal.shiftStart"],
-        "if principal has shiftStart then -1440 < principal.shiftStart && principal.shiftStart <= 1439 else true",
-    ),
-    (
-        &["principal.shiftEnd"],
-        "if principal has shiftEnd then 0 <= principal.shiftEnd && principal.shiftEnd < 2880 else true",
-    ),
-    // As `drape_policy` turns a shift over midnight around the present minute.
-    (
-        &["principal.shiftStart", "principal.shiftEnd", "env.minuteOfDay"],
-        "if principal has shiftStart && principal has shiftEnd then \
-         (0 <= principal.shiftStart && principal.shiftStart <= principal.shiftEnd && principal.shiftEnd <= 1439) || \
-         (0 <= principal.shiftStart && 1440 <= principal.shiftEnd && principal.shiftEnd - 1440 < principal.shiftStart && \
-          principal.shiftStart <= context.env.minuteOfDay) || \
-         (principal.shiftStart < 0 && principal.shiftEnd <= 1439 && principal.shiftEnd < principal.shiftStart + 1440 && \
-          context.env.minuteOfDay < principal.shiftStart + 1440) else true",
-    ),
+    (&["principal.shiftStart"], SHIFT),
+    (&["principal.shiftEnd"], SHIFT),
 ];
+
+/// A shift has both ends or none, and stands as `drape_policy` turns one over midnight around the present minute.
+const SHIFT: &str = "\
+    if principal has shiftStart then principal has shiftEnd && ( \
+      (0 <= principal.shiftStart && principal.shiftStart <= principal.shiftEnd && principal.shiftEnd <= 1439) || \
+      (0 <= principal.shiftStart && principal.shiftStart <= 1439 && 1440 <= principal.shiftEnd && \
+       principal.shiftEnd < 2880 && principal.shiftEnd - 1440 < principal.shiftStart && \
+       principal.shiftStart <= context.env.minuteOfDay) || \
+      (-1440 < principal.shiftStart && principal.shiftStart < 0 && 0 <= principal.shiftEnd && \
+       principal.shiftEnd <= 1439 && principal.shiftEnd < principal.shiftStart + 1440 && \
+       context.env.minuteOfDay < principal.shiftStart + 1440)) \
+    else !(principal has shiftEnd)";
 
 /// All that is assumed.
 #[derive(Clone, Debug)]
@@ -79,6 +71,25 @@ impl Assumptions {
         Ok(Self { facts, closures, roles, types })
     }
 
+    /// The same where other types are told apart.
+    pub(crate) fn with(&self, types: Types) -> Self {
+        Self { types, ..self.clone() }
+    }
+
+    /// What is known of roles under the guard of a case: it need not be found out again in every policy.
+    pub(crate) fn known(&self, who: &Who, expression: &Value) -> Option<bool> {
+        let role = |wanted: &str| *expression == in_role(wanted);
+        match who {
+            Who::Anyone => None,
+            Who::NoRole => self.roles.iter().any(|r| role(r)).then_some(false),
+            Who::Roles(roles) | Who::Only(roles) => match roles.as_slice() {
+                [only] if role(only) => Some(true),
+                _ if matches!(who, Who::Roles(_)) => None,
+                _ => self.roles.iter().any(|r| !roles.contains(r) && role(r)).then_some(false),
+            },
+        }
+    }
+
     pub(crate) fn types(&self) -> &Types {
         &self.types
     }
@@ -90,9 +101,13 @@ impl Assumptions {
 
     /// What holds of all that `formula` reads, and then the formula.
     pub(crate) fn under(&self, formula: Value) -> Value {
-        let read = attributes(&formula);
+        let mut read = attributes(&formula);
+        // A shift is told by the clock.
+        if read.iter().any(|r| r.starts_with("principal.shift")) {
+            read.push("env.minuteOfDay".to_owned());
+        }
         let reads = |name: &&str| read.iter().any(|r| r == name);
-        let facts = self.facts.iter().filter(|(of, _)| of.iter().all(|name| reads(name)));
+        let facts = self.facts.iter().filter(|(of, _)| of.iter().all(reads));
         let mut parts: Vec<Value> = facts.map(|(_, fact)| fact.clone()).collect();
         let named: BTreeSet<&str> = strings(&formula).into_iter().collect();
         if reads(&"record.labels") {

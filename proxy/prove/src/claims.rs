@@ -10,7 +10,7 @@ use drape_view::Fault;
 
 use crate::assume::{Assumptions, roles_in};
 use crate::errors;
-use crate::model::{Job, cases_of};
+use crate::model::{Job, cases_of, conditions_of};
 use crate::solver::Solver;
 use crate::state::State;
 use crate::types::Types;
@@ -88,13 +88,11 @@ fn each(
 ) -> Result<Vec<Proof>, Fault> {
     let fault = |what: String| Fault::new(&job.model.name, what);
     let expressions = job.expressions();
-    let lists: Vec<&[String]> = job.cases().filter_map(questions::types_of).collect();
-    let types = Types::told_apart(expressions.iter().copied(), &lists);
     let mut roles = roles_in(expressions.iter().copied());
     for case in job.cases() {
         roles.extend(questions::roles_of(case).iter().cloned());
     }
-    let assumptions = Assumptions::new(job.closures.clone(), roles, types)?;
+    let assumptions = Assumptions::new(job.closures.clone(), roles, Types::told_apart(job.policies(), &[]))?;
     // An error is a refusal, so policies that may err are found before anything is said about the others.
     let started = Instant::now();
     let mut session = solver.session().map_err(fault)?;
@@ -115,13 +113,19 @@ fn each(
             claim => {
                 let (verdict, questions) = match vacuous(&job, claim) {
                     Some(why) => (Verdict::SaysNothing(why), 0),
-                    None => match questions::of(&job, guarantee, &assumptions) {
-                        Err(e) => (Verdict::NotProved(e.to_string()), 0),
-                        Ok(questions) => {
-                            let count = questions.len();
-                            (ask::all(&job, guarantee, &assumptions, questions, solver, jobs), count)
+                    None => {
+                        // Types that only other guarantees tell apart make no difference here.
+                        let types =
+                            Types::told_apart(job.policies().chain(conditions_of(claim)), &lists_of(claim));
+                        let assumptions = assumptions.with(types);
+                        match questions::of(&job, guarantee, &assumptions) {
+                            Err(e) => (Verdict::NotProved(e.to_string()), 0),
+                            Ok(questions) => {
+                                let count = questions.len();
+                                (ask::all(&job, &assumptions, questions, solver, jobs), count)
+                            }
                         }
-                    },
+                    }
                 };
                 (verdict, questions, Duration::ZERO)
             }
@@ -133,10 +137,13 @@ fn each(
     Ok(proofs)
 }
 
+fn lists_of(claim: &Claim) -> Vec<&[String]> {
+    cases_of(claim).iter().filter_map(questions::types_of).collect()
+}
+
 /// A role that no policy names: whatever is guaranteed of it, nothing is said about the set.
 fn vacuous(job: &Job, claim: &Claim) -> Option<String> {
-    let others = job.others.iter().flat_map(|(_, model)| model.policies());
-    let named = roles_in(job.model.policies().chain(others));
+    let named = roles_in(job.policies());
     let roles = cases_of(claim).iter().flat_map(questions::roles_of);
     let unknown = roles.into_iter().find(|role| !named.contains(role.as_str()))?;
     Some(format!("no policy names the role `{unknown}`"))

@@ -25,6 +25,9 @@ struct Arguments {
     /// How the report names them.
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
+    /// What the report says of which policies these are.
+    #[arg(long, value_name = "SHA-256")]
+    digest: Option<String>,
     /// Instead of the set's own `treatments.yaml`, or the shipped one.
     #[arg(long, value_name = "FILE")]
     treatments: Option<PathBuf>,
@@ -90,7 +93,7 @@ fn answer(arguments: &Arguments) -> Result<(String, u8), (String, u8)> {
         .map_err(|fault| (fault.to_string(), UNANSWERED))?;
     let processors = std::thread::available_parallelism().map_or(1, |n| n.get().min(4));
     let jobs = arguments.jobs.map_or(processors, usize::from);
-    let (name, digest) = (job.model.name.clone(), job.model.set.digest().to_owned());
+    let name = job.model.name.clone();
     let wanted = |id: &str| arguments.only.is_empty() || arguments.only.iter().any(|only| only == id);
     let proofs = prove(job, &solver, jobs, &wanted).map_err(|fault| (fault.to_string(), UNANSWERED))?;
     let has = |of: fn(&Verdict) -> bool| proofs.iter().any(|proof| of(&proof.verdict));
@@ -102,7 +105,7 @@ fn answer(arguments: &Arguments) -> Result<(String, u8), (String, u8)> {
         0
     };
     let text = match arguments.format.as_str() {
-        "json" => serde_json::to_string_pretty(&report::json(&name, &digest, &proofs))
+        "json" => serde_json::to_string_pretty(&report::json(&name, arguments.digest.as_deref(), &proofs))
             .map_err(|e| (e.to_string(), USAGE))?,
         _ => report::text(&name, &proofs),
     };

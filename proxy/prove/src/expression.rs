@@ -75,6 +75,32 @@ pub(crate) fn choice(a: Value, b: Value, c: Value) -> Value {
     }
 }
 
+/// The same where some parts have a known value. Only for what cannot err: a false on the right takes all with it.
+pub(crate) fn given(expression: &Value, known: &dyn Fn(&Value) -> Option<bool>) -> Value {
+    if let Some(value) = known(expression) {
+        return truth(value);
+    }
+    let sides = |body: &Value| (given(&body["left"], known), given(&body["right"], known));
+    let Some((op, body)) = expression.as_object().and_then(|map| map.iter().next()) else {
+        return expression.clone();
+    };
+    match op.as_str() {
+        "!" => not(given(&body["arg"], known)),
+        "&&" => match sides(body) {
+            (_, right) if as_truth(&right) == Some(false) => right,
+            (left, right) => and(left, right),
+        },
+        "||" => match sides(body) {
+            (_, right) if as_truth(&right) == Some(true) => right,
+            (left, right) => or(left, right),
+        },
+        "if-then-else" => {
+            choice(given(&body["if"], known), given(&body["then"], known), given(&body["else"], known))
+        }
+        _ => expression.clone(),
+    }
+}
+
 /// `kind::"id"`.
 pub(crate) fn entity(kind: &str, id: &str) -> Value {
     json!({ "Value": { "__entity": { "type": kind, "id": id } } })
@@ -146,10 +172,9 @@ pub(crate) fn ids_of<'a>(expression: &'a Value, kind: &str) -> Vec<&'a str> {
     visit(expression, &mut |node| {
         if let (Some(of), Some(id)) =
             (node.get("type").and_then(Value::as_str), node.get("id").and_then(Value::as_str))
+            && of == kind
         {
-            if of == kind {
-                found.push(id);
-            }
+            found.push(id);
         }
     });
     found

@@ -57,12 +57,21 @@ impl Job {
         self.guarantees.list.iter().flat_map(|guarantee| cases_of(&guarantee.claim))
     }
 
-    /// All policies and conditions there are: what they name is what there is to be told apart.
-    pub(crate) fn expressions(&self) -> Vec<&Value> {
-        let models = self.others.iter().map(|(_, model)| model).chain([&self.model]);
-        let conditions = self.cases().flat_map(|case| case.when.iter().chain(&case.unless));
-        models.flat_map(Model::policies).chain(conditions).collect()
+    /// The policies of all sets.
+    pub(crate) fn policies(&self) -> impl Iterator<Item = &Value> {
+        self.others.iter().map(|(_, model)| model).chain([&self.model]).flat_map(Model::policies)
     }
+
+    /// All policies and conditions there are.
+    pub(crate) fn expressions(&self) -> Vec<&Value> {
+        let conditions = self.guarantees.list.iter().flat_map(|guarantee| conditions_of(&guarantee.claim));
+        self.policies().chain(conditions).collect()
+    }
+}
+
+/// The conditions of one claim.
+pub(crate) fn conditions_of(claim: &Claim) -> impl Iterator<Item = &Value> {
+    cases_of(claim).iter().flat_map(|case| case.when.iter().chain(&case.unless))
 }
 
 /// The cases of one claim.

@@ -36,7 +36,7 @@ pub fn text(name: &str, proofs: &[Proof]) -> String {
 }
 
 /// For machines.
-pub fn json(name: &str, digest: &str, proofs: &[Proof]) -> Value {
+pub fn json(name: &str, digest: Option<&str>, proofs: &[Proof]) -> Value {
     let each = proofs.iter().map(|proof| {
         let mut one = json!({
             "id": proof.id, "says": proof.says, "verdict": word(&proof.verdict),

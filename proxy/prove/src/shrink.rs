@@ -49,7 +49,7 @@ fn one_round(best: &mut State, breaks: &dyn Fn(&State) -> bool) {
             (ordinary.caller.issuer.clone(), ordinary.caller.subject.clone())
     });
     attempt(&|s| s.caller.shift = None);
-    attempt(&|s| s.caller.shift = Some((420, 1_140)));
+    attempt(&|s| s.caller.shift = s.caller.shift.map(|_| (420, 1_140)));
     attempt(&|s| s.caller.organization = None);
     attempt(&|s| s.caller.title = None);
     attempt(&|s| s.caller.client = None);
@@ -57,15 +57,20 @@ fn one_round(best: &mut State, breaks: &dyn Fn(&State) -> bool) {
     attempt(&|s| s.profile.patient.is_caller = false);
     attempt(&|s| s.profile.patient.known = true);
     attempt(&|s| s.profile.patient.age_years = None);
-    attempt(&|s| s.profile.patient.age_years = Some(40));
-    attempt(&|s| s.profile.patient.age_years = Some(14));
-    attempt(&|s| s.profile.patient.age_years = Some(7));
+    for years in [40, 14, 7] {
+        if attempt(&|s| s.profile.patient.age_years = s.profile.patient.age_years.map(|_| years)) {
+            break;
+        }
+    }
     attempt(&|s| s.profile.classified = true);
     attempt(&|s| s.profile.authored_by_caller = false);
     attempt(&|s| s.profile.status = None);
     attempt(&|s| s.profile.age_days = None);
-    attempt(&|s| s.profile.age_days = Some(0));
-    attempt(&|s| s.profile.age_days = Some(400));
+    for days in [0, 400] {
+        if attempt(&|s| s.profile.age_days = s.profile.age_days.map(|_| days)) {
+            break;
+        }
+    }
     attempt(&|s| s.count = ordinary.count.clone());
     attempt(&|s| s.count.epsilon_nano = 100_000_000);
     // A type or purpose that people know, in the place of any.

@@ -101,18 +101,18 @@ impl State {
         state.take_moment(&context["env"], &reads);
         // After the moment: a shift is turned around it.
         let minutes = |attr: &str| entity["attrs"][attr].as_i64();
-        if let (Some(start), Some(end)) = (minutes("shiftStart"), minutes("shiftEnd")) {
-            if reads("principal.shiftStart") || reads("principal.shiftEnd") {
-                let minute = |m: i64| u16::try_from(m.rem_euclid(1_440)).unwrap_or_default();
-                state.caller.shift = Some((minute(start), minute(end)));
-            }
+        if let (Some(start), Some(end)) = (minutes("shiftStart"), minutes("shiftEnd"))
+            && (reads("principal.shiftStart") || reads("principal.shiftEnd"))
+        {
+            let minute = |m: i64| u16::try_from(m.rem_euclid(1_440)).unwrap_or_default();
+            state.caller.shift = Some((minute(start), minute(end)));
         }
         state.take_record(&context, &reads);
         for place in 0..ASKED_MAX {
-            if let Some(id) = entity_id(&context[format!("asked{place}")]) {
-                if reads(&format!("context.asked{place}")) {
-                    state.asked[place] = id;
-                }
+            if let Some(id) = entity_id(&context[format!("asked{place}")])
+                && reads(&format!("context.asked{place}"))
+            {
+                state.asked[place] = id;
             }
         }
         state.take_count(&context, &reads);

@@ -25,6 +25,9 @@ const KNOWN: [&str; 8] = [
     "Questionnaire",
 ];
 
+/// What tells a type apart: its own name, groups, and lists of guarantees.
+type Apart<'a> = (Option<&'a str>, Vec<&'static str>, Vec<bool>);
+
 impl Types {
     /// For policies and conditions that name types, and lists of types that guarantees name.
     pub(crate) fn told_apart<'a>(
@@ -35,7 +38,7 @@ impl Types {
         let types: BTreeSet<&'static str> = drape_fhir::definitions::r4().resource_types().collect();
         let ordered = KNOWN.into_iter().chain(types.iter().copied().filter(|t| !KNOWN.contains(t)));
         // By whether the type is named itself, and which named groups and lists it stands in.
-        let mut found: BTreeMap<(Option<&str>, Vec<&str>, Vec<bool>), &'static str> = BTreeMap::new();
+        let mut found: BTreeMap<Apart<'_>, &'static str> = BTreeMap::new();
         for name in ordered {
             let groups = TYPE_GROUPS
                 .iter()

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cedar_policy::Schema;
-use drape_policy::guarantees::{Guarantee, question_schema};
+use drape_policy::guarantees::question_schema;
 
 use super::questions::{Broken, ToAsk};
 use super::{Counterexample, STACK_BYTES, Verdict};
@@ -21,7 +21,6 @@ use crate::state::State;
 /// The verdict on a guarantee from the answers to all its questions.
 pub(super) fn all(
     job: &Job,
-    guarantee: &Guarantee,
     assumptions: &Assumptions,
     questions: Vec<ToAsk<'_>>,
     solver: &Solver,
@@ -81,7 +80,6 @@ pub(super) fn all(
             }
         }
     }
-    let _ = guarantee;
     match (first, unclear) {
         (Some((question, state, happens)), _) => {
             Verdict::Refuted(Box::new(counterexample(job, question, state, &happens, also)))
@@ -92,6 +90,10 @@ pub(super) fn all(
 }
 
 fn disagree(check: &Check<'_>, state: &State) -> String {
+    let may_err: Vec<String> = check.model.may_err.iter().map(|id| format!("`{id}`")).collect();
+    if !may_err.is_empty() {
+        return format!("{} may err, which counts against it; mend that first", may_err.join(", "));
+    }
     let looks = check.looks(state).map(|all| all.into_iter().map(|h| h.what).collect::<Vec<_>>().join(", "));
     let looks = looks.unwrap_or_else(|why| why);
     format!("solver and evaluator disagree: where the solver sees it broken, {looks}")

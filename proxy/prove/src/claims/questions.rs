@@ -5,7 +5,7 @@ use drape_view::Category;
 use serde_json::Value;
 
 use crate::assume::Assumptions;
-use crate::expression::{all, and, any, not, truth};
+use crate::expression::{all, and, any, given, not, truth};
 use crate::model::{Job, Model};
 use crate::outcome::{Event, Outcomes, Side};
 use crate::question::NotUnderstood;
@@ -67,7 +67,9 @@ pub(crate) fn of<'a>(
             let guard = and(everybody, assumptions.case(case, 0)?);
             list.push(applies(&guard));
             for event in events(&case.act) {
-                let formula = and(guard.clone(), outcomes.when(&event, 0, Side::Over)?);
+                let happens =
+                    given(&outcomes.when(&event, 0, Side::Over)?, &|e| assumptions.known(&case.who, e));
+                let formula = and(guard.clone(), happens);
                 let (guard, label) = (guard.clone(), label(&event));
                 list.push(ToAsk { label, guard, formula, broken: Broken::Together(vec![(0, vec![event])]) });
             }
@@ -75,8 +77,11 @@ pub(crate) fn of<'a>(
         Claim::Always(case) => {
             let guard = and(everybody, assumptions.case(case, 0)?);
             list.push(applies(&guard));
-            for event in each(&case.act) {
-                let formula = and(guard.clone(), not(outcomes.when(&event, 0, Side::Under)?));
+            // Each by itself: of several all must happen.
+            for event in events(&case.act) {
+                let happens =
+                    given(&outcomes.when(&event, 0, Side::Under)?, &|e| assumptions.known(&case.who, e));
+                let formula = and(guard.clone(), not(happens));
                 let (guard, label) = (guard.clone(), label(&event));
                 list.push(ToAsk { label, guard, formula, broken: Broken::Missing(event) });
             }
@@ -112,15 +117,19 @@ pub(crate) fn of<'a>(
         }
         Claim::NoPolicyErrs => {}
     }
-    let mut asked: Vec<Value> = Vec::new();
-    list.retain(|one| {
-        let new = !asked.contains(&one.formula);
-        if new {
-            asked.push(one.formula.clone());
+    let mut asked: Vec<ToAsk<'a>> = Vec::new();
+    for one in list {
+        // Whether a guard ever holds is a question of its own, even where it reads like another.
+        let same = |other: &&mut ToAsk<'a>| {
+            let guards = [&other.broken, &one.broken].map(|b| matches!(b, Broken::GuardHolds));
+            guards[0] == guards[1] && other.formula == one.formula
+        };
+        match asked.iter_mut().find(same) {
+            Some(same) => same.label = format!("{}, {}", same.label, one.label),
+            None => asked.push(one),
         }
-        new
-    });
-    Ok(list)
+    }
+    Ok(asked)
 }
 
 fn applies<'a>(guard: &Value) -> ToAsk<'a> {
@@ -128,7 +137,7 @@ fn applies<'a>(guard: &Value) -> ToAsk<'a> {
     ToAsk { label, formula: guard.clone(), guard, broken: Broken::GuardHolds }
 }
 
-/// What must not happen: of an element any of the treatments.
+/// What a case says that happens: of an element any of the treatments.
 fn events(act: &Act) -> Vec<Event> {
     match act {
         Act::Receives(_) => vec![Event::Receive],
@@ -141,11 +150,6 @@ fn events(act: &Act) -> Vec<Event> {
         }
         Act::Aggregate => vec![Event::Aggregate],
     }
-}
-
-/// What must happen is the same, each by itself.
-fn each(act: &Act) -> Vec<Event> {
-    events(act)
 }
 
 /// All that one set can be more permissive in than another.
