@@ -1,6 +1,7 @@
 //! Cedar: loads and checks policy sets, decides about requests, judges records. No I/O but reading the files of a set.
 
 mod cache;
+mod cases;
 mod check;
 mod decide;
 mod entities;
@@ -12,6 +13,7 @@ pub mod shipped;
 pub mod told;
 mod types;
 
-pub use decide::{Action, Criterion, Decider, Ruling, Standing};
+pub use cases::CedarOutcome;
+pub use decide::{Action, Criterion, Decider, Question, Ruling, Standing};
 pub use judge::RecordJudge;
 pub use set::PolicySet;
