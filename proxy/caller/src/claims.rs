@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use drape_view::{Caller, Environment, Proof, Relation};
+use drape_view::{Caller, Environment, Proof, Relation, StatedBy, Statement};
 use serde_json::{Map, Value};
 
 use crate::fault::TokenFault;
@@ -86,6 +86,7 @@ pub fn caller(
         patient: read.text(&names.patient)?.map(|p| bare(&p, &names.patient)).transpose()?,
         scopes: read.words_in_order(&names.scope)?.iter().flat_map(|s| scopes::parse(s)).collect(),
         relations: read.relations(&names.relations)?,
+        statement: Statement { by: (!purpose.is_empty()).then_some(StatedBy::Token), emergency: None },
         purpose,
         proof: Proof {
             token_id: read.text("jti")?,

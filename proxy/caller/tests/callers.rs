@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
 use drape_caller::{ClaimNames, Need, ScopeRuling, TokenFault, caller, scopes};
-use drape_view::{Caller, Environment};
+use drape_view::{Bounds, Caller, Cover, Environment};
+use drape_view::granular::Condition;
 use serde_json::{Value, json};
 
 fn names() -> ClaimNames {
@@ -104,14 +105,18 @@ fn patient_scopes_need_a_patient_in_context() {
         }
         scopes::check(&read(changes).unwrap(), need, kind)
     };
-    let granted = |patient_only| ScopeRuling::Granted { patient_only };
+    let granted = |patient_only| ScopeRuling::Granted {
+        bounds: if patient_only { Bounds::patient() } else { Bounds::free() },
+    };
     assert_eq!(check("user/Patient.rs", None, Need::Search, "Patient"), granted(false));
     assert_eq!(check("patient/*.rs", Some("p1"), Need::Read, "Observation"), granted(true));
     assert_eq!(check("patient/*.rs user/*.r", Some("p1"), Need::Read, "Patient"), granted(false));
     assert_eq!(check("patient/*.rs user/*.r", Some("p1"), Need::Search, "Patient"), granted(true));
     for (scope, need, hint) in [
         ("patient/*.rs", Need::Read, "names none"),
-        ("user/Observation.rs?category=laboratory", Need::Read, "grant nothing yet"),
+        ("user/Observation.rs?date=gt2020", Need::Read, "`date` is not among"),
+        ("user/*.rs?class=AMB", Need::Read, "`class` is not judged on Observation"),
+        ("user/Observation.rs?status=s|final", Need::Read, "has no system"),
         ("user/Patient.rs", Need::Read, "do not cover"),
         ("user/*.r", Need::Search, "do not cover"),
         ("", Need::Read, "do not cover"),
@@ -121,4 +126,30 @@ fn patient_scopes_need_a_patient_in_context() {
             granted => panic!("{scope}: {granted:?}"),
         }
     }
+}
+
+#[test]
+fn granular_scopes_leave_what_meets_them_and_plain_ones_beside_them_leave_more() {
+    let check = |scope: &str, kind| {
+        scopes::check(&read(json!({ "scope": scope, "patient": "p1" })).unwrap(), Need::Search, kind)
+    };
+    let condition = |value: &str| Condition::parse("category", value).unwrap();
+    let bounds = |covers: &[(bool, &[&str])]| {
+        let of = |(patient, values): &(bool, &[&str])| Cover {
+            patient: *patient,
+            conditions: values.iter().map(|v| condition(v)).collect(),
+        };
+        ScopeRuling::Granted { bounds: Bounds::of(covers.iter().map(of)).unwrap() }
+    };
+    let lab = "patient/Observation.rs?category=s|laboratory";
+    assert_eq!(check(lab, "Observation"), bounds(&[(true, &["s|laboratory"])]));
+    let two = format!("{lab} user/Observation.rs?category=vital-signs");
+    assert_eq!(check(&two, "Observation"), bounds(&[(true, &["s|laboratory"]), (false, &["vital-signs"])]));
+    assert_eq!(check(&format!("{two} patient/*.s"), "Observation"), bounds(&[(true, &[]), (false, &["vital-signs"])]));
+    assert_eq!(check(&format!("{two} system/*.s"), "Observation"), ScopeRuling::Granted { bounds: Bounds::free() });
+    assert!(matches!(check(lab, "Condition"), ScopeRuling::Refused(_)));
+    // For every type that has what is asked for; others are not covered.
+    assert_eq!(check("user/*.rs?category=a", "Condition"), bounds(&[(false, &["a"])]));
+    assert!(matches!(check("user/*.rs?category=a", "Patient"), ScopeRuling::Refused(_)));
+    assert!(matches!(check("user/*.rs?_tag=a", "Binary"), ScopeRuling::Refused(_)));
 }

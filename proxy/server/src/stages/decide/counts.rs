@@ -6,7 +6,7 @@ use drape_caller::Need;
 use drape_fhir::query::Search;
 use drape_fhir::search::patient_parameter;
 use drape_policy::Action;
-use drape_view::Caller;
+use drape_view::{Bounds, Caller};
 use http::StatusCode;
 
 use super::{Aggregate, Decided, Desk, Way};
@@ -46,8 +46,8 @@ impl Desk<'_> {
         let Some(budget) = &self.tenant.budget else {
             return Err(Refusal::forbidden("decide", "no budget is kept for counts"));
         };
-        if self.scope(Need::Search, &search.resource_type)? {
-            let public = "the token's scopes cover only the patient in context";
+        if !self.scope(Need::Search, &search.resource_type)?.is_free() {
+            let public = "the token's scopes cover only a part of such records";
             return Err(Refusal::forbidden("decide", public));
         }
         self.guesses(&search)?;
@@ -94,7 +94,7 @@ impl Desk<'_> {
         let caller_name = format!("{}#{}", self.caller.issuer, self.caller.subject);
         Ok(Decided {
             way: Way::Aggregate(Aggregate { search, caller_name }),
-            patient_only: false,
+            bounds: Bounds::free(),
             reach: None,
             policies,
             names: Vec::new(),
