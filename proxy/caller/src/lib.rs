@@ -1,13 +1,16 @@
-//! From a bearer token to a caller: strict JWTs, issuers' keys, SMART scopes, claims. No I/O.
+//! From a bearer token to a caller: strict JWTs, what issuers say of opaque tokens, SMART scopes, claims. No I/O.
 
+pub mod assertion;
 pub mod claims;
 pub mod fault;
 pub mod jwks;
+pub mod opaque;
 pub mod scopes;
 pub mod strict;
 pub mod token;
 
-pub use claims::{ClaimNames, caller};
+pub use assertion::AssertionKey;
+pub use claims::{ClaimNames, act_for, bound_certificate, caller, launch_intent};
 pub use fault::TokenFault;
 pub use jwks::KeySet;
 pub use scopes::{Need, ScopeRuling};

@@ -33,7 +33,7 @@ impl Algorithm {
         [Self::Rs256, Self::Rs384, Self::Es256, Self::Es384].into_iter().find(|a| a.name() == name)
     }
 
-    const fn library(self) -> jsonwebtoken::Algorithm {
+    pub(crate) const fn library(self) -> jsonwebtoken::Algorithm {
         match self {
             Self::Rs256 => jsonwebtoken::Algorithm::RS256,
             Self::Rs384 => jsonwebtoken::Algorithm::RS384,
@@ -143,7 +143,8 @@ impl Peek {
     }
 }
 
-fn check(claims: &Map<String, Value>, rules: &Rules<'_>, now: u64) -> Result<(), TokenFault> {
+/// Whether the claims of a token are those of one that is good now, and meant for this service.
+pub(crate) fn check(claims: &Map<String, Value>, rules: &Rules<'_>, now: u64) -> Result<(), TokenFault> {
     let expiry = instant(claims, "exp")?.ok_or(TokenFault::NoExpiry)?;
     if expiry.saturating_add(rules.skew) <= now {
         return Err(TokenFault::Expired);

@@ -1,8 +1,10 @@
 //! Claims become callers: roles by purpose, relations, scopes; unexpected shapes refuse the token.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
-use drape_caller::{ClaimNames, Need, ScopeRuling, TokenFault, caller, scopes};
-use drape_view::{Bounds, Caller, Cover, Environment};
+use drape_caller::{
+    ClaimNames, Need, ScopeRuling, TokenFault, act_for, bound_certificate, caller, scopes,
+};
+use drape_view::{Bounds, Caller, Cover, Environment, StatedBy};
 use drape_view::granular::Condition;
 use serde_json::{Value, json};
 
@@ -152,4 +154,35 @@ fn granular_scopes_leave_what_meets_them_and_plain_ones_beside_them_leave_more()
     assert_eq!(check("user/*.rs?category=a", "Condition"), bounds(&[(false, &["a"])]));
     assert!(matches!(check("user/*.rs?category=a", "Patient"), ScopeRuling::Refused(_)));
     assert!(matches!(check("user/*.rs?_tag=a", "Binary"), ScopeRuling::Refused(_)));
+}
+
+#[test]
+fn another_purpose_activates_other_roles_and_none_that_the_token_does_not_hold() {
+    let mut caller = read(json!({})).unwrap();
+    assert_eq!(caller.statement.by, Some(StatedBy::Token));
+    let purposes = [("ETREAT".to_owned(), vec!["clinician".to_owned(), "officer".to_owned()])];
+    act_for(&mut caller, "ETREAT", StatedBy::Header, &purposes);
+    assert_eq!((caller.purpose.as_str(), caller.statement.by), ("ETREAT", Some(StatedBy::Header)));
+    assert_eq!(caller.roles.iter().map(String::as_str).collect::<Vec<_>>(), ["clinician"]);
+    assert_eq!(read(json!({"purpose_of_use": null})).unwrap().statement.by, None);
+}
+
+#[test]
+fn a_binding_that_is_not_understood_is_a_fault_and_never_passed_over() {
+    let bound = |cnf: Value| bound_certificate(json!({ "cnf": cnf }).as_object().unwrap());
+    let digest = "A".repeat(43);
+    assert_eq!(bound(json!({"x5t#S256": digest})), Ok(Some([0; 32])));
+    assert_eq!(bound_certificate(json!({}).as_object().unwrap()), Ok(None));
+    for cnf in [
+        json!({"jkt": digest}),
+        json!({"x5t#S256": digest, "jkt": digest}),
+        json!({"x5t#S256": "AAAA"}),
+        json!({"x5t#S256": 7}),
+        json!({"x5t#S256": format!("{digest}=")}),
+        json!({}),
+        json!(null),
+        json!("x"),
+    ] {
+        assert_eq!(bound(cnf.clone()), Err(TokenFault::Binding), "{cnf}");
+    }
 }

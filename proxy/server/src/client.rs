@@ -27,6 +27,9 @@ pub enum ClientError {
     /// The roots could not be used.
     #[error("cannot use the certificate authorities in `{0}`: {1}")]
     Roots(String, String),
+    /// A credential cannot be read or used.
+    #[error("{0}")]
+    Credential(String),
     /// Typically: the server is down, its name unknown or its certificate not trusted.
     #[error("cannot reach the server: {0}")]
     Unreachable(String),

@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod body;
+pub mod certificate;
 pub mod cli;
 pub mod client;
 pub mod clock;
@@ -11,10 +12,12 @@ pub mod deflate;
 pub mod demo;
 pub mod dialect;
 pub mod discovery;
+pub mod emergencies;
 pub mod exchange;
 pub mod exports;
 pub mod facts;
 pub mod inflate;
+pub mod introspect;
 pub mod issuers;
 mod line;
 pub mod listen;

@@ -21,12 +21,13 @@ use tower::ServiceBuilder;
 use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 
 use crate::body::OutBody;
+use crate::certificate::{Authorities, Certificate};
 use crate::config::{Limits, Listen, ServerTls};
 
 /// A bound socket, ready to serve.
 pub struct Listener {
     socket: TcpListener,
-    tls: Option<tokio_rustls::TlsAcceptor>,
+    tls: Option<Tls>,
     limits: Limits,
 }
 
@@ -55,9 +56,19 @@ pub enum ListenError {
         /// What is wrong.
         what: String,
     },
+    /// The authorities of client certificates cannot be used.
+    #[error("cannot use the certificate authorities in `{file}`: {what}")]
+    Clients {
+        /// The file.
+        file: String,
+        /// What is wrong.
+        what: String,
+    },
 }
 
-fn acceptor(tls: &ServerTls) -> Result<tokio_rustls::TlsAcceptor, ListenError> {
+type Tls = (tokio_rustls::TlsAcceptor, Option<Arc<Authorities>>);
+
+fn acceptor(tls: &ServerTls) -> Result<Tls, ListenError> {
     let fault = |what: String| ListenError::Tls {
         certificate: tls.certificate_file.display().to_string(),
         key: tls.key_file.display().to_string(),
@@ -67,13 +78,25 @@ fn acceptor(tls: &ServerTls) -> Result<tokio_rustls::TlsAcceptor, ListenError> {
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|e| fault(e.to_string()))?;
     let key = PrivateKeyDer::from_pem_file(&tls.key_file).map_err(|e| fault(e.to_string()))?;
+    let authorities = match &tls.clients {
+        None => None,
+        Some(clients) => Some(Arc::new(Authorities::read(&clients.ca_file, clients.required).map_err(|what| {
+            ListenError::Clients { file: clients.ca_file.display().to_string(), what }
+        })?)),
+    };
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .and_then(|b| b.with_no_client_auth().with_single_cert(chain, key))
+        .and_then(|b| {
+            match &authorities {
+                Some(authorities) => b.with_client_cert_verifier(authorities.verifier()),
+                None => b.with_no_client_auth(),
+            }
+            .with_single_cert(chain, key)
+        })
         .map_err(|e| fault(e.to_string()))?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(tokio_rustls::TlsAcceptor::from(Arc::new(config)))
+    Ok((tokio_rustls::TlsAcceptor::from(Arc::new(config)), authorities))
 }
 
 impl Listener {
@@ -127,10 +150,15 @@ impl Listener {
             tokio::spawn(async move {
                 let _permit = permit;
                 match tls {
-                    None => connection(stream, peer, &limits, handler, watcher).await,
-                    Some(tls) => {
+                    None => connection(stream, peer, None, &limits, handler, watcher).await,
+                    Some((tls, authorities)) => {
                         match tokio::time::timeout(limits.header_timeout, tls.accept(stream)).await {
-                            Ok(Ok(stream)) => connection(stream, peer, &limits, handler, watcher).await,
+                            Ok(Ok(stream)) => {
+                                let chain = stream.get_ref().1.peer_certificates();
+                                let shown = authorities.zip(chain).and_then(|(a, chain)| a.read_shown(chain));
+                                let shown = shown.map(Arc::new);
+                                connection(stream, peer, shown, &limits, handler, watcher).await;
+                            }
                             Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
                             Err(_) => tracing::debug!("TLS handshake timed out"),
                         }
@@ -158,6 +186,7 @@ pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
 async fn connection<S, H, F>(
     stream: S,
     peer: SocketAddr,
+    shown: Option<Arc<Certificate>>,
     limits: &Limits,
     handler: H,
     watcher: hyper_util::server::graceful::Watcher,
@@ -185,7 +214,10 @@ async fn connection<S, H, F>(
     let service = ServiceBuilder::new()
         // Tokens and session names never print, whoever formats a request.
         .layer(SetSensitiveRequestHeadersLayer::new([header::AUTHORIZATION, header::COOKIE]))
-        .service_fn(move |request| {
+        .service_fn(move |mut request: Request<Incoming>| {
+            if let Some(shown) = &shown {
+                request.extensions_mut().insert(Arc::clone(shown));
+            }
             let answer = handler(request, peer);
             async move { Ok::<_, Infallible>(answer.await) }
         });
@@ -215,6 +247,7 @@ mod tests {
         let tls = ServerTls {
             certificate_file: "/nonexistent/a.pem".into(),
             key_file: "/nonexistent/b.pem".into(),
+            clients: None,
         };
         let listen = Listen { address: SocketAddr::from(([127, 0, 0, 1], 0)), tls: Some(tls) };
         let error = Listener::bind(&listen, &Limits::default()).await.unwrap_err().to_string();

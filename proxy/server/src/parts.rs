@@ -22,9 +22,11 @@ use crate::config::{self, Config, Limits, PolicySource};
 use crate::discovery::Discovery;
 use crate::exports::Exports;
 use crate::facts::Lookups;
+use crate::emergencies::Emergencies;
 use crate::issuers::Issuers;
 use crate::metrics::Metrics;
 use crate::page::Pages;
+use crate::stages::admit::CERTIFICATES;
 use crate::tokens::Tokens;
 use crate::upstream::Upstream;
 use crate::workbench::files::SetFiles;
@@ -65,6 +67,10 @@ pub struct Tenant {
     pub upstream: Upstream,
     /// Who vouches for callers.
     pub issuers: Issuers,
+    /// Client certificates that make callers.
+    pub certificates: Vec<config::callers::CertificateRule>,
+    /// Emergencies that were declared.
+    pub emergencies: Emergencies,
     /// Tokens proved a moment ago.
     pub tokens: Tokens,
     /// Browser origins.
@@ -228,6 +234,29 @@ pub fn load_policies(
     })
 }
 
+impl Tenant {
+    /// Which roles each purpose of use activates for that caller, by whoever vouches for her.
+    pub(crate) fn purposes_of(&self, caller: &drape_view::Caller) -> &[(String, Vec<String>)] {
+        match self.certified(caller) {
+            Some(certified) => &certified.purposes,
+            None => self.issuers.find(&caller.issuer).map(|i| i.config().purposes.as_slice()).unwrap_or_default(),
+        }
+    }
+
+    /// Whether the caller may ask for nothing that no SMART scope covers.
+    pub(crate) fn wants_scopes(&self, caller: &drape_view::Caller) -> bool {
+        match self.certified(caller) {
+            Some(certified) => certified.scopes.is_some(),
+            None => self.issuers.find(&caller.issuer).is_none_or(|i| i.config().smart_scopes),
+        }
+    }
+
+    fn certified(&self, caller: &drape_view::Caller) -> Option<&config::callers::CertificateCaller> {
+        let mut rules = self.certificates.iter().map(|rule| &rule.caller);
+        rules.find(|c| caller.issuer == CERTIFICATES && c.sub == caller.subject)
+    }
+}
+
 impl Parts {
     /// Opens the log, the keys and the ledgers and loads the policies of every tenant. Anything that cannot be had
     /// stops the start: Drape does not run with half of its duties.
@@ -289,6 +318,8 @@ impl Parts {
                     .map_err(|e| what(&e))?,
                 issuers: Issuers::new(&tenant.issuers, config.limits.connect_timeout, &clock)
                     .map_err(|e| what(&e))?,
+                certificates: tenant.certificates.clone(),
+                emergencies: Emergencies::default(),
                 tokens: Tokens::default(),
                 cors: tenant.cors.clone(),
                 gzip: tenant.gzip,

@@ -19,6 +19,8 @@ pub struct Refusal {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Whether nobody was authenticated: such refusals are counted, not entered one by one.
     pub stranger: bool,
+    /// Who was proved, where that was refused which she stated; for the log.
+    pub who: Option<std::sync::Arc<drape_view::Caller>>,
 }
 
 impl Refusal {
@@ -30,7 +32,8 @@ impl Refusal {
         public: impl Into<String>,
     ) -> Self {
         let public = public.into();
-        Self { status, code, reason: public.clone(), public, stage, headers: Vec::new(), stranger: false }
+        let (reason, headers) = (public.clone(), Vec::new());
+        Self { status, code, reason, public, stage, headers, stranger: false, who: None }
     }
 
     /// With a reason that only the officer reads.

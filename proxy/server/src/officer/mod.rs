@@ -23,7 +23,7 @@ use sha2::{Digest as _, Sha256};
 use crate::body::OutBody;
 use crate::client::read_bounded;
 use crate::parts::{Parts, Tenant};
-use crate::stages::admit::admit;
+use crate::stages::admit::{Peer, known};
 use crate::stages::enter::subject;
 use page::{BudgetRow, Integrity, Page};
 use session::Sessions;
@@ -139,6 +139,7 @@ impl Office {
             officer: officer.caller.name.clone().unwrap_or_else(|| officer.caller.subject.clone()),
             integrity,
             rows: table.rows,
+            emergencies: table.emergencies,
             purposes: table.purposes,
             refusals: table.refusals,
             budgets: budgets(&officer.tenants),
@@ -247,7 +248,7 @@ async fn prove(parts: &Arc<Parts>, headers: &HeaderMap, peer: SocketAddr) -> Res
     let mut fault = "The token is not accepted.".to_owned();
     let mut others = Vec::new();
     for tenant in &parts.tenants {
-        match admit(tenant, headers, Some(peer.ip())).await {
+        match known(tenant, headers, &Peer { address: Some(peer.ip()), certificate: None }).await {
             Ok(admitted) if admitted.caller.roles.contains(&parts.config.admin.officer_role) => {
                 match &mut found {
                     Some(officer) => officer.tenants.push(Arc::clone(tenant)),

@@ -315,7 +315,7 @@ impl Desk<'_> {
 
     /// What the token's scopes leave of records of a type.
     fn scope(&self, need: Need, resource_type: &str) -> Result<Bounds, Refusal> {
-        let wants = self.tenant.issuers.find(&self.caller.issuer).is_none_or(|i| i.config().smart_scopes);
+        let wants = self.tenant.wants_scopes(self.caller);
         if !wants && self.caller.scopes.is_empty() {
             return Ok(Bounds::free());
         }

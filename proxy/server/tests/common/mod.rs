@@ -82,6 +82,10 @@ pub(crate) struct Wishes<'a> {
     pub upstream: Option<String>,
     /// Put under `upstream:` besides its address.
     pub upstream_more: &'a str,
+    /// Put among the keys of the issuer, each line indented by eight.
+    pub issuer_more: &'a str,
+    /// More issuers, each beginning with `      - issuer:`.
+    pub issuers_more: &'a str,
     /// Put among the keys of the tenant.
     pub tenant_more: &'a str,
     /// Instead of `plaintext: true` of the listener; names files in the folder.
@@ -191,6 +195,10 @@ tenants:
           HRESCH: [researcher]
           PUBHLTH: [analyst]
           HOPERAT: [privacy-officer, records-officer]
+          ETREAT: [clinician]
+          BTG: [clinician]
+{issuer_more}
+{issuers_more}
     policies: {{ {policies}{policies_more}{facts} }}
     {tenant_more}
 budgets:
@@ -210,6 +218,8 @@ budgets:
             policies = if wishes.policy.is_some() { "directory: policies" } else { "set: hospital" },
             policies_more = wishes.policies_more,
             more = wishes.more,
+            issuer_more = wishes.issuer_more,
+            issuers_more = wishes.issuers_more,
             tenant_more = wishes.tenant_more,
         );
         let config = Config::parse(&config, folder.path()).unwrap_or_else(|e| panic!("{e}"));

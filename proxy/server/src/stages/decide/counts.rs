@@ -17,9 +17,7 @@ impl Desk<'_> {
     /// holds, under any purpose that activates it. Who may gets no noisy answers about the same population: exact and
     /// noisy answers side by side would take the noise off.
     pub(super) fn reads_exactly(&self) -> Result<bool, Refusal> {
-        let issuer = self.tenant.issuers.find(&self.caller.issuer);
-        let purposes = issuer.map(|i| i.config().purposes.as_slice()).unwrap_or_default();
-        for (purpose, activated) in purposes {
+        for (purpose, activated) in self.tenant.purposes_of(self.caller) {
             let mut caller = Caller::clone(self.caller);
             caller.roles = caller.held_roles.iter().filter(|r| activated.contains(r)).cloned().collect();
             caller.purpose.clone_from(purpose);
