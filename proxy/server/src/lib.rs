@@ -2,7 +2,6 @@
 
 pub mod batch;
 pub mod body;
-pub mod certificate;
 pub mod cli;
 pub mod client;
 pub mod clock;
@@ -27,6 +26,7 @@ pub mod page;
 pub mod parts;
 pub mod refusal;
 pub mod serve;
+pub mod shown;
 pub mod stages;
 pub mod tokens;
 pub mod upstream;

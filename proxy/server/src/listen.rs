@@ -21,7 +21,7 @@ use tower::ServiceBuilder;
 use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 
 use crate::body::OutBody;
-use crate::certificate::{Authorities, Certificate};
+use crate::shown::{Authorities, Shown};
 use crate::config::{Limits, Listen, ServerTls};
 
 /// A bound socket, ready to serve.
@@ -186,7 +186,7 @@ pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
 async fn connection<S, H, F>(
     stream: S,
     peer: SocketAddr,
-    shown: Option<Arc<Certificate>>,
+    shown: Option<Arc<Shown>>,
     limits: &Limits,
     handler: H,
     watcher: hyper_util::server::graceful::Watcher,

@@ -91,6 +91,11 @@ impl View {
         Self { only: None, bounds, by_name: true, ..self.clone() }
     }
 
+    /// Whether scopes leave less than all of the records of that type that are named; asked of [`View::of_named`].
+    pub fn narrows(&self, resource_type: &str) -> bool {
+        !self.bounds.is_free() || self.named.get(resource_type).is_some_and(|own| !own.is_free())
+    }
+
     /// The bounds of a record of that type; `None` where none of the type may come.
     fn bounds_of(&self, resource_type: &str) -> Option<&Bounds> {
         match &self.only {

@@ -10,7 +10,7 @@ use http::{HeaderMap, header};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-use crate::certificate::{self, Certificate};
+use crate::shown::{self, Shown};
 use crate::config::callers::CertificateRule;
 use crate::issuers::Rejected;
 use crate::parts::Tenant;
@@ -35,13 +35,13 @@ pub struct Peer {
     /// The address, where it is known.
     pub address: Option<IpAddr>,
     /// The client certificate that was verified in the handshake.
-    pub certificate: Option<Arc<Certificate>>,
+    pub certificate: Option<Arc<Shown>>,
 }
 
 impl Peer {
     /// Of a request that came on a listener of Drape's.
     pub fn of(head: &http::request::Parts, address: IpAddr) -> Self {
-        Self { address: Some(address), certificate: head.extensions.get::<Arc<Certificate>>().cloned() }
+        Self { address: Some(address), certificate: head.extensions.get::<Arc<Shown>>().cloned() }
     }
 }
 
@@ -124,7 +124,7 @@ pub(crate) const CERTIFICATES: &str = "urn:drape:client-certificate";
 /// A certificate is a caller by itself where a rule of the tenant says so.
 fn by_certificate<'t>(
     tenant: &'t Tenant,
-    shown: &Certificate,
+    shown: &Shown,
     environment: Environment,
 ) -> Result<(Caller, Rules<'t>), Refusal> {
     let rejected = |reason: &str| {
@@ -132,7 +132,7 @@ fn by_certificate<'t>(
         Refusal::unauthenticated(&tenant.name, Some(public), reason)
     };
     let CertificateRule { caller: config, .. } =
-        certificate::find(shown, &tenant.certificates).map_err(rejected)?;
+        shown::find(shown, &tenant.certificates).map_err(rejected)?;
     // The handshake may have been long ago.
     if environment.now_ms / 1_000 >= shown.expires_at {
         return Err(rejected("the client certificate has expired"));

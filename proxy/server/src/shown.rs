@@ -24,7 +24,7 @@ pub struct Authorities {
 
 /// A certificate that was shown in a handshake and verified there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Certificate {
+pub struct Shown {
     /// SHA-256 of all of it.
     pub fingerprint: [u8; 32],
     /// SHA-256 of the certificates of the authorities that vouch for it.
@@ -69,7 +69,7 @@ impl Authorities {
 
     /// What stands in the certificate of a client, the first of the chain that it showed. One that cannot be read makes
     /// nobody.
-    pub fn read_shown(&self, chain: &[CertificateDer<'_>]) -> Option<Certificate> {
+    pub fn read_shown(&self, chain: &[CertificateDer<'_>]) -> Option<Shown> {
         let (own, between) = chain.split_first()?;
         let (_, parsed) = X509Certificate::from_der(own).ok()?;
         let now = UnixTime::now();
@@ -91,7 +91,7 @@ impl Authorities {
             _ => None,
         };
         let expires_at = u64::try_from(parsed.validity().not_after.timestamp()).ok()?;
-        Some(Certificate { fingerprint: Sha256::digest(own).into(), authorities, dns, uris, common_name, expires_at })
+        Some(Shown { fingerprint: Sha256::digest(own).into(), authorities, dns, uris, common_name, expires_at })
     }
 }
 
@@ -106,7 +106,7 @@ fn verifier(roots: &[CertificateDer<'static>], required: bool) -> Result<Arc<dyn
     builder.build().map_err(|e| e.to_string())
 }
 
-impl Certificate {
+impl Shown {
     fn fits(&self, rule: &CertificateRule) -> bool {
         let by_name = match &rule.name {
             CertificateName::SanDns(name) => self.dns.contains(name),
@@ -120,7 +120,7 @@ impl Certificate {
 }
 
 /// Whom a certificate makes. One that fits several rules could mean either, and makes nobody.
-pub fn find<'a>(certificate: &Certificate, rules: &'a [CertificateRule]) -> Result<&'a CertificateRule, &'static str> {
+pub fn find<'a>(certificate: &Shown, rules: &'a [CertificateRule]) -> Result<&'a CertificateRule, &'static str> {
     let mut fitting = rules.iter().filter(|rule| certificate.fits(rule));
     match (fitting.next(), fitting.next()) {
         (Some(rule), None) => Ok(rule),
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn a_certificate_makes_whom_exactly_one_rule_takes_it_for() {
-        let shown = Certificate {
+        let shown = Shown {
             fingerprint: [1; 32],
             authorities: vec![[2; 32]],
             dns: vec!["lab.example.org".into(), "lab2.example.org".into()],
@@ -172,7 +172,7 @@ mod tests {
         ] {
             assert!(!fits(name.clone(), ca), "{name:?}");
         }
-        let two = Certificate { uris: vec![s("spiffe://example.org/lab"), s("spiffe://example.org/b")], ..shown.clone() };
+        let two = Shown { uris: vec![s("spiffe://example.org/lab"), s("spiffe://example.org/b")], ..shown.clone() };
         assert!(find(&two, &[rule(CertificateName::Spiffe(s("spiffe://example.org/lab")), None)]).is_err());
         let both = [rule(CertificateName::SubjectCn(s("lab")), None), rule(CertificateName::SanDns(s("lab.example.org")), None)];
         assert_eq!(find(&shown, &both).unwrap_err(), "the client certificate fits several rules");
