@@ -27,7 +27,12 @@ impl std::fmt::Debug for AssertionKey {
 
 impl AssertionKey {
     /// Reads a private key in PEM (PKCS #8; RSA also PKCS #1). An error says what is wrong and nothing of the key.
-    pub fn read(pem: &[u8], algorithm: Algorithm, client_id: &str, key_id: Option<&str>) -> Result<Self, String> {
+    pub fn read(
+        pem: &[u8],
+        algorithm: Algorithm,
+        client_id: &str,
+        key_id: Option<&str>,
+    ) -> Result<Self, String> {
         let key = match algorithm {
             Algorithm::Rs256 | Algorithm::Rs384 => EncodingKey::from_rsa_pem(pem),
             Algorithm::Es256 | Algorithm::Es384 => EncodingKey::from_ec_pem(pem),

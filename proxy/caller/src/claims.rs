@@ -114,7 +114,8 @@ pub fn act_for(caller: &mut Caller, purpose: &str, by: StatedBy, purposes: &[(St
 /// nothing. A binding of another kind is a fault: what is not understood is not passed over.
 pub fn bound_certificate(claims: &Map<String, Value>) -> Result<Option<[u8; 32]>, TokenFault> {
     let Some(cnf) = claims.get("cnf") else { return Ok(None) };
-    let Some(Value::String(thumbprint)) = cnf.as_object().filter(|c| c.len() == 1).and_then(|c| c.get("x5t#S256"))
+    let Some(Value::String(thumbprint)) =
+        cnf.as_object().filter(|c| c.len() == 1).and_then(|c| c.get("x5t#S256"))
     else {
         return Err(TokenFault::Binding);
     };

@@ -63,7 +63,9 @@ impl TokenFault {
             Self::Expired => ("invalid_token", "the token has expired"),
             Self::NotYet => ("invalid_token", "the token is not valid yet"),
             Self::Audience => ("invalid_token", "the token is for another audience"),
-            Self::Binding => ("invalid_token", "the token is bound to a client certificate that was not shown"),
+            Self::Binding => {
+                ("invalid_token", "the token is bound to a client certificate that was not shown")
+            }
             Self::Claim(_) => ("invalid_token", "the token's claims cannot be understood"),
             _ => ("invalid_token", "the token is not accepted"),
         }

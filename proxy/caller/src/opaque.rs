@@ -12,7 +12,8 @@ use crate::token::{Rules, check};
 /// whom it names, or by nobody.
 pub fn is_jwt(token: &str) -> bool {
     let mut parts = token.split('.');
-    let (Some(header), Some(_), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+    let (Some(header), Some(_), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
         return false;
     };
     let decoded = URL_SAFE_NO_PAD.decode(header.trim_end_matches('='));
@@ -64,7 +65,8 @@ mod tests {
     fn read(changes: Value) -> Result<Map<String, Value>, TokenFault> {
         let audiences = ["https://here".to_owned()];
         let rules = Rules { audiences: &audiences, ..RULES };
-        let mut answer = json!({"active": true, "exp": 100, "aud": "https://here", "sub": "s", "scope": "user/*.rs"});
+        let mut answer =
+            json!({"active": true, "exp": 100, "aud": "https://here", "sub": "s", "scope": "user/*.rs"});
         for (name, value) in changes.as_object().unwrap() {
             match value {
                 Value::Null => drop(answer.as_object_mut().unwrap().remove(name)),
@@ -77,7 +79,9 @@ mod tests {
     #[test]
     fn an_answer_is_held_to_the_rules_of_signed_tokens() {
         assert_eq!(read(json!({})).unwrap()["iss"], "https://i");
-        assert!(read(json!({"token_type": "Bearer", "iss": "https://i", "aud": ["x", "https://here"]})).is_ok());
+        assert!(
+            read(json!({"token_type": "Bearer", "iss": "https://i", "aud": ["x", "https://here"]})).is_ok()
+        );
         for (changes, fault) in [
             (json!({"active": false}), TokenFault::Inactive),
             (json!({"active": null}), TokenFault::Claim("active".into())),

@@ -175,7 +175,9 @@ pub fn check(caller: &Caller, need: Need, resource_type: &str) -> ScopeRuling {
     }
     if let Some(why) = unclear {
         let why: String = why.chars().take(200).collect();
-        text.push_str(&format!("; a scope with `?` grants nothing unless all of it can be judged on the record: {why}"));
+        text.push_str(&format!(
+            "; a scope with `?` grants nothing unless all of it can be judged on the record: {why}"
+        ));
     }
     ScopeRuling::Refused(text)
 }
@@ -243,10 +245,24 @@ mod tests {
         let one = |text: &str| parse(text).remove(0);
         let plain = one("patient/Observation.rs?category=http://x.org/c|laboratory&status=final");
         assert_eq!(plain.conditions.len(), 2);
-        assert_eq!(plain, one("patient/Observation.rs?category=http%3A%2F%2Fx.org/c%7Claboratory&status=final"));
+        assert_eq!(
+            plain,
+            one("patient/Observation.rs?category=http%3A%2F%2Fx.org/c%7Claboratory&status=final")
+        );
         for unclear in [
-            "?", "?category", "?category=", "?date=gt2020", "?category=a&date=2020", "?category:not=a", "?category=%", "?category=%zz",
-            "?category=%ff", "?category=a%2", "?category=a&", "?category=a+b", "?patient=1",
+            "?",
+            "?category",
+            "?category=",
+            "?date=gt2020",
+            "?category=a&date=2020",
+            "?category:not=a",
+            "?category=%",
+            "?category=%zz",
+            "?category=%ff",
+            "?category=a%2",
+            "?category=a&",
+            "?category=a+b",
+            "?patient=1",
         ] {
             let scope = one(&format!("user/Observation.rs{unclear}"));
             assert!(scope.unclear.is_some() && scope.conditions.is_empty(), "{unclear}");

@@ -1,11 +1,9 @@
 //! Claims become callers: roles by purpose, relations, scopes; unexpected shapes refuse the token.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
-use drape_caller::{
-    ClaimNames, Need, ScopeRuling, TokenFault, act_for, bound_certificate, caller, scopes,
-};
-use drape_view::{Bounds, Caller, Cover, Environment, StatedBy};
+use drape_caller::{ClaimNames, Need, ScopeRuling, TokenFault, act_for, bound_certificate, caller, scopes};
 use drape_view::granular::Condition;
+use drape_view::{Bounds, Caller, Cover, Environment, StatedBy};
 use serde_json::{Value, json};
 
 fn names() -> ClaimNames {
@@ -147,8 +145,14 @@ fn granular_scopes_leave_what_meets_them_and_plain_ones_beside_them_leave_more()
     assert_eq!(check(lab, "Observation"), bounds(&[(true, &["s|laboratory"])]));
     let two = format!("{lab} user/Observation.rs?category=vital-signs");
     assert_eq!(check(&two, "Observation"), bounds(&[(true, &["s|laboratory"]), (false, &["vital-signs"])]));
-    assert_eq!(check(&format!("{two} patient/*.s"), "Observation"), bounds(&[(true, &[]), (false, &["vital-signs"])]));
-    assert_eq!(check(&format!("{two} system/*.s"), "Observation"), ScopeRuling::Granted { bounds: Bounds::free() });
+    assert_eq!(
+        check(&format!("{two} patient/*.s"), "Observation"),
+        bounds(&[(true, &[]), (false, &["vital-signs"])])
+    );
+    assert_eq!(
+        check(&format!("{two} system/*.s"), "Observation"),
+        ScopeRuling::Granted { bounds: Bounds::free() }
+    );
     assert!(matches!(check(lab, "Condition"), ScopeRuling::Refused(_)));
     // For every type that has what is asked for; others are not covered.
     assert_eq!(check("user/*.rs?category=a", "Condition"), bounds(&[(false, &["a"])]));

@@ -55,8 +55,10 @@ mod tests {
     use super::*;
 
     fn ask(origin: &str) -> (StatusCode, HeaderMap) {
-        let cors =
-            Cors { origins: vec!["https://app.example.org".into()], headers: vec!["x-purpose-of-use".into()] };
+        let cors = Cors {
+            origins: vec!["https://app.example.org".into()],
+            headers: vec!["x-purpose-of-use".into()],
+        };
         let mut headers = HeaderMap::new();
         headers.insert(header::ORIGIN, HeaderValue::from_str(origin).unwrap());
         headers.insert(header::ACCESS_CONTROL_REQUEST_METHOD, HeaderValue::from_static("GET"));

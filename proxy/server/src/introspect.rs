@@ -100,7 +100,8 @@ impl Introspector {
             ClientAuth::Basic { client_id, client_secret_file } => {
                 let bytes = read(client_secret_file)?;
                 let unusable = || format!("`{}` does not hold a usable secret", client_secret_file.display());
-                let secret = std::str::from_utf8(&bytes).map_err(|_| unusable())?.trim_end_matches(['\r', '\n']);
+                let secret =
+                    std::str::from_utf8(&bytes).map_err(|_| unusable())?.trim_end_matches(['\r', '\n']);
                 let pair = Zeroizing::new(format!("{}:{}", form(client_id), form(secret)));
                 let mut value = HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(pair.as_bytes())))
                     .map_err(|_| unusable())?;
@@ -108,8 +109,13 @@ impl Introspector {
                 Proof::Basic(value)
             }
             ClientAuth::PrivateKeyJwt { client_id, key_file, key_id, algorithm } => {
-                let key = AssertionKey::read(&read(key_file)?, crate::issuers::algorithm(*algorithm), client_id, key_id.as_deref())
-                    .map_err(|e| format!("cannot use `{}`: {e}", key_file.display()))?;
+                let key = AssertionKey::read(
+                    &read(key_file)?,
+                    crate::issuers::algorithm(*algorithm),
+                    client_id,
+                    key_id.as_deref(),
+                )
+                .map_err(|e| format!("cannot use `{}`: {e}", key_file.display()))?;
                 Proof::Assertion(key, config.url.clone())
             }
         };

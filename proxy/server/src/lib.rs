@@ -2,8 +2,10 @@
 
 pub mod batch;
 pub mod body;
+pub mod certificate;
 pub mod cli;
 pub mod client;
+pub mod client_certificate;
 pub mod clock;
 pub mod config;
 pub mod cors;
@@ -25,9 +27,11 @@ pub mod officer;
 pub mod page;
 pub mod parts;
 pub mod refusal;
+pub mod reload;
 pub mod serve;
-pub mod shown;
 pub mod stages;
+pub mod tenant;
 pub mod tokens;
+pub mod trace;
 pub mod upstream;
 pub mod workbench;

@@ -12,8 +12,6 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -21,13 +19,14 @@ use tower::ServiceBuilder;
 use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 
 use crate::body::OutBody;
-use crate::shown::{Authorities, Shown};
-use crate::config::{Limits, Listen, ServerTls};
+use crate::certificate::Certificate;
+use crate::client_certificate::ClientCertificate;
+use crate::config::{Limits, Listen};
 
 /// A bound socket, ready to serve.
 pub struct Listener {
     socket: TcpListener,
-    tls: Option<Tls>,
+    tls: Option<Arc<Certificate>>,
     limits: Limits,
 }
 
@@ -66,43 +65,10 @@ pub enum ListenError {
     },
 }
 
-type Tls = (tokio_rustls::TlsAcceptor, Option<Arc<Authorities>>);
-
-fn acceptor(tls: &ServerTls) -> Result<Tls, ListenError> {
-    let fault = |what: String| ListenError::Tls {
-        certificate: tls.certificate_file.display().to_string(),
-        key: tls.key_file.display().to_string(),
-        what,
-    };
-    let chain = CertificateDer::pem_file_iter(&tls.certificate_file)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|e| fault(e.to_string()))?;
-    let key = PrivateKeyDer::from_pem_file(&tls.key_file).map_err(|e| fault(e.to_string()))?;
-    let authorities = match &tls.clients {
-        None => None,
-        Some(clients) => Some(Arc::new(Authorities::read(&clients.ca_file, clients.required).map_err(|what| {
-            ListenError::Clients { file: clients.ca_file.display().to_string(), what }
-        })?)),
-    };
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .and_then(|b| {
-            match &authorities {
-                Some(authorities) => b.with_client_cert_verifier(authorities.verifier()),
-                None => b.with_no_client_auth(),
-            }
-            .with_single_cert(chain, key)
-        })
-        .map_err(|e| fault(e.to_string()))?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok((tokio_rustls::TlsAcceptor::from(Arc::new(config)), authorities))
-}
-
 impl Listener {
     /// Binds the socket and reads the TLS files.
     pub async fn bind(listen: &Listen, limits: &Limits) -> Result<Self, ListenError> {
-        let tls = listen.tls.as_ref().map(acceptor).transpose()?;
+        let tls = listen.tls.as_ref().map(Certificate::open).transpose()?.map(Arc::new);
         let socket =
             TcpListener::bind(listen.address).await.map_err(|e| ListenError::Bind(listen.address, e))?;
         Ok(Self { socket, tls, limits: limits.clone() })
@@ -111,6 +77,11 @@ impl Listener {
     /// Where it listens; tells the port when the configuration said 0.
     pub fn address(&self) -> std::io::Result<SocketAddr> {
         self.socket.local_addr()
+    }
+
+    /// What it shows, where it speaks TLS.
+    pub fn certificate(&self) -> Option<Arc<Certificate>> {
+        self.tls.clone()
     }
 
     /// Serves until `stop` turns true, then drains: no new connections, HTTP/2 GOAWAY, `Connection: close`; open
@@ -144,18 +115,23 @@ impl Listener {
             };
             let _ = stream.set_nodelay(true);
             let watcher = graceful.watcher();
-            let tls = self.tls.clone();
+            let tls = self.tls.as_ref().map(|certificate| certificate.shown());
             let limits = self.limits.clone();
             let handler = handler.clone();
             tokio::spawn(async move {
                 let _permit = permit;
                 match tls {
                     None => connection(stream, peer, None, &limits, handler, watcher).await,
-                    Some((tls, authorities)) => {
+                    Some(own) => {
+                        let tls = own.acceptor();
                         match tokio::time::timeout(limits.header_timeout, tls.accept(stream)).await {
                             Ok(Ok(stream)) => {
                                 let chain = stream.get_ref().1.peer_certificates();
-                                let shown = authorities.zip(chain).and_then(|(a, chain)| a.read_shown(chain));
+                                let shown = own
+                                    .authorities
+                                    .as_ref()
+                                    .zip(chain)
+                                    .and_then(|(a, chain)| a.read_shown(chain));
                                 let shown = shown.map(Arc::new);
                                 connection(stream, peer, shown, &limits, handler, watcher).await;
                             }
@@ -186,7 +162,7 @@ pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
 async fn connection<S, H, F>(
     stream: S,
     peer: SocketAddr,
-    shown: Option<Arc<Shown>>,
+    shown: Option<Arc<ClientCertificate>>,
     limits: &Limits,
     handler: H,
     watcher: hyper_util::server::graceful::Watcher,
@@ -231,6 +207,7 @@ async fn connection<S, H, F>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::ServerTls;
 
     #[tokio::test]
     async fn a_taken_port_is_a_clear_error() {

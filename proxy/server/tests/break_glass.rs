@@ -17,7 +17,8 @@ use http::Method;
 use http_body_util::{BodyExt as _, Full};
 use serde_json::json;
 
-const RULES: &str = "        break_glass: { roles: [clinician], lifetime_ms: 60000, per_day_max: 2, reason_chars_min: 12 }";
+const RULES: &str =
+    "        break_glass: { roles: [clinician], lifetime_ms: 60000, per_day_max: 2, reason_chars_min: 12 }";
 const ETREAT: (&str, &str) = ("x-purpose-of-use", "ETREAT");
 const BTG: (&str, &str) = ("x-purpose-of-use", "BTG");
 const WHY: (&str, &str) = ("x-break-glass-reason", "found unconscious in the hall");
@@ -52,7 +53,9 @@ fn events(house: &House) -> Vec<Event> {
 async fn an_emergency_opens_the_record_of_a_stranger_and_is_flagged_for_review() {
     let house = house(RULES).await;
     let token = stranger(&house);
-    let ask = |headers: &'static [(&'static str, &'static str)], path: &'static str| get(&house, &token, headers, path);
+    let ask = |headers: &'static [(&'static str, &'static str)], path: &'static str| {
+        get(&house, &token, headers, path)
+    };
     assert_eq!(ask(&[], "Patient/p2").await.status, 404);
     for (headers, hint) in [
         (&[ETREAT][..], "needs a reason"),
@@ -104,10 +107,25 @@ async fn an_emergency_opens_the_record_of_a_stranger_and_is_flagged_for_review()
     }
     assert!(all.iter().any(|e| e.policies.contains(&"emergency".to_owned())));
     // Who was refused before anything was asked stands in the log too, with what she stated.
-    let refused = all.iter().find(|e| e.reason.as_deref().is_some_and(|r| r.contains("needs a reason"))).unwrap();
-    assert_eq!((refused.subject.as_ref().unwrap().id.as_str(), refused.purpose.as_deref()), ("doctor", Some("BTG")));
-    let page = common::ask(Method::GET, &format!("{}/officer", house.admin), Some(&house.token(Persona::Officer)), &[], "").await;
-    assert!(page.text.contains("Emergency access to be reviewed") && page.text.contains(WHY.1), "{}", page.text);
+    let refused =
+        all.iter().find(|e| e.reason.as_deref().is_some_and(|r| r.contains("needs a reason"))).unwrap();
+    assert_eq!(
+        (refused.subject.as_ref().unwrap().id.as_str(), refused.purpose.as_deref()),
+        ("doctor", Some("BTG"))
+    );
+    let page = common::ask(
+        Method::GET,
+        &format!("{}/officer", house.admin),
+        Some(&house.token(Persona::Officer)),
+        &[],
+        "",
+    )
+    .await;
+    assert!(
+        page.text.contains("Emergency access to be reviewed") && page.text.contains(WHY.1),
+        "{}",
+        page.text
+    );
     let metrics = common::ask(Method::GET, &format!("{}/metrics", house.admin), None, &[], "").await;
     for line in ["what=\"declared\"} 2", "what=\"refused\"}", "what=\"access\"}"] {
         let line = format!("drape_break_glass_total{{tenant=\"main\",{line}");
@@ -125,7 +143,8 @@ async fn an_emergency_ends_with_its_time_and_nothing_carries_it_further() {
     assert_eq!(page.status, 200, "{}", page.text);
     let json = page.json();
     let next = json["link"].as_array().unwrap().iter().find(|l| l["relation"] == "next").unwrap();
-    let next = next["url"].as_str().unwrap().strip_prefix(&house.base).unwrap().trim_start_matches('/').to_owned();
+    let next =
+        next["url"].as_str().unwrap().strip_prefix(&house.base).unwrap().trim_start_matches('/').to_owned();
     assert_eq!(get(&house, &token, &[ETREAT], &next).await.status, 200);
     // The link is of the emergency: under the token's own purpose it opens nothing.
     assert_eq!(get(&house, &token, &[], &next).await.status, 410);
@@ -153,13 +172,18 @@ async fn an_answer_that_outlasts_the_emergency_is_cut_off() {
             "resourceType": "Observation", "id": format!("big{n}"), "status": "final", "subject": {"reference": "Patient/p1"},
             "code": {"coding": [{"system": "http://loinc.org", "code": "8867-4"}]}, "note": [{"text": "x".repeat(60_000)}],
         });
-        Resource { resource_type: "Observation".into(), id: format!("big{n}"), json: value.to_string().into_bytes() }
+        Resource {
+            resource_type: "Observation".into(),
+            id: format!("big{n}"),
+            json: value.to_string().into_bytes(),
+        }
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let upstream = format!("http://{}/fhir", listener.local_addr().unwrap());
     let store = Arc::new(Store::new((0..400).map(observation).collect()).unwrap());
     tokio::spawn(drape_demo::serve::store(listener, store, std::future::pending()));
-    let wishes = Wishes { issuer_more: RULES, clock: Some(clock), upstream: Some(upstream), ..Wishes::default() };
+    let wishes =
+        Wishes { issuer_more: RULES, clock: Some(clock), upstream: Some(upstream), ..Wishes::default() };
     let house = House::with(wishes).await;
     let request = http::Request::get(format!("{}/Observation?patient=p1&_count=400", house.base))
         .header("authorization", format!("Bearer {}", stranger(&house)))
@@ -201,6 +225,10 @@ async fn where_no_emergency_is_configured_none_can_be_declared_and_saying_so_is_
         let house = House::with(Wishes { tenant_more: more, issuer_more: rules, ..Wishes::default() }).await;
         let reply = ask(Method::OPTIONS, &format!("{}/Patient/p2", house.base), None, &preflight, "").await;
         let headers = reply.header("access-control-allow-headers");
-        assert_eq!(headers.contains("x-break-glass-reason") && headers.contains("x-purpose-of-use"), allowed, "{headers}");
+        assert_eq!(
+            headers.contains("x-break-glass-reason") && headers.contains("x-purpose-of-use"),
+            allowed,
+            "{headers}"
+        );
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use drape_caller::ClaimNames;
 use drape_policy::PolicySet;
+use drape_policy::guarantees::Guarantees;
 use drape_server::config::Config;
 use drape_view::category::GROUPS;
 use drape_view::{Category, Treatments};
@@ -84,8 +85,9 @@ fn every_example_configuration_loads_without_a_fault() {
 fn the_example_for_hapi_names_every_key_there_is() {
     let text = read(&root().join("config/hapi.yaml"));
     // The reader knows its keys by name: each stands in the source between quotes, first among its arguments.
-    let sources =
-        ["mod.rs", "tenant.rs", "callers.rs"].map(|f| read(&root().join("proxy/server/src/config").join(f))).join("\n");
+    let sources = ["mod.rs", "tenant.rs", "callers.rs"]
+        .map(|f| read(&root().join("proxy/server/src/config").join(f)))
+        .join("\n");
     let sources: String = sources.split_whitespace().collect();
     let readers = [
         "required(\"",
@@ -148,6 +150,21 @@ fn every_policy_shown_in_a_document_passes_the_check() {
             }
         }
     }
+}
+
+#[test]
+fn every_guarantee_shown_in_a_document_can_be_read() {
+    let mut shown = 0;
+    for path in documents() {
+        for (line, block) in blocks(&read(&path), "guarantees") {
+            shown += 1;
+            if let Err(faults) = Guarantees::parse("shown", &block) {
+                let all: Vec<_> = faults.iter().map(ToString::to_string).collect();
+                panic!("{}:{line}: {}", path.display(), all.join("\n"));
+            }
+        }
+    }
+    assert!(shown > 0, "no document shows any");
 }
 
 #[test]

@@ -87,13 +87,19 @@ async fn an_opaque_token_is_good_as_its_issuer_says_and_held_to_the_rules_of_sig
     let files = || vec![("secret", "s3cret:/\n".to_owned())];
     let (clock, hand) = Clock::fixed(Clock::system().now_ms());
     let rules = asks(&format!("{}/introspect", shelf.base), SECRET, ", cache_ms: 30000");
-    let house = House::with(Wishes { issuer_more: &rules, files: files(), clock: Some(clock), ..Wishes::default() }).await;
+    let house =
+        House::with(Wishes { issuer_more: &rules, files: files(), clock: Some(clock), ..Wishes::default() })
+            .await;
     let reply = get(&house, "good", &[], "Patient/p2").await;
     assert!(reply.status == 200 && reply.text.contains("Canary-Two"), "{}", reply.text);
     let asked = shelf.heard();
     assert_eq!((asked.len(), asked_token(&asked[0])), (1, "good".to_owned()));
     let basic = STANDARD.encode("drape%20proxy:s3cret%3A%2F");
-    assert!(asked[0].headers.contains(&("authorization".to_owned(), format!("Basic {basic}"))), "{:?}", asked[0].headers);
+    assert!(
+        asked[0].headers.contains(&("authorization".to_owned(), format!("Basic {basic}"))),
+        "{:?}",
+        asked[0].headers
+    );
     // Kept for a while, and not longer.
     assert_eq!(get(&house, "good", &[], "Patient/p1").await.status, 200);
     assert_eq!(shelf.heard().len(), 0);
@@ -105,7 +111,9 @@ async fn an_opaque_token_is_good_as_its_issuer_says_and_held_to_the_rules_of_sig
     hand.fetch_add(60_000, Ordering::SeqCst);
     assert_eq!(get(&house, "short", &[], "Patient/p1").await.status, 401);
     hand.store(Clock::system().now_ms(), Ordering::SeqCst);
-    for token in ["unknown", "expired", "endless", "elsewhere", "for-nobody", "foreign", "odd", "bound", "nobody"] {
+    for token in
+        ["unknown", "expired", "endless", "elsewhere", "for-nobody", "foreign", "odd", "bound", "nobody"]
+    {
         let reply = get(&house, token, &[], "Patient/p1").await;
         assert_eq!(reply.status, 401, "{token}: {}", reply.text);
         assert!(reply.header("www-authenticate").contains("invalid_token"), "{token}");
@@ -123,7 +131,11 @@ async fn an_opaque_token_is_good_as_its_issuer_says_and_held_to_the_rules_of_sig
     assert_eq!(house.get(Persona::Doctor, "Patient/p1").await.status, 200);
     let forged = format!("{}x", house.token(Persona::Doctor));
     assert_eq!(get(&house, &forged, &[], "Patient/p1").await.status, 401);
-    let none = format!("{}.{}.", URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#), URL_SAFE_NO_PAD.encode(good().to_string()));
+    let none = format!(
+        "{}.{}.",
+        URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#),
+        URL_SAFE_NO_PAD.encode(good().to_string())
+    );
     assert_eq!(get(&house, &none, &[], "Patient/p1").await.status, 401);
     assert_eq!(shelf.heard().len(), 0);
     // An issuer that cannot be asked has not said no.
@@ -154,15 +166,24 @@ async fn drape_proves_itself_to_the_issuer_by_a_signed_assertion_of_its_own() {
     let mut ids = Vec::new();
     for heard in shelf.heard() {
         let body = String::from_utf8(heard.body).unwrap();
-        let field = |name: &str| body.split('&').find_map(|p| p.strip_prefix(&format!("{name}="))).unwrap().to_owned();
-        assert_eq!(field("client_assertion_type"), "urn%3Aietf%3Aparams%3Aoauth%3Aclient%2Dassertion%2Dtype%3Ajwt%2Dbearer");
+        let field = |name: &str| {
+            body.split('&').find_map(|p| p.strip_prefix(&format!("{name}="))).unwrap().to_owned()
+        };
+        assert_eq!(
+            field("client_assertion_type"),
+            "urn%3Aietf%3Aparams%3Aoauth%3Aclient%2Dassertion%2Dtype%3Ajwt%2Dbearer"
+        );
         let assertion = field("client_assertion");
         let part = |n: usize| -> Value {
-            serde_json::from_slice(&URL_SAFE_NO_PAD.decode(assertion.split('.').nth(n).unwrap()).unwrap()).unwrap()
+            serde_json::from_slice(&URL_SAFE_NO_PAD.decode(assertion.split('.').nth(n).unwrap()).unwrap())
+                .unwrap()
         };
         assert_eq!((&part(0)["alg"], &part(0)["kid"]), (&json!("ES256"), &json!("k1")));
         let claims = part(1);
-        assert_eq!((&claims["iss"], &claims["sub"], &claims["aud"]), (&json!("drape"), &json!("drape"), &json!(url)));
+        assert_eq!(
+            (&claims["iss"], &claims["sub"], &claims["aud"]),
+            (&json!("drape"), &json!("drape"), &json!(url))
+        );
         ids.push(claims["jti"].clone());
     }
     // Asked anew each time where nothing is kept, and no assertion is used twice.
@@ -182,7 +203,8 @@ async fn a_token_is_shown_to_no_issuer_that_it_is_not_meant_for() {
     let first = |more: &str| asks(&format!("{}/introspect", one.base), SECRET, more);
     let (rules, more) = (first(", token_prefix: one_"), second(", token_prefix: two_"));
     let house =
-        House::with(Wishes { issuer_more: &rules, issuers_more: &more, files: files(), ..Wishes::default() }).await;
+        House::with(Wishes { issuer_more: &rules, issuers_more: &more, files: files(), ..Wishes::default() })
+            .await;
     assert_eq!(get(&house, "two_good", &[], "Patient/p1").await.status, 200);
     assert_eq!((one.heard().len(), two.heard().len()), (0, 1));
     assert_eq!(get(&house, "one_good", &[], "Patient/p1").await.status, 200);
@@ -201,7 +223,8 @@ async fn a_token_is_shown_to_no_issuer_that_it_is_not_meant_for() {
     // In order, where the configuration says that they may see each other's.
     let (rules, more) = (first(", may_see_foreign_tokens: true"), second(", may_see_foreign_tokens: true"));
     let house =
-        House::with(Wishes { issuer_more: &rules, issuers_more: &more, files: files(), ..Wishes::default() }).await;
+        House::with(Wishes { issuer_more: &rules, issuers_more: &more, files: files(), ..Wishes::default() })
+            .await;
     assert_eq!(get(&house, "unknown", &[], "Patient/p1").await.status, 401);
     assert_eq!((one.heard().len(), two.heard().len()), (1, 1));
     assert_eq!(get(&house, "good", &[], "Patient/p1").await.status, 200);
@@ -220,7 +243,9 @@ impl Authority {
         let key = rcgen::KeyPair::generate().unwrap();
         let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        params.distinguished_name.push(rcgen::DnType::CommonName, format!("ca {:?}", key.serialized_der().len()));
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, format!("ca {:?}", key.serialized_der().len()));
         let own = params.self_signed(&key).unwrap();
         Self { pem: own.pem(), der: own.der().to_vec(), issuer: rcgen::Issuer::new(params, key) }
     }
@@ -290,7 +315,9 @@ async fn over_tls(
 
 async fn behind_tls(authority: &Authority, clients: &str, listen: &str, tenant_more: &str) -> House {
     let (leaf, key) = authority.sign("localhost", &["localhost"], &[]);
-    let listen = format!("tls: {{ certificate_file: leaf.pem, key_file: leaf.key, client_ca_file: clients.pem{listen} }}");
+    let listen = format!(
+        "tls: {{ certificate_file: leaf.pem, key_file: leaf.key, client_ca_file: clients.pem{listen} }}"
+    );
     House::with(Wishes {
         listen: Some(&listen),
         scheme: Some("https"),
@@ -356,7 +383,9 @@ async fn a_client_certificate_makes_the_caller_that_the_configuration_says_and_n
     let who: Vec<_> = log
         .iter()
         .filter_map(|opened| match &opened.content {
-            Content::Event(event) => Some((event.subject.clone()?, event.stated_by.clone(), event.client.clone())),
+            Content::Event(event) => {
+                Some((event.subject.clone()?, event.stated_by.clone(), event.client.clone()))
+            }
             _ => None,
         })
         .collect();
@@ -383,7 +412,8 @@ async fn a_token_that_is_bound_to_a_certificate_is_good_on_no_other_connection()
     let status = |shown: Option<(String, String)>, token: String| {
         let (house, ours) = (&house, &ours);
         async move {
-            let reply = over_tls(house, ours, shown.as_ref(), &[("authorization", &token)], "Patient/p1").await;
+            let reply =
+                over_tls(house, ours, shown.as_ref(), &[("authorization", &token)], "Patient/p1").await;
             reply.unwrap().0.as_u16()
         }
     };
@@ -453,7 +483,12 @@ async fn a_purpose_comes_by_token_or_an_allowed_header_or_the_launch_and_never_s
         (&odd, &[], 401, "cannot be understood"),
     ] {
         let reply = get(&house, token, headers, "Patient/p1").await;
-        assert!(reply.status == status && reply.text.contains(hint), "{headers:?}: {} {}", reply.status, reply.text);
+        assert!(
+            reply.status == status && reply.text.contains(hint),
+            "{headers:?}: {} {}",
+            reply.status,
+            reply.text
+        );
     }
     let log = house.running.parts.log.reader().tail(1_000).unwrap();
     let stated: Vec<_> = log
@@ -468,6 +503,7 @@ async fn a_purpose_comes_by_token_or_an_allowed_header_or_the_launch_and_never_s
     }
     // Where no header is configured, one that is sent is refused and not passed over.
     let house = House::plain().await;
-    let reply = get(&house, &house.token(Persona::Doctor), &[("x-purpose-of-use", "TREAT")], "Patient/p1").await;
+    let reply =
+        get(&house, &house.token(Persona::Doctor), &[("x-purpose-of-use", "TREAT")], "Patient/p1").await;
     assert!(reply.status == 403 && reply.text.contains("your token must state it"), "{}", reply.text);
 }

@@ -23,8 +23,7 @@ const CATEGORY: &str = "http://terminology.hl7.org/CodeSystem/observation-catego
 
 fn token(house: &House, scope: &str, patient: Option<&str>) -> String {
     let now = jiff::Timestamp::now();
-    let mut claims =
-        house.issuer.claims_at(Persona::RecordsOfficer, now, Duration::from_secs(600)).unwrap();
+    let mut claims = house.issuer.claims_at(Persona::RecordsOfficer, now, Duration::from_secs(600)).unwrap();
     claims.insert("scope".into(), json!(scope));
     if let Some(patient) = patient {
         claims.insert("patient".into(), json!(patient));
@@ -73,7 +72,8 @@ async fn house(records: &[Value]) -> House {
     House::with(Wishes { upstream: Some(upstream), ..Wishes::default() }).await
 }
 
-const LAB: &str = "Observation.rs?category=http://terminology.hl7.org/CodeSystem/observation-category|laboratory";
+const LAB: &str =
+    "Observation.rs?category=http://terminology.hl7.org/CodeSystem/observation-category|laboratory";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_out_of_a_granular_scope_reaches_nobody_on_whatever_way_it_is_asked_for() {
@@ -102,7 +102,11 @@ async fn a_record_out_of_a_granular_scope_reaches_nobody_on_whatever_way_it_is_a
         let mut json = reply.json();
         json["issue"][0]["details"] = Value::Null;
         json["issue"][0]["diagnostics"] = Value::Null;
-        (reply.status.as_u16(), json["issue"][0]["code"].clone(), reply.headers.keys().cloned().collect::<Vec<_>>())
+        (
+            reply.status.as_u16(),
+            json["issue"][0]["code"].clone(),
+            reply.headers.keys().cloned().collect::<Vec<_>>(),
+        )
     };
     for path in ["Observation/vital1", "Observation/vital1/_history/1", "Observation/vital1/_history"] {
         let withheld = get(&house, &lab, path).await;
@@ -223,7 +227,8 @@ async fn a_search_is_narrowed_to_the_scope_and_each_record_is_judged_all_the_sam
 async fn the_lines_of_an_export_are_held_to_the_scope_and_their_number_is_not_told() {
     let all = records();
     let shelf = Scripted::open(move |heard| {
-        let host = heard.headers.iter().find(|(n, _)| n == "host").map(|(_, v)| v.clone()).unwrap_or_default();
+        let host =
+            heard.headers.iter().find(|(n, _)| n == "host").map(|(_, v)| v.clone()).unwrap_or_default();
         let base = format!("http://{host}/fhir");
         match heard.target.split('?').next().unwrap_or_default() {
             "/$export" => Script::Json(202, vec![("Content-Location", format!("{base}/poll"))], Vec::new()),
@@ -233,8 +238,11 @@ async fn the_lines_of_an_export_are_held_to_the_scope_and_their_number_is_not_to
                 Script::Typed(200, "application/json", manifest.to_string().into_bytes())
             }
             "/file" => {
-                let lines: String =
-                    all.iter().filter(|r| r["resourceType"] == "Observation").map(|r| format!("{r}\n")).collect();
+                let lines: String = all
+                    .iter()
+                    .filter(|r| r["resourceType"] == "Observation")
+                    .map(|r| format!("{r}\n"))
+                    .collect();
                 Script::Typed(200, "application/fhir+ndjson", lines.into_bytes())
             }
             _ => Script::unknown(),
@@ -272,7 +280,8 @@ fn any_record(id: usize) -> impl Strategy<Value = Value> {
         true => json!({"text": "words"}),
         false => json!({"coding": codings, "text": "words"}),
     });
-    let (concepts, tags) = (prop::collection::vec(concept.clone(), 0..3), prop::collection::vec(coding.clone(), 0..2));
+    let (concepts, tags) =
+        (prop::collection::vec(concept.clone(), 0..3), prop::collection::vec(coding.clone(), 0..2));
     (0..4_usize, concepts, concept, tags, coding, 0..3_usize, 1..3_usize).prop_map(
         move |(kind, categories, code, tags, class, status, patient)| {
             let (kind, statuses) = [
@@ -325,10 +334,12 @@ fn any_scope() -> impl Strategy<Value = String> {
         _ => format!("{}={value}", ["class", "type"][status % 2]),
     });
     let kinds = ["Observation", "Condition", "DiagnosticReport", "Encounter", "*"];
-    (0..2_usize, 0..5_usize, prop::collection::vec(condition, 0..3)).prop_map(move |(level, kind, conditions)| {
-        let mark = if conditions.is_empty() { "" } else { "?" };
-        format!("{}/{}.rs{mark}{}", ["user", "patient"][level], kinds[kind], conditions.join("&"))
-    })
+    (0..2_usize, 0..5_usize, prop::collection::vec(condition, 0..3)).prop_map(
+        move |(level, kind, conditions)| {
+            let mark = if conditions.is_empty() { "" } else { "?" };
+            format!("{}/{}.rs{mark}{}", ["user", "patient"][level], kinds[kind], conditions.join("&"))
+        },
+    )
 }
 
 /// Which codings a parameter reads in a record, written apart from Drape's own reading; `None` where the type has no such
@@ -360,7 +371,9 @@ fn covered(scope: &str, record: &Value) -> bool {
     let (level, rest) = scope.split_once('/').unwrap();
     let (kind, query) = rest.split_once('?').unwrap_or((rest, ""));
     let kind = kind.strip_suffix(".rs").unwrap();
-    if kind != "*" && record["resourceType"] != kind || level == "patient" && record["subject"]["reference"] != "Patient/p1" {
+    if kind != "*" && record["resourceType"] != kind
+        || level == "patient" && record["subject"]["reference"] != "Patient/p1"
+    {
         return false;
     }
     query.split('&').filter(|c| !c.is_empty()).all(|condition| {

@@ -178,9 +178,8 @@ mod tests {
         assert_eq!(lab.and(&Bounds::free()), lab);
         let both = lab.and(&Bounds::patient());
         assert_eq!(Some(both), Bounds::of([cover(true, &[("category", "laboratory")])]));
-        let many = |name: &str| {
-            Bounds::of((0..100).map(|n| cover(false, &[(name, &n.to_string())]))).unwrap()
-        };
+        let many =
+            |name: &str| Bounds::of((0..100).map(|n| cover(false, &[(name, &n.to_string())]))).unwrap();
         let none = many("code").and(&many("category"));
         assert!(!none.cover(None, || true) && !none.is_free());
     }

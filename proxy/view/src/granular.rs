@@ -108,7 +108,9 @@ impl Condition {
 impl Wanted {
     fn parse(text: &str) -> Option<Self> {
         // Escaped separators, and what a reader could take for a space, would be read differently by somebody.
-        if text.is_empty() || text.contains(|c: char| c.is_whitespace() || c.is_control() || "\\+$".contains(c)) {
+        if text.is_empty()
+            || text.contains(|c: char| c.is_whitespace() || c.is_control() || "\\+$".contains(c))
+        {
             return None;
         }
         let some = |text: &str| Some(text.to_owned());

@@ -18,9 +18,7 @@ pub mod treatments;
 pub mod view;
 
 pub use bounds::{Bounds, Cover};
-pub use caller::{
-    Caller, Emergency, Environment, Proof, Relation, Scope, ScopeLevel, Statement, StatedBy,
-};
+pub use caller::{Caller, Emergency, Environment, Proof, Relation, Scope, ScopeLevel, StatedBy, Statement};
 pub use catalogue::Catalogue;
 pub use category::{Category, CategorySet};
 pub use facts::{Coding, Facts, Pointer, RecordFacts};

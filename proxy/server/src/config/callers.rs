@@ -135,7 +135,12 @@ pub const PURPOSE_HEADER: &str = "x-purpose-of-use";
 /// The same for the reason of an emergency.
 pub const REASON_HEADER: &str = "x-break-glass-reason";
 
-pub(super) fn tokens(t: &mut Table, plaintext: bool, base: &Path, faults: &mut Faults) -> (TokenKinds, Option<Introspection>) {
+pub(super) fn tokens(
+    t: &mut Table,
+    plaintext: bool,
+    base: &Path,
+    faults: &mut Faults,
+) -> (TokenKinds, Option<Introspection>) {
     let kinds = match t.string("tokens", faults).as_deref() {
         None | Some("jwt") => TokenKinds::Jwt,
         Some("opaque") => TokenKinds::Opaque,
@@ -165,7 +170,11 @@ pub(super) fn tokens(t: &mut Table, plaintext: bool, base: &Path, faults: &mut F
 fn introspection(mut t: Table, plaintext: bool, base: &Path, faults: &mut Faults) -> Introspection {
     let url = t.required("url", "the issuer's introspection endpoint", faults);
     check_url(&url, &t, "url", plaintext, faults);
-    let auth = match t.required_table("auth", "`{client_id: …, client_secret_file: …}` or `{client_id: …, key_file: …}`", faults) {
+    let auth = match t.required_table(
+        "auth",
+        "`{client_id: …, client_secret_file: …}` or `{client_id: …, key_file: …}`",
+        faults,
+    ) {
         Some(a) => client_auth(a, base, faults),
         None => ClientAuth::Basic { client_id: String::new(), client_secret_file: PathBuf::new() },
     };
@@ -203,7 +212,8 @@ fn client_auth(mut t: Table, base: &Path, faults: &mut Faults) -> ClientAuth {
             ClientAuth::PrivateKeyJwt { client_id, key_file, key_id, algorithm }
         }
         _ => {
-            let help = "give client_secret_file (client_secret_basic) or key_file (private_key_jwt)".to_owned();
+            let help =
+                "give client_secret_file (client_secret_basic) or key_file (private_key_jwt)".to_owned();
             faults.add(&path, "must name exactly one secret", help);
             ClientAuth::Basic { client_id, client_secret_file: PathBuf::new() }
         }
@@ -221,19 +231,28 @@ pub(super) fn one_each(issuers: &[super::Issuer], path: &str, faults: &mut Fault
         faults.add(path, "several issuers would be asked about each other's tokens", help);
     }
     for (place, one) in asked.iter().enumerate() {
-        let same = asked[..place].iter().any(|o| o.token_prefix.is_some() && o.token_prefix == one.token_prefix);
+        let same =
+            asked[..place].iter().any(|o| o.token_prefix.is_some() && o.token_prefix == one.token_prefix);
         if same {
             faults.add(path, "two issuers have the same `token_prefix`", None);
         }
     }
 }
 
-pub(super) fn purpose_header(t: &mut Table, purposes: &[(String, Vec<String>)], faults: &mut Faults) -> Option<PurposeHeader> {
+pub(super) fn purpose_header(
+    t: &mut Table,
+    purposes: &[(String, Vec<String>)],
+    faults: &mut Faults,
+) -> Option<PurposeHeader> {
     let mut h = t.table("purpose_header", faults)?;
     let name = header_name(&mut h, "name", PURPOSE_HEADER, faults);
     let allowed = h.strings("allowed", faults).unwrap_or_default();
     if allowed.is_empty() {
-        faults.add(&h.at("allowed"), "is required", "the purposes that may be stated so, e.g. `[TREAT]`".to_owned());
+        faults.add(
+            &h.at("allowed"),
+            "is required",
+            "the purposes that may be stated so, e.g. `[TREAT]`".to_owned(),
+        );
     }
     listed(&allowed, purposes, &h.at("allowed"), faults);
     let clients = h.strings("clients", faults).unwrap_or_default();
@@ -251,7 +270,9 @@ fn listed(named: &[String], purposes: &[(String, Vec<String>)], path: &str, faul
 fn header_name(t: &mut Table, key: &'static str, default: &str, faults: &mut Faults) -> String {
     let Some(text) = t.string(key, faults) else { return default.to_owned() };
     match http::HeaderName::from_bytes(text.to_ascii_lowercase().as_bytes()) {
-        Ok(name) if name.as_str().starts_with("x-") || name.as_str().contains("purpose") => name.as_str().to_owned(),
+        Ok(name) if name.as_str().starts_with("x-") || name.as_str().contains("purpose") => {
+            name.as_str().to_owned()
+        }
         _ => {
             let help = "a header of your own, e.g. `X-Purpose-Of-Use`".to_owned();
             faults.add(&t.at(key), format!("`{text}` is not such a header"), help);
@@ -261,7 +282,11 @@ fn header_name(t: &mut Table, key: &'static str, default: &str, faults: &mut Fau
 }
 
 /// `intent` of a SMART launch → purpose of use.
-pub(super) fn launch_purposes(t: &mut Table, purposes: &[(String, Vec<String>)], faults: &mut Faults) -> Vec<(String, String)> {
+pub(super) fn launch_purposes(
+    t: &mut Table,
+    purposes: &[(String, Vec<String>)],
+    faults: &mut Faults,
+) -> Vec<(String, String)> {
     let path = t.at("launch_purposes");
     let pairs = t.pairs("launch_purposes", faults);
     let named: Vec<String> = pairs.iter().map(|(_, purpose)| purpose.clone()).collect();
@@ -269,7 +294,11 @@ pub(super) fn launch_purposes(t: &mut Table, purposes: &[(String, Vec<String>)],
     pairs
 }
 
-pub(super) fn break_glass(t: &mut Table, purposes: &[(String, Vec<String>)], faults: &mut Faults) -> Option<BreakGlass> {
+pub(super) fn break_glass(
+    t: &mut Table,
+    purposes: &[(String, Vec<String>)],
+    faults: &mut Faults,
+) -> Option<BreakGlass> {
     let mut b = t.table("break_glass", faults)?;
     let rules = BreakGlass {
         header: header_name(&mut b, "header", REASON_HEADER, faults),
@@ -281,7 +310,11 @@ pub(super) fn break_glass(t: &mut Table, purposes: &[(String, Vec<String>)], fau
         per_day_max: usize::try_from(b.whole("per_day_max", 10, 1..=1_000, faults)).unwrap_or(10),
     };
     if rules.roles.is_empty() {
-        faults.add(&b.at("roles"), "is required", "who may declare an emergency, e.g. `[clinician]`".to_owned());
+        faults.add(
+            &b.at("roles"),
+            "is required",
+            "who may declare an emergency, e.g. `[clinician]`".to_owned(),
+        );
     }
     if rules.purposes.iter().any(String::is_empty) || rules.purposes.is_empty() {
         faults.add(&b.at("purposes"), "is empty", "e.g. `[ETREAT, BTG]`".to_owned());
@@ -304,7 +337,8 @@ pub(super) fn certificates(t: &mut Table, faults: &mut Faults) -> Vec<Certificat
 
 fn certificate(mut t: Table, faults: &mut Faults) -> CertificateRule {
     let (mut name, mut ca_fingerprint) = (None, None);
-    if let Some(mut m) = t.required_table("match", "`{san_dns: …}`, san_uri, subject_cn or spiffe", faults) {
+    if let Some(mut m) = t.required_table("match", "`{san_dns: …}`, san_uri, subject_cn or spiffe", faults)
+    {
         let found = [
             m.string("san_dns", faults).map(CertificateName::SanDns),
             m.string("san_uri", faults).map(CertificateName::SanUri),
@@ -320,7 +354,11 @@ fn certificate(mut t: Table, faults: &mut Faults) -> CertificateRule {
         if let Some(CertificateName::Spiffe(id)) = &name
             && !id.starts_with("spiffe://")
         {
-            faults.add(&m.at("spiffe"), format!("`{id}` is no SPIFFE ID"), "`spiffe://trust-domain/path`".to_owned());
+            faults.add(
+                &m.at("spiffe"),
+                format!("`{id}` is no SPIFFE ID"),
+                "`spiffe://trust-domain/path`".to_owned(),
+            );
         }
         if let Some(text) = m.string("ca_fingerprint", faults) {
             ca_fingerprint = fingerprint(&text);
@@ -345,7 +383,11 @@ fn certificate(mut t: Table, faults: &mut Faults) -> CertificateRule {
         },
     };
     t.finish(faults);
-    CertificateRule { name: name.unwrap_or(CertificateName::SubjectCn(String::new())), ca_fingerprint, caller }
+    CertificateRule {
+        name: name.unwrap_or(CertificateName::SubjectCn(String::new())),
+        ca_fingerprint,
+        caller,
+    }
 }
 
 fn certificate_caller(mut t: Table, faults: &mut Faults) -> CertificateCaller {
@@ -370,8 +412,11 @@ fn certificate_caller(mut t: Table, faults: &mut Faults) -> CertificateCaller {
 
 /// 32 bytes in hex, with or without colons.
 fn fingerprint(text: &str) -> Option<[u8; 32]> {
-    let digits: Vec<u8> =
-        text.chars().filter(|c| *c != ':').map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok())).collect::<Option<_>>()?;
+    let digits: Vec<u8> = text
+        .chars()
+        .filter(|c| *c != ':')
+        .map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok()))
+        .collect::<Option<_>>()?;
     let bytes: Vec<u8> = digits.chunks(2).map(|pair| pair.iter().fold(0, |n, d| n * 16 + d)).collect();
     (digits.len() == 64).then(|| bytes.try_into().ok()).flatten()
 }

@@ -281,10 +281,12 @@ fn stated_by(issuers: &[Issuer], certificates: &[CertificateRule]) -> Vec<String
         let purpose = i.purpose_header.as_ref().map(|h| h.name.clone());
         // The purpose of an emergency is stated by the default header where no other is configured.
         let emergency = i.break_glass.as_ref().map(|b| b.header.clone());
-        let default = emergency.as_ref().filter(|_| purpose.is_none()).map(|_| callers::PURPOSE_HEADER.to_owned());
+        let default =
+            emergency.as_ref().filter(|_| purpose.is_none()).map(|_| callers::PURPOSE_HEADER.to_owned());
         [purpose, emergency, default].into_iter().flatten()
     });
-    let of_certificates = certificates.iter().filter_map(|c| Some(c.caller.purpose_header.as_ref()?.name.clone()));
+    let of_certificates =
+        certificates.iter().filter_map(|c| Some(c.caller.purpose_header.as_ref()?.name.clone()));
     let mut all: Vec<String> = of_issuers.chain(of_certificates).collect();
     all.sort();
     all.dedup();

@@ -288,7 +288,8 @@ impl Ahead {
 /// Whether it says anything that a record of that type is there: those about patients, and those that are closed.
 /// People at work, places and medicines are shown or hidden by their own category.
 pub(super) fn may_be_withheld(standing: &Standing, scopes: &View, kind: &str) -> bool {
-    (patient_parameter(kind).is_some() || !is_open(kind)) && (standing.may_withhold(kind) || scopes.narrows(kind))
+    (patient_parameter(kind).is_some() || !is_open(kind))
+        && (standing.may_withhold(kind) || scopes.narrows(kind))
 }
 
 fn name(facts: &Facts) -> Option<String> {

@@ -39,10 +39,7 @@ impl Written<'_> {
                 _ => false,
             });
             let shown = stored.contains(pointer) && self.hide.is_none_or(|hide| !hide.hides(pointer));
-            plain
-                && !shown
-                && !(kind == "Patient" && own.contains(id))
-                && ahead.may_be_withheld(kind)
+            plain && !shown && !(kind == "Patient" && own.contains(id)) && ahead.may_be_withheld(kind)
         })
     }
 

@@ -10,7 +10,7 @@ use http::{HeaderMap, header};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-use crate::shown::{self, Shown};
+use crate::client_certificate::{self, ClientCertificate};
 use crate::config::callers::CertificateRule;
 use crate::issuers::Rejected;
 use crate::parts::Tenant;
@@ -35,13 +35,13 @@ pub struct Peer {
     /// The address, where it is known.
     pub address: Option<IpAddr>,
     /// The client certificate that was verified in the handshake.
-    pub certificate: Option<Arc<Shown>>,
+    pub certificate: Option<Arc<ClientCertificate>>,
 }
 
 impl Peer {
     /// Of a request that came on a listener of Drape's.
     pub fn of(head: &http::request::Parts, address: IpAddr) -> Self {
-        Self { address: Some(address), certificate: head.extensions.get::<Arc<Shown>>().cloned() }
+        Self { address: Some(address), certificate: head.extensions.get::<Arc<ClientCertificate>>().cloned() }
     }
 }
 
@@ -81,9 +81,8 @@ async fn prove<'t>(
     }
     let token = bearer(tenant, headers)?;
     let digest: [u8; 32] = Sha256::digest(token.as_bytes()).into();
-    let refused = |fault: &TokenFault| {
-        Refusal::unauthenticated(&tenant.name, Some(fault.public()), fault.to_string())
-    };
+    let refused =
+        |fault: &TokenFault| Refusal::unauthenticated(&tenant.name, Some(fault.public()), fault.to_string());
     let (claims, issuer) = match tenant.tokens.find(&digest, now_ms) {
         Some(found) => found,
         None => {
@@ -107,7 +106,11 @@ async fn prove<'t>(
     let config = known.config();
     let caller = drape_caller::caller(&claims, &known.names, &config.purposes, digest, environment)
         .map_err(|fault| refused(&fault))?;
-    let intent = if config.launch_purposes.is_empty() { None } else { launch_intent(&claims).map_err(|f| refused(&f))? };
+    let intent = if config.launch_purposes.is_empty() {
+        None
+    } else {
+        launch_intent(&claims).map_err(|f| refused(&f))?
+    };
     let rules = Rules {
         purposes: &config.purposes,
         header: config.purpose_header.as_ref(),
@@ -124,15 +127,16 @@ pub(crate) const CERTIFICATES: &str = "urn:drape:client-certificate";
 /// A certificate is a caller by itself where a rule of the tenant says so.
 fn by_certificate<'t>(
     tenant: &'t Tenant,
-    shown: &Shown,
+    shown: &ClientCertificate,
     environment: Environment,
 ) -> Result<(Caller, Rules<'t>), Refusal> {
     let rejected = |reason: &str| {
-        let public = ("invalid_token", "the client certificate is not accepted, and there is no bearer token");
+        let public =
+            ("invalid_token", "the client certificate is not accepted, and there is no bearer token");
         Refusal::unauthenticated(&tenant.name, Some(public), reason)
     };
     let CertificateRule { caller: config, .. } =
-        shown::find(shown, &tenant.certificates).map_err(rejected)?;
+        client_certificate::find(shown, &tenant.certificates).map_err(rejected)?;
     // The handshake may have been long ago.
     if environment.now_ms / 1_000 >= shown.expires_at {
         return Err(rejected("the client certificate has expired"));
@@ -194,7 +198,10 @@ fn bearer(tenant: &Tenant, headers: &HeaderMap) -> Result<zeroize::Zeroizing<Str
 }
 
 /// A proved token's claims, who vouches, and how long that stands.
-async fn verify(tenant: &Tenant, token: &str) -> Result<(Arc<Map<String, Value>>, String, Option<u64>), Refusal> {
+async fn verify(
+    tenant: &Tenant,
+    token: &str,
+) -> Result<(Arc<Map<String, Value>>, String, Option<u64>), Refusal> {
     match tenant.issuers.verify(token, tenant.limits.token_bytes_max).await {
         Ok((claims, issuer)) => Ok((claims, issuer.config().issuer.clone(), issuer.cache_ms(token))),
         Err(Rejected::Token(fault)) => {
@@ -209,7 +216,7 @@ async fn verify(tenant: &Tenant, token: &str) -> Result<(Arc<Map<String, Value>>
 }
 
 /// Circumstances in the tenant's time zone.
-pub(super) fn environment(
+pub(crate) fn environment(
     tenant: &Tenant,
     now_ms: u64,
     peer: Option<IpAddr>,

@@ -49,7 +49,9 @@ impl Rules<'_> {
     fn purpose(&self, caller: &mut Caller, stated: Option<String>, name: &str) -> Result<(), Refusal> {
         let Some(stated) = stated else {
             let launched = self.intent.as_ref().filter(|_| caller.purpose.is_empty());
-            if let Some((_, purpose)) = launched.and_then(|i| self.launch.iter().find(|(intent, _)| intent == i)) {
+            if let Some((_, purpose)) =
+                launched.and_then(|i| self.launch.iter().find(|(intent, _)| intent == i))
+            {
                 act_for(caller, purpose, StatedBy::Launch, self.purposes);
             }
             return Ok(());
@@ -59,7 +61,11 @@ impl Rules<'_> {
         };
         let by_header = self.header.filter(|h| h.allowed.contains(&stated));
         let in_emergency = self.break_glass.filter(|b| b.purposes.contains(&stated));
-        let shown = if stated.len() <= PURPOSE_CHARS_MAX { format!("`{stated}`") } else { "such a long one".to_owned() };
+        let shown = if stated.len() <= PURPOSE_CHARS_MAX {
+            format!("`{stated}`")
+        } else {
+            "such a long one".to_owned()
+        };
         if by_header.is_none() && in_emergency.is_none() {
             let allowed = self.header.map(|h| h.allowed.as_slice()).unwrap_or_default();
             let emergency = self.break_glass.map(|b| b.purposes.as_slice()).unwrap_or_default();

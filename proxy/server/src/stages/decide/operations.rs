@@ -10,8 +10,8 @@ use drape_fhir::interaction::operation::{Everything, LastN, Offered, Terminology
 use drape_fhir::query::Search;
 use drape_policy::{Action, Criterion};
 use drape_shield::{BundleKind, Expect};
-use drape_view::{Bounds, Category};
 use drape_view::view::is_open;
+use drape_view::{Bounds, Category};
 use http::StatusCode;
 
 use super::{Cleared, Decided, Desk, Way, misread, paging};

@@ -43,22 +43,24 @@ impl Desk<'_> {
         if counts && (!cleared.bounds.is_free() || !standing.uniform()) {
             return Err(Refusal::forbidden("decide", EXACT_COUNT));
         }
-        let needed =
-            match (self.criteria(&mut search, true)?, self.compartment(&mut search, cleared.bounds.patient_only())?) {
-                (Some(mut needed), Some(more)) => {
-                    needed.extend(more);
-                    needed
-                }
-                _ => {
-                    return Ok(Decided {
-                        way: Way::Nothing { address },
-                        bounds: cleared.bounds,
-                        reach: None,
-                        policies: cleared.policies,
-                        names: Vec::new(),
-                    });
-                }
-            };
+        let needed = match (
+            self.criteria(&mut search, true)?,
+            self.compartment(&mut search, cleared.bounds.patient_only())?,
+        ) {
+            (Some(mut needed), Some(more)) => {
+                needed.extend(more);
+                needed
+            }
+            _ => {
+                return Ok(Decided {
+                    way: Way::Nothing { address },
+                    bounds: cleared.bounds,
+                    reach: None,
+                    policies: cleared.policies,
+                    names: Vec::new(),
+                });
+            }
+        };
         self.hops(&search)?;
         let reach = self.reach(&search, &cleared)?;
         self.narrow(&mut search, &needed, cleared.bounds.patient_only())?;

@@ -105,10 +105,9 @@ impl Desk<'_> {
             Target::Id(id) => (At::Id(id), false),
             Target::Search(search) => {
                 // What is created must lie within the bounds of creating, and it is judged by those of updating.
-                let creates =
-                    may_create().is_ok_and(|c| c.bounds.is_free() || c.bounds == cleared.bounds);
+                let creates = may_create().is_ok_and(|c| c.bounds.is_free() || c.bounds == cleared.bounds);
                 (At::Found(self.finding(*search)?), creates)
-            },
+            }
         };
         self.write(resource_type, cleared, Act::Update { at, creates }, Some(body))
     }

@@ -22,9 +22,17 @@ pub struct Authorities {
     each: Vec<([u8; 32], Arc<dyn ClientCertVerifier>)>,
 }
 
+/// The same authorities, asked of the same connections.
+impl PartialEq for Authorities {
+    fn eq(&self, other: &Self) -> bool {
+        let names = |a: &Self| a.each.iter().map(|(name, _)| *name).collect::<Vec<_>>();
+        names(self) == names(other) && self.all.client_auth_mandatory() == other.all.client_auth_mandatory()
+    }
+}
+
 /// A certificate that was shown in a handshake and verified there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shown {
+pub struct ClientCertificate {
     /// SHA-256 of all of it.
     pub fingerprint: [u8; 32],
     /// SHA-256 of the certificates of the authorities that vouch for it.
@@ -69,11 +77,12 @@ impl Authorities {
 
     /// What stands in the certificate of a client, the first of the chain that it showed. One that cannot be read makes
     /// nobody.
-    pub fn read_shown(&self, chain: &[CertificateDer<'_>]) -> Option<Shown> {
+    pub fn read_shown(&self, chain: &[CertificateDer<'_>]) -> Option<ClientCertificate> {
         let (own, between) = chain.split_first()?;
         let (_, parsed) = X509Certificate::from_der(own).ok()?;
         let now = UnixTime::now();
-        let vouches = |verifier: &Arc<dyn ClientCertVerifier>| verifier.verify_client_cert(own, between, now).is_ok();
+        let vouches =
+            |verifier: &Arc<dyn ClientCertVerifier>| verifier.verify_client_cert(own, between, now).is_ok();
         let authorities = self.each.iter().filter(|(_, v)| vouches(v)).map(|(f, _)| *f).collect();
         let (mut dns, mut uris) = (Vec::new(), Vec::new());
         if let Some(names) = parsed.subject_alternative_name().ok()? {
@@ -91,11 +100,21 @@ impl Authorities {
             _ => None,
         };
         let expires_at = u64::try_from(parsed.validity().not_after.timestamp()).ok()?;
-        Some(Shown { fingerprint: Sha256::digest(own).into(), authorities, dns, uris, common_name, expires_at })
+        Some(ClientCertificate {
+            fingerprint: Sha256::digest(own).into(),
+            authorities,
+            dns,
+            uris,
+            common_name,
+            expires_at,
+        })
     }
 }
 
-fn verifier(roots: &[CertificateDer<'static>], required: bool) -> Result<Arc<dyn ClientCertVerifier>, String> {
+fn verifier(
+    roots: &[CertificateDer<'static>],
+    required: bool,
+) -> Result<Arc<dyn ClientCertVerifier>, String> {
     let mut store = RootCertStore::empty();
     for root in roots {
         store.add(root.clone()).map_err(|e| e.to_string())?;
@@ -106,7 +125,7 @@ fn verifier(roots: &[CertificateDer<'static>], required: bool) -> Result<Arc<dyn
     builder.build().map_err(|e| e.to_string())
 }
 
-impl Shown {
+impl ClientCertificate {
     fn fits(&self, rule: &CertificateRule) -> bool {
         let by_name = match &rule.name {
             CertificateName::SanDns(name) => self.dns.contains(name),
@@ -120,7 +139,10 @@ impl Shown {
 }
 
 /// Whom a certificate makes. One that fits several rules could mean either, and makes nobody.
-pub fn find<'a>(certificate: &Shown, rules: &'a [CertificateRule]) -> Result<&'a CertificateRule, &'static str> {
+pub fn find<'a>(
+    certificate: &ClientCertificate,
+    rules: &'a [CertificateRule],
+) -> Result<&'a CertificateRule, &'static str> {
     let mut fitting = rules.iter().filter(|rule| certificate.fits(rule));
     match (fitting.next(), fitting.next()) {
         (Some(rule), None) => Ok(rule),
@@ -150,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_certificate_makes_whom_exactly_one_rule_takes_it_for() {
-        let shown = Shown {
+        let shown = ClientCertificate {
             fingerprint: [1; 32],
             authorities: vec![[2; 32]],
             dns: vec!["lab.example.org".into(), "lab2.example.org".into()],
@@ -172,9 +194,15 @@ mod tests {
         ] {
             assert!(!fits(name.clone(), ca), "{name:?}");
         }
-        let two = Shown { uris: vec![s("spiffe://example.org/lab"), s("spiffe://example.org/b")], ..shown.clone() };
+        let two = ClientCertificate {
+            uris: vec![s("spiffe://example.org/lab"), s("spiffe://example.org/b")],
+            ..shown.clone()
+        };
         assert!(find(&two, &[rule(CertificateName::Spiffe(s("spiffe://example.org/lab")), None)]).is_err());
-        let both = [rule(CertificateName::SubjectCn(s("lab")), None), rule(CertificateName::SanDns(s("lab.example.org")), None)];
+        let both = [
+            rule(CertificateName::SubjectCn(s("lab")), None),
+            rule(CertificateName::SanDns(s("lab.example.org")), None),
+        ];
         assert_eq!(find(&shown, &both).unwrap_err(), "the client certificate fits several rules");
     }
 }
