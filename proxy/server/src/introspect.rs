@@ -73,7 +73,7 @@ struct Rules {
 #[derive(Debug)]
 enum Proof {
     Basic(HeaderValue),
-    Assertion(AssertionKey, String),
+    Assertion(Box<AssertionKey>, String),
 }
 
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -116,7 +116,7 @@ impl Introspector {
                     key_id.as_deref(),
                 )
                 .map_err(|e| format!("cannot use `{}`: {e}", key_file.display()))?;
-                Proof::Assertion(key, config.url.clone())
+                Proof::Assertion(Box::new(key), config.url.clone())
             }
         };
         let rules = Rules {
