@@ -234,6 +234,10 @@ pub(super) fn read(mut t: Table, base: &Path, faults: &mut Faults) -> Tenant {
         t.tables("issuers", faults).into_iter().map(|i| issuer(i, base, &public_base_url, faults)).collect();
     callers::one_each(&issuers, &t.at("issuers"), faults);
     let certificates = callers::certificates(&mut t, faults);
+    if !certificates.is_empty() && matches!(upstream.auth, UpstreamAuth::CallerToken) {
+        let help = "give the upstream a credential of Drape's own".to_owned();
+        faults.add(&t.at("certificates"), "have no token that could be passed on to the upstream", help);
+    }
     let headers = stated_by(&issuers, &certificates);
     let cors = match t.table("cors", faults) {
         Some(mut c) => {

@@ -49,35 +49,37 @@ impl Peer {
 /// she may not.
 pub async fn admit(tenant: &Tenant, headers: &HeaderMap, peer: &Peer) -> Result<Admitted, Refusal> {
     let now_ms = tenant.clock.now_ms();
-    let (mut admitted, rules) = prove(tenant, headers, peer, now_ms).await?;
-    let mut caller = Caller::clone(&admitted.caller);
-    if let Err(mut refusal) = rules.apply(tenant, &mut caller, headers, now_ms) {
-        refusal.who = Some(Arc::new(caller));
-        return Err(refusal);
+    let (mut caller, token, rules) = prove(tenant, headers, peer, now_ms).await?;
+    match rules.apply(tenant, &mut caller, headers, now_ms) {
+        Ok(()) => Ok(Admitted { caller: Arc::new(caller), token }),
+        Err(mut refusal) => {
+            refusal.who = Some(Arc::new(caller));
+            Err(refusal)
+        }
     }
-    admitted.caller = Arc::new(caller);
-    Ok(admitted)
 }
 
 /// Who it is, whatever else is stated.
 pub async fn known(tenant: &Tenant, headers: &HeaderMap, peer: &Peer) -> Result<Admitted, Refusal> {
-    Ok(prove(tenant, headers, peer, tenant.clock.now_ms()).await?.0)
+    let (caller, token, _) = prove(tenant, headers, peer, tenant.clock.now_ms()).await?;
+    Ok(Admitted { caller: Arc::new(caller), token })
 }
+
+type Proved<'t> = (Caller, zeroize::Zeroizing<String>, Rules<'t>);
 
 async fn prove<'t>(
     tenant: &'t Tenant,
     headers: &HeaderMap,
     peer: &Peer,
     now_ms: u64,
-) -> Result<(Admitted, Rules<'t>), Refusal> {
+) -> Result<Proved<'t>, Refusal> {
     let environment = environment(tenant, now_ms, peer.address)?;
     if let Some(shown) = &peer.certificate
         && !tenant.certificates.is_empty()
         && !headers.contains_key(header::AUTHORIZATION)
     {
         let (caller, rules) = by_certificate(tenant, shown, environment)?;
-        let token = zeroize::Zeroizing::default();
-        return Ok((Admitted { caller: Arc::new(caller), token }, rules));
+        return Ok((caller, zeroize::Zeroizing::default(), rules));
     }
     let token = bearer(tenant, headers)?;
     let digest: [u8; 32] = Sha256::digest(token.as_bytes()).into();
@@ -118,7 +120,7 @@ async fn prove<'t>(
         intent,
         break_glass: config.break_glass.as_ref(),
     };
-    Ok((Admitted { caller: Arc::new(caller), token }, rules))
+    Ok((caller, token, rules))
 }
 
 /// The issuer of those whom a certificate proves, in the log and in policies.
