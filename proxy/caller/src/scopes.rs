@@ -136,18 +136,58 @@ fn decoded(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
+/// The letter that SMART has for it.
+pub fn letter(need: Need) -> &'static str {
+    match need {
+        Need::Read => "r",
+        Need::Search => "s",
+        Need::Create => "c",
+        Need::Update => "u",
+        Need::Delete => "d",
+    }
+}
+
+/// The caller's scopes that speak of `need` on `resource_type`, as SMART writes them.
+pub fn covering(caller: &Caller, need: Need, resource_type: &str) -> Vec<String> {
+    let mut texts: Vec<String> =
+        caller.scopes.iter().filter(|scope| speaks_of(scope, need, resource_type)).map(text).collect();
+    texts.sort();
+    texts.dedup();
+    texts
+}
+
+fn text(scope: &Scope) -> String {
+    let level = match scope.level {
+        ScopeLevel::Patient => "patient",
+        ScopeLevel::User => "user",
+        ScopeLevel::System => "system",
+    };
+    let rights = [
+        (scope.create, 'c'),
+        (scope.read, 'r'),
+        (scope.update, 'u'),
+        (scope.delete, 'd'),
+        (scope.search, 's'),
+    ];
+    let rights: String = rights.into_iter().filter(|(has, _)| *has).map(|(_, letter)| letter).collect();
+    let granular = if scope.conditions.is_empty() && scope.unclear.is_none() { "" } else { "?…" };
+    format!("{level}/{}.{rights}{granular}", scope.resource_type.as_deref().unwrap_or("*"))
+}
+
+fn speaks_of(scope: &Scope, need: Need, resource_type: &str) -> bool {
+    scope.resource_type.as_deref().is_none_or(|t| t == resource_type)
+        && match need {
+            Need::Read => scope.read,
+            Need::Search => scope.search,
+            Need::Create => scope.create,
+            Need::Update => scope.update,
+            Need::Delete => scope.delete,
+        }
+}
+
 /// What the caller's scopes leave of records of `resource_type` for `need`.
 pub fn check(caller: &Caller, need: Need, resource_type: &str) -> ScopeRuling {
-    let covers = |scope: &&Scope| {
-        scope.resource_type.as_deref().is_none_or(|t| t == resource_type)
-            && match need {
-                Need::Read => scope.read,
-                Need::Search => scope.search,
-                Need::Create => scope.create,
-                Need::Update => scope.update,
-                Need::Delete => scope.delete,
-            }
-    };
+    let covers = |scope: &&Scope| speaks_of(scope, need, resource_type);
     let (mut alternatives, mut lacks_patient, mut unclear) = (Vec::new(), false, None);
     for scope in caller.scopes.iter().filter(covers) {
         let patient = scope.level == ScopeLevel::Patient;
@@ -162,13 +202,7 @@ pub fn check(caller: &Caller, need: Need, resource_type: &str) -> ScopeRuling {
     if let Some(bounds) = Bounds::of(alternatives) {
         return ScopeRuling::Granted { bounds };
     }
-    let right = match need {
-        Need::Read => "r",
-        Need::Search => "s",
-        Need::Create => "c",
-        Need::Update => "u",
-        Need::Delete => "d",
-    };
+    let right = letter(need);
     let mut text = format!("the token's scopes do not cover `{resource_type}.{right}`");
     if lacks_patient {
         text.push_str("; its `patient/` scopes need a patient in context, and the token names none");

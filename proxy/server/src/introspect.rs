@@ -8,7 +8,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use drape_caller::{AssertionKey, TokenFault, assertion, opaque};
+use drape_caller::client_assertion::AssertionKey;
+use drape_caller::{TokenFault, opaque};
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
@@ -73,9 +74,11 @@ struct Rules {
 #[derive(Debug)]
 enum Proof {
     Basic(HeaderValue),
-    Assertion(Box<AssertionKey>, String),
+    Assertion { key: Box<AssertionKey>, client_id: String, audience: String },
 }
 
+/// The value of `client_assertion_type` (RFC 7523).
+const ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 const TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_BYTES_MAX: usize = 256 << 10;
 /// Questions at one time; others wait for a place, and no longer than for an answer.
@@ -109,14 +112,10 @@ impl Introspector {
                 Proof::Basic(value)
             }
             ClientAuth::PrivateKeyJwt { client_id, key_file, key_id, algorithm } => {
-                let key = AssertionKey::read(
-                    &read(key_file)?,
-                    crate::issuers::algorithm(*algorithm),
-                    client_id,
-                    key_id.as_deref(),
-                )
-                .map_err(|e| format!("cannot use `{}`: {e}", key_file.display()))?;
-                Proof::Assertion(Box::new(key), config.url.clone())
+                let key = AssertionKey::parse(&read(key_file)?, *algorithm, key_id.as_deref(), None)
+                    .map_err(|e| format!("cannot use `{}`: {e}", key_file.display()))?;
+                let (client_id, audience) = (client_id.clone(), config.url.clone());
+                Proof::Assertion { key: Box::new(key), client_id, audience }
             }
         };
         let rules = Rules {
@@ -208,15 +207,16 @@ impl Asker {
             .header(ACCEPT, "application/json");
         match &self.proof {
             Proof::Basic(value) => request = request.header(AUTHORIZATION, value.clone()),
-            Proof::Assertion(key, audience) => {
+            Proof::Assertion { key, client_id, audience } => {
                 let mut id = [0; 16];
                 getrandom::fill(&mut id).map_err(|e| e.to_string())?;
                 let id: String = id.iter().map(|b| format!("{b:02x}")).collect();
-                let signed = key.sign(audience, &id, self.clock.now_s())?;
+                let signed =
+                    key.sign(client_id, audience, &id, self.clock.now_s()).map_err(|e| e.to_string())?;
                 body.push_str(&format!(
                     "&client_id={}&client_assertion_type={}&client_assertion={signed}",
-                    form(key.client_id()),
-                    form(assertion::TYPE)
+                    form(client_id),
+                    form(ASSERTION)
                 ));
             }
         }

@@ -155,7 +155,7 @@ async fn an_opaque_token_is_good_as_its_issuer_says_and_held_to_the_rules_of_sig
 #[tokio::test(flavor = "multi_thread")]
 async fn drape_proves_itself_to_the_issuer_by_a_signed_assertion_of_its_own() {
     let shelf = issuer(Arc::default()).await;
-    let key = rcgen::KeyPair::generate().unwrap();
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap();
     let url = format!("{}/introspect", shelf.base);
     let rules = asks(&url, "client_id: drape, key_file: key.pem, key_id: k1", ", cache_ms: 0");
     let files = vec![("key.pem", key.serialize_pem())];
@@ -178,7 +178,7 @@ async fn drape_proves_itself_to_the_issuer_by_a_signed_assertion_of_its_own() {
             serde_json::from_slice(&URL_SAFE_NO_PAD.decode(assertion.split('.').nth(n).unwrap()).unwrap())
                 .unwrap()
         };
-        assert_eq!((&part(0)["alg"], &part(0)["kid"]), (&json!("ES256"), &json!("k1")));
+        assert_eq!((&part(0)["alg"], &part(0)["kid"]), (&json!("ES384"), &json!("k1")));
         let claims = part(1);
         assert_eq!(
             (&claims["iss"], &claims["sub"], &claims["aud"]),

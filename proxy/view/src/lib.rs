@@ -16,6 +16,7 @@ pub mod shipped;
 pub mod treatment;
 pub mod treatments;
 pub mod view;
+pub mod why;
 
 pub use bounds::{Bounds, Cover};
 pub use caller::{Caller, Emergency, Environment, Proof, Relation, Scope, ScopeLevel, StatedBy, Statement};
@@ -31,3 +32,4 @@ pub use profiler::{Known, Profiler};
 pub use treatment::{Coarsening, Treatment};
 pub use treatments::{Redaction, Treatments};
 pub use view::View;
+pub use why::{Basis, RefusedRung, Why, Whys};

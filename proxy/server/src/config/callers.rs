@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use drape_caller::client_assertion::AssertionAlgorithm;
+
 use super::read::{Faults, Table};
-use super::tenant::{Algorithm, check_url};
+use super::tenant::check_url;
 
 /// Which tokens an issuer's callers may bring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +53,7 @@ pub enum ClientAuth {
         /// `kid`, where the server knows several keys of the client.
         key_id: Option<String>,
         /// The signature.
-        algorithm: Algorithm,
+        algorithm: AssertionAlgorithm,
     },
 }
 
@@ -199,15 +201,12 @@ fn client_auth(mut t: Table, base: &Path, faults: &mut Faults) -> ClientAuth {
         (Some(client_secret_file), None) => ClientAuth::Basic { client_id, client_secret_file },
         (None, Some(key_file)) => {
             let algorithm = match algorithm.as_deref() {
-                None | Some("ES256") => Algorithm::Es256,
-                Some("ES384") => Algorithm::Es384,
-                Some("RS256") => Algorithm::Rs256,
-                Some("RS384") => Algorithm::Rs384,
-                Some(other) => {
-                    let help = "known: RS256, RS384, ES256, ES384".to_owned();
-                    faults.add(&t.at("algorithm"), format!("`{other}` is not accepted"), help);
-                    Algorithm::Es256
-                }
+                None => AssertionAlgorithm::Es384,
+                Some(name) => AssertionAlgorithm::parse(name).unwrap_or_else(|| {
+                    let help = "known: RS384, ES384".to_owned();
+                    faults.add(&t.at("algorithm"), format!("`{name}` is not accepted"), help);
+                    AssertionAlgorithm::Es384
+                }),
             };
             ClientAuth::PrivateKeyJwt { client_id, key_file, key_id, algorithm }
         }

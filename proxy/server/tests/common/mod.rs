@@ -19,6 +19,16 @@ pub(crate) mod script;
 
 pub(crate) const ZONE: &str = "America/New_York";
 
+/// An issue without the name of the request, which differs from answer to answer; all else of it stays.
+pub(crate) fn nameless(issue: &mut Value) {
+    let Some(text) = issue["details"]["text"].as_str().map(str::to_owned) else { return };
+    let id = text.strip_prefix("request ").unwrap();
+    let said = issue["diagnostics"].as_str().unwrap();
+    assert!(said.ends_with(&format!(" (decision {id})")), "{said}");
+    issue["diagnostics"] = said.replace(id, "ID").into();
+    issue["details"]["text"] = "request ID".into();
+}
+
 /// A hospital of a few records.
 pub(crate) fn records() -> Vec<Resource> {
     let resource = |value: Value| Resource {

@@ -9,7 +9,7 @@ use crate::config::callers::{BreakGlass, PURPOSE_HEADER, PurposeHeader, REASON_H
 use crate::emergencies::Unaccepted;
 use crate::metrics::Emergency as Counted;
 use crate::parts::Tenant;
-use crate::refusal::Refusal;
+use crate::refusal::{Lacks, Refusal};
 
 /// What a caller may state, by the configuration of whoever vouches for her.
 pub(super) struct Rules<'a> {
@@ -176,7 +176,7 @@ impl Rules<'_> {
 }
 
 fn refused(public: String) -> Refusal {
-    Refusal::forbidden("admit", public)
+    Refusal::forbidden("admit", public).lacking(Lacks::Purpose)
 }
 
 /// The one header of that name, without what stands around it. Two could mean either.

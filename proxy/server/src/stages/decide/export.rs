@@ -15,7 +15,7 @@ use serde_json::json;
 
 use super::{Cleared, Decided, Desk, Way, misread};
 use crate::exports::{File, Job};
-use crate::refusal::Refusal;
+use crate::refusal::{Lacks, Refusal};
 use crate::upstream::Place;
 
 /// What is done about an export.
@@ -170,7 +170,7 @@ impl Desk<'_> {
         cleared.bounds = cleared.bounds.and(&read);
         if cleared.bounds.patient_only() {
             let public = "an export needs scopes that cover more than the patient in context";
-            return Err(Refusal::forbidden("decide", public));
+            return Err(Refusal::forbidden("decide", public).lacking(Lacks::Scope));
         }
         Ok(cleared)
     }
@@ -256,7 +256,7 @@ impl Desk<'_> {
         }
         let public =
             "name patients whose relation to you is proved; such an export is not made over everybody";
-        Err(Refusal::forbidden("decide", public))
+        Err(Refusal::forbidden("decide", public).lacking(Lacks::Relation))
     }
 
     /// The upstream's query: types named one by one, each filter as it was judged.
