@@ -391,13 +391,17 @@ async fn smart(tenant: &Tenant) -> Result<Value, String> {
     ours.insert("code_challenge_methods_supported".into(), json!(["S256"]));
     let scopes = json!(["openid", "fhirUser", "launch/patient", "patient/*.rs", "user/*.rs", "system/*.rs"]);
     ours.insert("scopes_supported".into(), scopes);
-    let capabilities = json!([
-        "permission-patient",
-        "permission-user",
-        "permission-v1",
-        "permission-v2",
-        "context-standalone-patient"
-    ]);
+    // What scopes are held to is Drape's to say; how an app comes by a patient is the issuer's, where it says so.
+    let listed = theirs.get("capabilities").and_then(Value::as_array);
+    let by_issuer = |name: &str| listed.is_none_or(|all| all.iter().any(|c| c == name));
+    let held = ["permission-patient", "permission-user", "permission-v1", "permission-v2"];
+    let given = ["launch-standalone", "launch-ehr", "context-standalone-patient", "context-ehr-patient"];
+    // An issuer that lists nothing is not said to open apps.
+    let given = given
+        .into_iter()
+        .filter(|name| by_issuer(name) && (listed.is_some() || *name == "context-standalone-patient"));
+    let capabilities: Vec<&str> = held.into_iter().chain(given).collect();
+    let capabilities = json!(capabilities);
     ours.insert("capabilities".into(), capabilities);
     Ok(Value::Object(ours))
 }
