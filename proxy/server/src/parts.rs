@@ -12,7 +12,7 @@ use drape_keys::source::{FileSource, RootKeySource as _};
 use drape_keys::{Keyring, PseudonymMap, Pseudonymizer};
 use drape_noise::ledger::Ledger;
 use drape_policy::{Decider, PolicySet};
-use drape_view::{Catalogue, Labels, Overrides, Profiler, Redaction, Treatments};
+use drape_view::{Catalogue, Fault, Labels, Overrides, Profiler, Redaction, Treatments};
 use sha2::Digest as _;
 use tokio::sync::Semaphore;
 
@@ -171,11 +171,7 @@ pub fn load_policies(
         match file {
             None => shipped.to_owned(),
             Some(path) => std::fs::read_to_string(path).unwrap_or_else(|e| {
-                faults.push(drape_view::fault::Fault {
-                    path: path.display().to_string(),
-                    what: format!("cannot be read: {e}"),
-                    help: None,
-                });
+                faults.push(Fault::new(path.display().to_string(), format!("cannot be read: {e}")));
                 String::new()
             }),
         }

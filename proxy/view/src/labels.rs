@@ -81,8 +81,7 @@ fn leads_to(closure: &BTreeMap<String, Vec<String>>, from: &str, to: &str, depth
 impl Labels {
     /// Reads the file.
     pub fn parse(yaml: &str) -> Result<Self, Vec<Fault>> {
-        let file: File = serde_saphyr::from_str(yaml)
-            .map_err(|e| vec![Fault::new("labels.yaml", format!("cannot be read: {e}"))])?;
+        let file: File = crate::yaml::read("labels.yaml", yaml)?;
         let mut faults = Vec::new();
         if file.version != 1 {
             faults.push(

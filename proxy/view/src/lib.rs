@@ -14,12 +14,13 @@ pub mod shipped;
 pub mod treatment;
 pub mod treatments;
 pub mod view;
+pub mod yaml;
 
 pub use caller::{Caller, Environment, Proof, Relation, Scope, ScopeLevel};
 pub use catalogue::Catalogue;
 pub use category::{Category, CategorySet};
 pub use facts::{Coding, Facts, Pointer, RecordFacts};
-pub use fault::Fault;
+pub use fault::{Fault, Span};
 pub use labels::Labels;
 pub use overrides::Overrides;
 pub use plan::{Judge, Plan, Reason, Verdict};

@@ -75,8 +75,7 @@ impl Overrides {
         if yaml.trim().is_empty() {
             return Ok(Self::default());
         }
-        let file: File = serde_saphyr::from_str(yaml)
-            .map_err(|e| vec![Fault::new("overrides", format!("cannot be read: {e}"))])?;
+        let file: File = crate::yaml::read("overrides", yaml)?;
         let mut faults = Vec::new();
         if file.version != 1 {
             faults.push(Fault::new("overrides version", "is not known").help("write 1"));

@@ -192,11 +192,10 @@ impl Config {
         let value: serde_json::Value = serde_saphyr::from_str(text)
             .map_err(|e| ConfigError::NotYaml { path: PathBuf::from("-"), what: e.to_string() })?;
         let serde_json::Value::Object(members) = value else {
-            return Err(ConfigError::Faulty(vec![Fault {
-                path: "(document)".into(),
-                what: "must be a mapping".into(),
-                help: Some("start from one of the examples in config/".into()),
-            }]));
+            return Err(ConfigError::Faulty(vec![
+                Fault::new("(document)", "must be a mapping")
+                    .help("start from one of the examples in config/"),
+            ]));
         };
         let mut faults = Faults::default();
         let config = Self::read(Table::root(members), base, &mut faults);

@@ -35,8 +35,7 @@ pub(super) struct Rules {
 
 impl Rules {
     pub(super) fn parse(yaml: &str, definitions: &Definitions) -> Result<Self, Vec<Fault>> {
-        let file: File = serde_saphyr::from_str(yaml)
-            .map_err(|e| vec![Fault::new("categories.yaml", format!("cannot be read: {e}"))])?;
+        let file: File = crate::yaml::read("categories.yaml", yaml)?;
         let mut faults = Vec::new();
         if file.version != 1 {
             faults.push(
