@@ -6,10 +6,12 @@ mod decide;
 mod entities;
 mod judge;
 mod known;
+pub mod lint;
 mod set;
 pub mod shipped;
 mod types;
 
 pub use decide::{Action, Criterion, Decider, Ruling, Standing};
 pub use judge::RecordJudge;
+pub use lint::{Surroundings, lint};
 pub use set::PolicySet;
