@@ -203,6 +203,11 @@ impl PolicySet {
         self.policies.iter().filter(named).map(|p| (p.place.as_str(), p.id.as_str()))
     }
 
+    /// The first of these words in the text of a policy, else its head.
+    pub fn span(&self, id: &str, words: &[&str]) -> Option<Span> {
+        self.policies.iter().find(|p| p.id == id).map(|p| p.span_of(words))
+    }
+
     /// Where a policy stands, `file:line`.
     pub fn place(&self, id: &str) -> Option<&str> {
         self.policies.iter().find(|p| p.id == id).map(|p| p.place.as_str())

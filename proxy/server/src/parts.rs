@@ -202,8 +202,9 @@ impl Texts {
         };
         // A set may bring rungs of its own; a file that the configuration names goes before them.
         if config.treatments_file.is_none() {
-            let own = SetFiles::of(&config.source)
-                .and_then(|files| Ok(files.read("treatments.yaml")?.map(|t| (files.path("treatments.yaml"), t))));
+            let own = SetFiles::of(&config.source).and_then(|files| {
+                Ok(files.read("treatments.yaml")?.map(|t| (files.path("treatments.yaml"), t)))
+            });
             match own {
                 Ok(Some((name, text))) => texts.treatments = Text { name, text },
                 Ok(None) => {}

@@ -169,6 +169,16 @@ impl Labels {
         }
     }
 
+    /// Every label that the lists can give.
+    pub fn words(&self) -> BTreeSet<String> {
+        let exact = self.exact.values().flat_map(HashMap::values).flatten();
+        let ranges = self.ranges.values().flatten().map(|(_, label)| label);
+        let departments = self.departments.values().flat_map(HashMap::values).flatten();
+        let names = self.department_names.iter().map(|(_, label)| label);
+        let closure = self.closure.iter().flat_map(|(label, above)| std::iter::once(label).chain(above));
+        exact.chain(ranges).chain(departments).chain(names).chain(closure).cloned().collect()
+    }
+
     /// When the lists were last reviewed.
     pub fn as_of(&self) -> &str {
         &self.as_of

@@ -136,6 +136,16 @@ impl Overrides {
         }
     }
 
+    /// Every label that it names.
+    pub fn words(&self) -> BTreeSet<String> {
+        let patients =
+            self.patients.values().flat_map(|p| p.labels.iter().chain(&p.releases).chain(&p.denies));
+        let lists = [&self.codes, &self.documents].into_iter().flat_map(HashMap::values);
+        let lists = lists.chain(self.records.values()).chain(self.departments.values()).flatten();
+        let corrections = lists.chain(self.department_names.iter().map(|(_, correction)| correction));
+        patients.chain(corrections.flat_map(|c| &c.add)).cloned().collect()
+    }
+
     /// What the list says of a patient, by bare logical id.
     pub fn of(&self, patient_id: &str) -> Option<&PatientOverride> {
         self.patients.get(patient_id)
