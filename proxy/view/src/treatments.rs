@@ -97,10 +97,7 @@ impl Treatments {
         for (name, list) in &file.treatments {
             let path = format!("treatments.yaml {name}");
             let Some(category) = Category::parse(name) else {
-                faults.push(
-                    Fault::new(path, "is no category")
-                        .help("the categories are listed in docs/architecture.md"),
-                );
+                faults.push(Fault::new(path, "is no category").help(Category::meant(name)));
                 continue;
             };
             for rung in list {
