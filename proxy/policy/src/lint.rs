@@ -52,7 +52,7 @@ pub fn lint(set: &PolicySet, around: &Surroundings) -> Lint {
         .as_ref()
         .map(|all| all.iter().map(|(p, roles)| (p.clone(), roles.iter().cloned().collect())).collect());
     let mut found = Lint::default();
-    words::look(&set.policies, around, &mut found.warnings);
+    words::look(&set.policies, around, &mut found);
     let mut rules = Vec::new();
     for loaded in &set.policies {
         let matches = Formula::of(&loaded.json);

@@ -110,7 +110,7 @@ fn place(root: &Node, text: &str, fault: &Fault) -> Option<Range<usize>> {
     // The whole path, the path without the file's name, and the same under any of the document's first keys.
     for path in [Some(fault.path.as_str()), bare].into_iter().flatten() {
         for start in std::iter::once(root).chain(below.iter().copied()) {
-            let found = walk(start, path);
+            let found = walk(start, path, text);
             if found.key.is_some() && best.as_ref().is_none_or(|b| found.left < b.left) {
                 best = Some(found);
             }
@@ -133,7 +133,7 @@ struct Found<'a> {
     left: usize,
 }
 
-fn walk<'a>(mut node: &'a Node, path: &str) -> Found<'a> {
+fn walk<'a>(mut node: &'a Node, path: &str, text: &str) -> Found<'a> {
     let (mut rest, mut key) = (path, None);
     loop {
         rest = rest.trim_start_matches(['.', ' ']);
@@ -147,7 +147,7 @@ fn walk<'a>(mut node: &'a Node, path: &str) -> Found<'a> {
             Members::List(items) => rest
                 .strip_prefix('[')
                 .and_then(|r| r.split_once(']'))
-                .and_then(|(place, after)| Some((items.get(place.parse::<usize>().ok()?)?, after)))
+                .and_then(|(place, after)| Some((item(items, place, text)?, after)))
                 .map(|(inner, after)| (inner.at.clone(), inner, after)),
             Members::Scalar => None,
         };
@@ -156,6 +156,21 @@ fn walk<'a>(mut node: &'a Node, path: &str) -> Found<'a> {
             None => return Found { key, node, left: rest.len() },
         }
     }
+}
+
+/// An item of a list by its number, or by its own `id`.
+fn item<'a>(items: &'a [Node], place: &str, text: &str) -> Option<&'a Node> {
+    if let Ok(number) = place.parse::<usize>() {
+        return items.get(number);
+    }
+    let id = |node: &Node| match &node.shape {
+        Members::Map(members) => {
+            let id = members.iter().find(|(name, ..)| name == "id").map(|(_, _, value)| value.at.clone());
+            text.get(id?).map(|id| id.trim_matches(['"', '\'']) == place)
+        }
+        _ => None,
+    };
+    items.iter().find(|node| id(node) == Some(true))
 }
 
 /// In bytes.
@@ -242,7 +257,8 @@ mod tests {
     use super::*;
 
     const TEXT: &str = "# a comment about zone\nversion: 1\ntenants:\n  - name: main\n    zone: \"Mars/Olympus\"\n    \
-                        list: [show, shwo]\n  - name: two\ntreatments:\n  region: [show]\n  Patient.name: x\n";
+                        list: [show, shwo]\n  - name: two\ntreatments:\n  region: [show]\n  Patient.name: x\n\
+                        guarantees:\n- { id: first, never: a }\n- { id: \"second\", never: b }\n";
 
     fn at(path: &str, what: &str) -> Option<String> {
         let mut faults = [Fault::new(path, what)];
@@ -259,6 +275,7 @@ mod tests {
         assert_eq!(at("f.yaml version", "is not known"), "2:version");
         assert_eq!(at("f.yaml region", "is not in order"), "9:region");
         assert_eq!(at("f.yaml treatments.Patient.name", "`x` is no category"), "10:x");
+        assert_eq!(at("f.yaml guarantees[second].never", "`b` has no verb"), "13:b");
         // What is missing is told at what should hold it.
         assert_eq!(at("tenants[1].zone", "is required"), "7:name: two");
         assert_eq!(at("f.yaml treatments nothing", "is missing"), "8:treatments");

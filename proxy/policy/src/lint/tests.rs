@@ -172,9 +172,12 @@ fn words_that_nothing_produces_are_told_with_what_was_meant() {
     other.purposes.as_mut().unwrap()[0].1.push("nurze".into());
     let found = said_of(BASE, &other);
     assert!(
-        found.len() == 1 && found[0].contains("activates the role `nurze`, of which no policy"),
+        found.len() == 1 && found[0].contains("`TREAT` activates the role `nurze`, of which no policy"),
         "{found:?}"
     );
+    let mut more = around();
+    more.purposes.as_mut().unwrap().push(("PUBHLTH".into(), vec!["analyst".into()]));
+    assert_eq!(said_of(BASE, &more), ["idle-role [] no policy speaks of the roles `analyst`"]);
     // A purpose of the standard that nobody here states is no fault, nor a role that opens something else.
     other.roles_elsewhere.insert("nurze".into());
     let emergency = "@id(\"x\") forbid (principal, action in Action::\"observe\", resource) when { context.record.labels.contains(\"HIV\") } unless { context.env.purpose == \"ETREAT\" };";

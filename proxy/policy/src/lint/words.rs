@@ -7,7 +7,7 @@ use drape_view::fault::{known, near};
 use serde_json::Value;
 
 use super::logic::{Atom, Formula, PURPOSE, list, literal, path, role};
-use super::{Surroundings, listed};
+use super::{Lint, Surroundings, listed};
 use crate::set::Loaded;
 
 /// Something that a condition asks about.
@@ -55,7 +55,7 @@ pub(super) fn purposes_of(formula: &Formula) -> BTreeSet<String> {
 }
 
 /// Tells of every such word, once for each, with the policies that use it.
-pub(super) fn look(policies: &[Loaded], around: &Surroundings, warnings: &mut Vec<Fault>) {
+pub(super) fn look(policies: &[Loaded], around: &Surroundings, found: &mut Lint) {
     let mut named = BTreeSet::new();
     let (mut roles, mut purposes) = (Uses::default(), Uses::default());
     let (mut labels, mut relations) = (Uses::default(), Uses::default());
@@ -84,7 +84,7 @@ pub(super) fn look(policies: &[Loaded], around: &Surroundings, warnings: &mut Ve
         });
     }
     if let Some(all) = &around.purposes {
-        of_roles(all, &named, &roles, around, warnings);
+        of_roles(all, &named, &roles, around, found);
         let here: Vec<&str> = all.iter().map(|(p, _)| p.as_str()).collect();
         for (word, uses) in &purposes {
             if word.is_empty() || here.contains(&word.as_str()) || PURPOSES.contains(&word.as_str()) {
@@ -96,7 +96,7 @@ pub(super) fn look(policies: &[Loaded], around: &Surroundings, warnings: &mut Ve
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("here: {}; others are codes of v3 PurposeOfUse", here.join(", ")),
             };
-            warnings.extend(at(uses, "unknown-purpose", what, word).map(|f| f.help(help)));
+            found.warnings.extend(at(uses, "unknown-purpose", what, word).map(|f| f.help(help)));
         }
     }
     if let Some(all) = &around.labels {
@@ -109,7 +109,7 @@ pub(super) fn look(policies: &[Loaded], around: &Surroundings, warnings: &mut Ve
                     "name it in labels.yaml or the overrides; where the server itself says it, under `closure`: `{word}: []`"
                 ),
             };
-            warnings.extend(at(uses, "unknown-label", what, word).map(|f| f.help(help)));
+            found.warnings.extend(at(uses, "unknown-label", what, word).map(|f| f.help(help)));
         }
     }
     if let Some(all) = &around.relations {
@@ -121,7 +121,7 @@ pub(super) fn look(policies: &[Loaded], around: &Surroundings, warnings: &mut Ve
                     "name it in facts.yaml (`is`), or give it to a persona whose token claims it".to_owned()
                 }
             };
-            warnings.extend(at(uses, "unknown-relation", what, word).map(|f| f.help(help)));
+            found.warnings.extend(at(uses, "unknown-relation", what, word).map(|f| f.help(help)));
         }
     }
 }
@@ -134,7 +134,7 @@ fn of_roles(
     named: &BTreeSet<String>,
     roles: &Uses<'_>,
     around: &Surroundings,
-    warnings: &mut Vec<Fault>,
+    found: &mut Lint,
 ) {
     let active: BTreeSet<&str> = purposes.iter().flat_map(|(_, roles)| roles).map(String::as_str).collect();
     for (role, uses) in roles {
@@ -144,18 +144,28 @@ fn of_roles(
         let verb = if uses.len() == 1 { "speaks" } else { "speak" };
         let what = format!("{} {verb} of the role `{role}`, which no purpose activates", by(uses));
         let help = known(role, active.iter().copied().collect::<Vec<_>>());
-        warnings.extend(at(uses, "unknown-role", what, role).map(|f| f.help(help)));
+        found.warnings.extend(at(uses, "unknown-role", what, role).map(|f| f.help(help)));
     }
-    for (purpose, list) in purposes {
-        for role in list {
-            if named.contains(role) || around.roles_elsewhere.contains(role) {
-                continue;
-            }
-            let what =
-                format!("the purpose `{purpose}` activates the role `{role}`, of which no policy speaks");
-            let help = known(role, named.iter().map(String::as_str).collect::<Vec<_>>());
-            warnings.push(Fault::new("purposes", what).code("unknown-role").help(help));
+    let mut idle: Vec<&str> = active.into_iter().filter(|r| !named.contains(*r)).collect();
+    idle.retain(|role| !around.roles_elsewhere.contains(*role));
+    for role in &idle {
+        // Roles without policies are common; one that is nearly a policy's own is not.
+        if let Some(meant) = near(role, named.iter().map(String::as_str)) {
+            let of: Vec<&str> = purposes
+                .iter()
+                .filter(|(_, r)| r.iter().any(|r| r == role))
+                .map(|(p, _)| p.as_str())
+                .collect();
+            let what = format!("{} activates the role `{role}`, of which no policy speaks", listed(&of));
+            let fault = Fault::new("purposes", what).code("unknown-role");
+            found.warnings.push(fault.help(format!("did you mean `{meant}`?")));
         }
+    }
+    idle.retain(|role| near(role, named.iter().map(String::as_str)).is_none());
+    if !idle.is_empty() {
+        let what = format!("no policy speaks of the roles {}", listed(&idle));
+        let fault = Fault::new("purposes", what).code("idle-role");
+        found.notes.push(fault.help("who acts in them alone is permitted what everybody is"));
     }
 }
 

@@ -28,7 +28,14 @@ pub(super) fn told(severity: Severity, fault: &Fault) -> String {
             let snippet = Snippet::source(span.text()).path(span.file());
             title.element(snippet.annotation(AnnotationKind::Primary.span(span.range())))
         }
-        None => Group::with_title(title),
+        None => {
+            // Without a text the help stands below as it is.
+            let told = renderer.render(&[Group::with_title(title)]);
+            return match &fault.help {
+                Some(help) => format!("{told}\n  = help: {help}"),
+                None => told,
+            };
+        }
     };
     if let Some(help) = &fault.help {
         group = group.element(Level::HELP.message(help.as_str()));

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use drape_policy::guarantees::Guarantees;
 use drape_policy::{Surroundings, lint};
 use drape_view::{Environment, Fault, Redaction};
 use serde_json::Value;
@@ -68,6 +69,7 @@ pub fn examine(policies: &Policies, asked: &Asked<'_>) -> (Vec<Finding>, Option<
     let personas = SetFiles::of(&policies.source).map_err(|f| vec![f]).and_then(|files| personas(&files));
     let personas = personas.map_err(|f| faults.extend(f)).unwrap_or_default();
     of_personas(&personas, &policies.source, &mut faults, &mut warnings);
+    of_guarantees(&policies.source, &mut faults);
     let loaded = match load_policies(policies, asked.upstream) {
         Err(more) => {
             faults.extend(more);
@@ -111,10 +113,7 @@ pub fn personas(files: &SetFiles) -> Result<Personas, Vec<Fault>> {
             let path = files.path(NAME);
             Personas::parse(&path, &text).map_err(|mut faults| {
                 drape_view::yaml::locate(&mut faults, &path, &text);
-                faults
-                    .into_iter()
-                    .map(|f| if f.code == Fault::INVALID { f.code("personas") } else { f })
-                    .collect()
+                faults.into_iter().map(|f| kept(f, "personas")).collect()
             })
         }
     }
@@ -153,6 +152,28 @@ fn of_personas(
     }
     faults.extend(wrong);
     warnings.extend(idle);
+}
+
+/// What must hold of the set must be readable; whether it holds is proved elsewhere.
+fn of_guarantees(source: &PolicySource, faults: &mut Vec<Fault>) {
+    const NAME: &str = "guarantees.yaml";
+    let Ok(files) = SetFiles::of(source) else { return };
+    let path = files.path(NAME);
+    match files.read(NAME) {
+        Ok(None) => {}
+        Ok(Some(text)) => {
+            if let Err(mut found) = Guarantees::parse(&path, &text) {
+                drape_view::yaml::locate(&mut found, &path, &text);
+                faults.extend(found.into_iter().map(|f| kept(f, "guarantees")));
+            }
+        }
+        Err(fault) => faults.push(fault),
+    }
+}
+
+/// With the kind of file that it is in, where it has no kind of its own.
+fn kept(fault: Fault, kind: &'static str) -> Fault {
+    if fault.code == Fault::INVALID { fault.code(kind) } else { fault }
 }
 
 /// Some hour at which everybody works.
