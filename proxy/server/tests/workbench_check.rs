@@ -351,3 +351,38 @@ fn what_the_catalogue_does_not_know_is_told_with_what_was_meant() {
     }
     assert_eq!(drape(empty.path(), &["catalogue"]).code, Some(2));
 }
+
+#[test]
+fn every_code_that_a_finding_can_have_is_explained() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let text = std::fs::read_to_string(root.join("docs/policies.md")).unwrap();
+    let mut codes = std::collections::BTreeSet::new();
+    let mut todo: Vec<_> =
+        ["view", "policy", "server"].map(|c| root.join("proxy").join(c).join("src")).into();
+    while let Some(folder) = todo.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                todo.push(path);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                let source: String = std::fs::read_to_string(&path).unwrap().split_whitespace().collect();
+                for before in [
+                    "code(\"",
+                    ".fault(\"",
+                    "at(uses,\"",
+                    ".parse(\"",
+                    "kept(f,\"",
+                    "let(code,what,help)=(\"",
+                ] {
+                    let found = source.split(before).skip(1).filter_map(|rest| rest.split('"').next());
+                    let is_code =
+                        |c: &&str| !c.is_empty() && c.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
+                    codes.extend(found.filter(is_code).map(str::to_owned));
+                }
+            }
+        }
+    }
+    assert!(codes.len() > 25, "{codes:?}");
+    let missing: Vec<_> = codes.iter().filter(|code| !text.contains(&format!("`{code}`"))).collect();
+    assert!(missing.is_empty(), "docs/policies.md does not explain {missing:?}");
+}
