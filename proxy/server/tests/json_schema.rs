@@ -113,7 +113,14 @@ fn whole(name: &str) -> Value {
                 { "department": "Location/l1", "add": ["HIV"], "on": "2026-11-20", "by": "A", "why": "b" },
             ],
         }),
-        "personas" => read("policies/hospital/personas.yaml"),
+        "personas" => {
+            let mut personas = read("policies/hospital/personas.yaml");
+            let claims = personas["personas"]["doctor"]["claims"].as_object_mut().unwrap();
+            claims.insert("departments".into(), json!(["cardiology"]));
+            claims.insert("title".into(), "attending".into());
+            claims.insert("client_id".into(), "chart".into());
+            personas
+        }
         "guarantees" => {
             let facts = json!({ "roles": ["a"], "purpose": ["TREAT"], "break_glass": false, "on_shift": true, "type": ["Patient"], "labels": ["HIV"], "classified": true, "status": ["final"], "older_than_days": 1, "patient_known": true, "patient_is_caller": false, "patient_labels": ["VIP"], "relations": ["ward"], "releases": ["SUD"], "denies": ["SEX"], "age_under": 12, "age_from": 1 });
             let shown = json!({ "who": ["a"], "only": true, "is": ["shown"], "category": "note", "when": facts, "unless": "context.patient.known" });

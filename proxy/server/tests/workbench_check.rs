@@ -184,7 +184,7 @@ fn warnings_stop_only_those_who_say_so() {
     assert_eq!(document["usable"], false);
     assert_eq!(
         findings(&document),
-        ["warning unknown-label ours/a.cedar:8:85", "warning dead-rule ours/a.cedar:8:31"]
+        ["warning unknown-label ours/a.cedar:8:74", "warning dead-rule ours/a.cedar:8:31"]
     );
 }
 

@@ -137,18 +137,22 @@ pub fn known<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str> + Clo
     }
 }
 
-/// Levenshtein's edit distance over letters of either case; words are short.
+/// How many letters were left out, added, changed or swapped with their neighbour, of either case; words are short.
 pub fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.to_lowercase().chars().collect();
+    let letters = |word: &str| -> Vec<char> { word.to_lowercase().chars().collect() };
+    let (a, b) = (letters(a), letters(b));
+    let mut before: Vec<usize> = Vec::new();
     let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.to_lowercase().chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
+    for (i, ca) in a.iter().enumerate() {
+        let mut next = vec![i + 1];
         for (j, cb) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(ca != *cb);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+            let mut least = (row[j] + usize::from(ca != cb)).min(row[j + 1] + 1).min(next[j] + 1);
+            if i > 0 && j > 0 && a[i - 1] == *cb && b[j - 1] == *ca {
+                least = least.min(before[j - 1] + 1);
+            }
+            next.push(least);
         }
+        before = std::mem::replace(&mut row, next);
     }
     row[b.len()]
 }
@@ -175,6 +179,8 @@ mod tests {
         assert_eq!(near("clinican", words), Some("clinician"));
         assert_eq!(near("Clinician", words), Some("clinician"));
         assert_eq!(near("XYZ", words), None);
+        assert_eq!(near("nmae", ["note", "name"]), Some("name"));
+        assert_eq!(["", "ab", "ba", "abc", "kitten"].map(|w| distance(w, "ab")), [2, 0, 1, 1, 6]);
         assert_eq!(known("clincian", words), "did you mean `clinician`?");
         assert_eq!(known("q", ["a1", "b1"]), "known: a1, b1");
     }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{Location, Spanned};
 
-use crate::fault::{Fault, Span};
+use crate::fault::{Fault, Span, near};
 
 /// Reads a file; `name` is for messages.
 pub fn read<T: DeserializeOwned>(name: &str, text: &str) -> Result<T, Vec<Fault>> {
@@ -19,7 +19,17 @@ pub fn read<T: DeserializeOwned>(name: &str, text: &str) -> Result<T, Vec<Fault>
 pub fn unreadable(name: &str, text: &str, error: &serde_saphyr::Error) -> Fault {
     // The place stands in the span; the parser's own picture of it would be a second one.
     let said = error.without_snippet().to_string();
-    let fault = Fault::new(name, format!("cannot be read: {said}")).code("yaml");
+    let fault = match unknown_key(&said) {
+        Some((key, keys)) => {
+            let help = match near(key, keys.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("known here: {}", keys.join(", ")),
+            };
+            Fault::new(name, format!("`{key}` is not a known key")).help(help)
+        }
+        None => Fault::new(name, format!("cannot be read: {said}")),
+    };
+    let fault = fault.code("yaml");
     let Some(place) = error.location().filter(|l| l.line() > 0) else { return fault };
     let start = offset(text, &place);
     // An unknown or doubled key is told at the mapping: its own name is nearer.
@@ -31,6 +41,14 @@ pub fn unreadable(name: &str, text: &str, error: &serde_saphyr::Error) -> Fault 
     };
     let start = key.unwrap_or(start);
     fault.at(Span::new(name, &Arc::from(text), start..start + length))
+}
+
+/// ``unknown field `x`, expected one of a, b``, as the parser says it.
+fn unknown_key(said: &str) -> Option<(&str, Vec<&str>)> {
+    let (_, rest) = said.split_once("unknown field `")?;
+    let (key, rest) = rest.split_once("`, expected one of ")?;
+    let keys = rest.lines().next()?.split(" at line").next()?;
+    Some((key, keys.split(", ").collect()))
 }
 
 /// Puts each fault of a file at the line that its key path names.
@@ -310,7 +328,9 @@ mod tests {
             format!("{}:{} {}", span.line(), &text[span.range()], fault.what)
         };
         let unknown = said("version: 1\ninner:\n  a: 1\n  zone: 2\n");
-        assert!(unknown.starts_with("4:zone cannot be read: "), "{unknown}");
+        assert_eq!(unknown, "4:zone `zone` is not a known key");
+        let missed = read::<File>("f.yaml", "version: 1\niner: {}\n").unwrap_err().remove(0);
+        assert_eq!(missed.help.as_deref(), Some("did you mean `inner`?"));
         let wrong = said("version: 1\ninner:\n  a: word\n");
         assert!(wrong.starts_with("3:"), "{wrong}");
         let broken = said("version: 1\ninner: [\n");

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use super::report::{counted, document, told};
 use super::{Failure, prepare, runtime, say, source};
 use crate::config::{Config, Policies, PolicySource, Tenant, Upstream};
-use crate::discovery;
 use crate::workbench::examine::{Asked, Finding, Severity, examine};
+use crate::{discovery, logs};
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -87,8 +87,12 @@ impl Report {
                 None => return Err(error.into()),
             },
         };
+        let sound = faults.is_empty();
         for fault in faults.into_iter().chain(missing(&config)) {
             self.add(None, Severity::Fault, fault);
+        }
+        if sound {
+            self.credentials(&config);
         }
         for tenant in &config.tenants {
             // The reader has said that no set is named.
@@ -107,6 +111,19 @@ impl Report {
             self.set(Some(&tenant.name), &tenant.policies, &asked);
         }
         Ok(())
+    }
+
+    /// Credentials for the servers must be there before the start.
+    fn credentials(&mut self, config: &Config) {
+        for tenant in &config.tenants {
+            if let Err(error) =
+                crate::upstream::Upstream::new(&tenant.upstream, config.limits.connect_timeout)
+            {
+                let path = format!("tenant `{}`: the credential for its FHIR server", tenant.name);
+                let fault = Fault::new(path, error.to_string()).code("no-credential");
+                self.add(Some(&tenant.name), Severity::Fault, fault);
+            }
+        }
     }
 
     fn set(&mut self, tenant: Option<&str>, policies: &Policies, asked: &Asked<'_>) {
@@ -174,7 +191,10 @@ impl Report {
         let several = self.sets.len() > 1;
         for (tenant, finding) in &self.findings {
             let mut fault = finding.fault.clone();
-            if let Some(tenant) = tenant.as_ref().filter(|_| several && fault.span.is_none()) {
+            if let Some(tenant) = tenant
+                .as_ref()
+                .filter(|_| several && fault.span.is_none() && !fault.path.starts_with("tenant `"))
+            {
                 fault.path = format!("tenant `{tenant}`: {}", fault.path);
             }
             super::tell(told(finding.severity, &fault) + "\n");
@@ -204,11 +224,14 @@ fn missing(config: &Config) -> Vec<Fault> {
     if named(&config.keys.root_file) {
         missing(&config.keys.root_file, "the root key", "`drape init` makes one");
     }
-    if named(&config.audit.signing_key_file) {
-        missing(&config.audit.signing_key_file, "the log's signing key", "`drape init` makes one");
-    }
-    if named(&config.audit.directory) {
-        let checkpoint = config.audit.directory.join("checkpoint");
+    for (_, audit) in logs::all(config) {
+        if named(&audit.signing_key_file) {
+            missing(&audit.signing_key_file, "the log's signing key", "`drape init` makes one");
+        }
+        if !named(&audit.directory) {
+            continue;
+        }
+        let checkpoint = audit.directory.join("checkpoint");
         missing(&checkpoint, "the log's checkpoint", "`drape init` makes an empty log");
     }
     for tls in [&config.listen.tls, &config.admin.listen.tls].into_iter().flatten() {
