@@ -38,4 +38,5 @@ pub const SCHEMAS: &[JsonSchema] = &[
     schema!("overrides", "overrides_file: an officer's list of patients and corrected labels"),
     schema!("personas", "personas.yaml: the made-up callers of a set"),
     schema!("guarantees", "guarantees.yaml: what must hold of a set"),
+    schema!("tests", "tests/*.yaml: the policy tests of a set"),
 ];

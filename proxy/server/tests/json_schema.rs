@@ -13,6 +13,7 @@ use drape_server::config::Config;
 use drape_server::config::facts::FactRules;
 use drape_server::schemas::SCHEMAS;
 use drape_server::workbench::personas::Personas;
+use drape_server::workbench::testing;
 use drape_view::{Catalogue, Category, Fault, Labels, Overrides, Treatments};
 use schema_reader::Schema;
 use serde_json::{Value, json};
@@ -54,6 +55,7 @@ fn of_file(path: &Path) -> &'static str {
     let folder = path.parent().unwrap().file_name().unwrap().to_str().unwrap();
     match (folder, name) {
         ("config", _) => "configuration",
+        ("tests", _) => "tests",
         _ => SCHEMAS
             .iter()
             .map(|s| s.name)
@@ -69,13 +71,21 @@ fn whole(name: &str) -> Value {
         "configuration" => {
             let mut config = read("config/hapi.yaml");
             let tenant = &mut config["tenants"][0];
-            tenant["upstream"]["tls"] = json!({ "ca_file": "ca.crt" });
+            tenant["upstream"]["base_url"] = "https://ehr.example.org/fhir".into();
+            tenant["upstream"]["tls"] = json!({ "ca_file": "ca.crt", "client_certificate_file": "c.crt", "client_key_file": "c.key" });
+            tenant["audit"] = json!({ "directory": "own", "origin": "own", "signing_key_file": "own.key" });
+            tenant["issuers"][0]["authorize_audience"] = "https://ehr.example.org/fhir".into();
             let auth = |kind: &str, rest: Value| {
                 let mut auth = rest;
                 auth["kind"] = kind.into();
                 auth
             };
             tenant["upstream"]["identities"] = json!({
+                "e": auth("client-credentials", json!({
+                    "token_url": "https://a.example/t",
+                    "client_id": "c",
+                    "assertion": { "key_file": "k", "algorithm": "RS384", "kid": "k", "audience": "a", "jku": "https://a.example/k" },
+                })),
                 "a": auth("none", json!({})),
                 "b": auth("basic", json!({ "username": "u", "password_file": "f" })),
                 "c": auth("header", json!({ "value_file": "f" })),
@@ -138,6 +148,30 @@ fn whole(name: &str) -> Value {
                 ],
             })
         }
+        "tests" => json!({
+            "version": 1,
+            "at": "2026-11-25T10:00:00Z",
+            "records": [{ "resourceType": "Condition", "id": "c1" }],
+            "files": [],
+            "cases": [{
+                "name": "a",
+                "at": "2026-11-25T10:00:00Z",
+                "as": "doctor",
+                "claims": { "sub": "x" },
+                "request": "GET Condition/c1",
+                "headers": { "prefer": "return=minimal" },
+                "body": "a=b",
+                "expect": {
+                    "status": 200,
+                    "records": { "Condition/c1": { "Condition.code": "show" } },
+                    "withheld": ["Condition/c1"],
+                    "policies": ["a"],
+                    "count": 1,
+                    "says": "a",
+                    "body": {},
+                },
+            }],
+        }),
         other => panic!("there is no example of {other}"),
     }
 }
@@ -154,6 +188,7 @@ fn parsed(name: &str, text: &str) -> Result<(), String> {
         "overrides" => Overrides::parse(text).map(drop).map_err(told),
         "personas" => Personas::parse("personas.yaml", text).map(drop).map_err(told),
         "guarantees" => Guarantees::parse("guarantees.yaml", text).map(drop).map_err(told),
+        "tests" => testing::parse("tests/a.yaml", "a.yaml", text, |_| Ok(None)).map(drop).map_err(told),
         other => panic!("nothing reads {other}"),
     }
 }
@@ -275,13 +310,12 @@ fn schemas_and_readers_know_the_same_keys() {
     assert!(compared > 40, "{compared}");
 }
 
-/// The keys that a reader says it knows: `known here: a, b`, or serde's ``expected one of `a`, `b` ``.
+/// The keys that a reader says it knows: `known here: a, b`, or serde_json's ``expected one of `a`, `b` ``.
 fn told_keys(said: &str) -> Option<BTreeSet<String>> {
     if let Some((_, rest)) = said.split_once("known here: ") {
         return Some(rest.lines().next()?.split(", ").map(|k| k.trim().to_owned()).collect());
     }
     let (_, rest) = said.split_once("unknown field `zzzzzzzz`, expected ")?;
-    let rest = rest.split(" at line").next()?;
     Some(rest.lines().next()?.split('`').skip(1).step_by(2).map(str::to_owned).collect())
 }
 

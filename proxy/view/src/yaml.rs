@@ -162,9 +162,11 @@ fn walk<'a>(mut node: &'a Node, path: &str, text: &str) -> Found<'a> {
                 let longest = members.iter().filter(|(name, ..)| fits(name)).max_by_key(|(n, ..)| n.len());
                 longest.map(|(name, at, inner)| (at.clone(), inner, &rest[name.len()..]))
             }
+            // `[2]`, `[its-id]`, or its name in backticks.
             Members::List(items) => rest
                 .strip_prefix('[')
                 .and_then(|r| r.split_once(']'))
+                .or_else(|| rest.strip_prefix('`')?.split_once('`'))
                 .and_then(|(place, after)| Some((item(items, place, text)?, after)))
                 .map(|(inner, after)| (inner.at.clone(), inner, after)),
             Members::Scalar => None,
@@ -176,14 +178,15 @@ fn walk<'a>(mut node: &'a Node, path: &str, text: &str) -> Found<'a> {
     }
 }
 
-/// An item of a list by its number, or by its own `id`.
+/// An item of a list by its number, or by its own `id` or `name`.
 fn item<'a>(items: &'a [Node], place: &str, text: &str) -> Option<&'a Node> {
     if let Ok(number) = place.parse::<usize>() {
         return items.get(number);
     }
     let id = |node: &Node| match &node.shape {
         Members::Map(members) => {
-            let id = members.iter().find(|(name, ..)| name == "id").map(|(_, _, value)| value.at.clone());
+            let named = members.iter().find(|(name, ..)| name == "id" || name == "name");
+            let id = named.map(|(_, _, value)| value.at.clone());
             text.get(id?).map(|id| id.trim_matches(['"', '\'']) == place)
         }
         _ => None,
@@ -276,7 +279,8 @@ mod tests {
 
     const TEXT: &str = "# a comment about zone\nversion: 1\ntenants:\n  - name: main\n    zone: \"Mars/Olympus\"\n    \
                         list: [show, shwo]\n  - name: two\ntreatments:\n  region: [show]\n  Patient.name: x\n\
-                        guarantees:\n- { id: first, never: a }\n- { id: \"second\", never: b }\n";
+                        guarantees:\n- { id: first, never: a }\n- { id: \"second\", never: b }\ncases:\n- \
+                        name: who asks is told\n  at: noon\n";
 
     fn at(path: &str, what: &str) -> Option<String> {
         let mut faults = [Fault::new(path, what)];
@@ -294,6 +298,7 @@ mod tests {
         assert_eq!(at("f.yaml region", "is not in order"), "9:region");
         assert_eq!(at("f.yaml treatments.Patient.name", "`x` is no category"), "10:x");
         assert_eq!(at("f.yaml guarantees[second].never", "`b` has no verb"), "13:b");
+        assert_eq!(at("f.yaml `who asks is told` at", "`noon` is no moment"), "16:noon");
         // What is missing is told at what should hold it.
         assert_eq!(at("tenants[1].zone", "is required"), "7:name: two");
         assert_eq!(at("f.yaml treatments nothing", "is missing"), "8:treatments");

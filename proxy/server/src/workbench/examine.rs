@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::files::SetFiles;
 use super::personas::{Personas, caller};
+use super::testing;
 use crate::config::{Policies, PolicySource, Upstream};
 use crate::parts::{Loaded, load_policies};
 
@@ -70,6 +71,11 @@ pub fn examine(policies: &Policies, asked: &Asked<'_>) -> (Vec<Finding>, Option<
     let personas = personas.map_err(|f| faults.extend(f)).unwrap_or_default();
     of_personas(&personas, &policies.source, &mut faults, &mut warnings);
     of_guarantees(&policies.source, &mut faults);
+    if let Ok(files) = SetFiles::of(&policies.source)
+        && let Err(found) = testing::read_all(&files)
+    {
+        faults.extend(found.into_iter().map(|f| kept(f, "tests")));
+    }
     let loaded = match load_policies(policies, asked.upstream) {
         Err(more) => {
             faults.extend(more);

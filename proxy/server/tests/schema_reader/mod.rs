@@ -101,6 +101,15 @@ impl<'a> Schema<'a> {
                 }
                 "type" | "enum" | "const" | "minimum" | "maximum" | "minItems" | "maxItems"
                 | "minProperties" => {}
+                "dependentRequired" => {
+                    let has = |key: &str| value.get(key).is_some();
+                    for (key, others) in says.as_object().unwrap() {
+                        let others = others.as_array().unwrap().iter().filter_map(Value::as_str);
+                        others
+                            .filter(|other| has(key) && !has(other))
+                            .for_each(|o| no(format!("{o} is missing")));
+                    }
+                }
                 word if SILENT.contains(&word) => {}
                 word => panic!("{path}: the keyword {word} is not known here"),
             }
