@@ -31,6 +31,7 @@ pub mod page;
 pub mod parts;
 pub mod refusal;
 pub mod reload;
+pub mod schemas;
 pub mod serve;
 pub mod stages;
 pub mod tenant;

@@ -17,13 +17,14 @@ pub mod treatment;
 pub mod treatments;
 pub mod view;
 pub mod why;
+pub mod yaml;
 
 pub use bounds::{Bounds, Cover};
 pub use caller::{Caller, Emergency, Environment, Proof, Relation, Scope, ScopeLevel, StatedBy, Statement};
 pub use catalogue::Catalogue;
 pub use category::{Category, CategorySet};
 pub use facts::{Coding, Facts, Pointer, RecordFacts};
-pub use fault::Fault;
+pub use fault::{Fault, Span};
 pub use labels::Labels;
 pub use overrides::Overrides;
 pub use plan::{Judge, Plan, Reason, Verdict};
