@@ -105,4 +105,6 @@ impl Standing {
 }
 
 #[cfg(test)]
+mod sets;
+#[cfg(test)]
 mod tests;

@@ -25,6 +25,7 @@ pub mod parts;
 pub mod refusal;
 pub mod serve;
 pub mod stages;
+pub mod templates;
 pub mod tokens;
 pub mod upstream;
 pub mod workbench;

@@ -180,16 +180,21 @@ pub fn load_policies(
             }),
         }
     };
-    let categories = read(&config.categories_file, drape_view::shipped::CATEGORIES);
+    let mut categories = read(&config.categories_file, drape_view::shipped::CATEGORIES);
     let mut treatments = read(&config.treatments_file, drape_view::shipped::TREATMENTS);
     let labels = read(&config.labels_file, drape_view::shipped::LABELS);
     let overrides = read(&config.overrides_file, "");
     let facts = read(&config.facts_file, drape_view::shipped::FACTS);
-    // A set may bring rungs of its own; a file that the configuration names goes before them.
-    if config.treatments_file.is_none() {
-        match SetFiles::of(&config.source).and_then(|files| files.read("treatments.yaml")) {
-            Ok(own) => treatments = own.unwrap_or(treatments),
-            Err(fault) => faults.push(fault),
+    // A set may bring rungs and a catalogue of its own; a file that the configuration names goes before them.
+    for (named, text, file) in [
+        (&config.treatments_file, &mut treatments, "treatments.yaml"),
+        (&config.categories_file, &mut categories, "categories.yaml"),
+    ] {
+        if named.is_none() {
+            match SetFiles::of(&config.source).and_then(|files| files.read(file)) {
+                Ok(own) => *text = own.unwrap_or_else(|| std::mem::take(text)),
+                Err(fault) => faults.push(fault),
+            }
         }
     }
     if !faults.is_empty() {
@@ -212,7 +217,8 @@ pub fn load_policies(
     let treatments_ = Arc::new(treatments_);
     let redaction = config.redaction.unwrap_or(treatments_.redaction());
     let texts = [&categories, &treatments, &labels, &overrides, &facts].map(|text| text.as_bytes());
-    let extra: Vec<&[u8]> = texts.into_iter().chain([redaction.name().as_bytes()]).collect();
+    let more = [redaction.name().as_bytes(), drape_view::shipped::SMALL_AREAS.as_bytes()];
+    let extra: Vec<&[u8]> = texts.into_iter().chain(more).collect();
     let set = match &config.source {
         PolicySource::Shipped(name) => PolicySet::shipped(name, &treatments_, &extra)?,
         PolicySource::Directory(path) => PolicySet::load(path, &treatments_, &extra)?,

@@ -8,6 +8,7 @@ mod check;
 mod diff;
 mod explain;
 mod import;
+mod init;
 mod prove;
 mod replay;
 mod schema;
@@ -23,7 +24,7 @@ use clap::{Parser, Subcommand};
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::{demo, parts, serve};
+use crate::{demo, serve};
 
 /// A FHIR privacy proxy: shows each caller only what policy permits, and writes down who saw what.
 #[derive(Debug, Parser)]
@@ -41,12 +42,9 @@ enum Verb {
         #[arg(short, long, default_value = "drape.yaml")]
         config: PathBuf,
     },
-    /// Make what must exist before the first start: root key, log key, signing key, log. What exists is left alone.
-    Init {
-        /// The configuration.
-        #[arg(short, long, default_value = "drape.yaml")]
-        config: PathBuf,
-    },
+    /// Write a commented starting point, or make what must exist before the first start: root key, log key, signing key,
+    /// log. What exists is left alone.
+    Init(init::Arguments),
     /// Stand in front of the configured FHIR servers.
     Serve {
         /// The configuration.
@@ -121,7 +119,7 @@ pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.verb {
         Verb::Check { config } => check::run(&config),
-        Verb::Init { config } => init(&config),
+        Verb::Init(arguments) => init::run(&arguments),
         Verb::Serve { config } => serve_until_stopped(&config),
         Verb::Audit { verb } => return audit::run(verb).unwrap_or_else(|failure| fail(&failure)),
         Verb::Explain(arguments) => return explain::run(&arguments).unwrap_or_else(|failure| fail(&failure)),
@@ -157,22 +155,6 @@ fn fail(failure: &Failure) -> ExitCode {
 pub(crate) fn say(text: impl std::fmt::Display) {
     use std::io::Write as _;
     let _ = writeln!(std::io::stdout().lock(), "{text}");
-}
-
-fn init(path: &std::path::Path) -> Result<(), Failure> {
-    let config = Config::load(path)?;
-    let made = parts::init(&config, &Clock::system())?;
-    if made.is_empty() {
-        say("everything exists already; nothing was changed");
-    }
-    for what in made {
-        say(format!("made {what}"));
-    }
-    let signer =
-        drape_audit::NoteSigner::from_seed_file(&config.audit.origin, &config.audit.signing_key_file)?;
-    say("the log's public key, for whoever verifies it:");
-    say(format!("  {}", signer.verifier()));
-    Ok(())
 }
 
 /// A runtime for the proxy.
