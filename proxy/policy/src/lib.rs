@@ -13,3 +13,4 @@ mod types;
 pub use decide::{Action, Criterion, Decider, Ruling, Standing};
 pub use judge::RecordJudge;
 pub use set::PolicySet;
+pub use types::types_of;

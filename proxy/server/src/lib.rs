@@ -14,6 +14,7 @@ pub mod discovery;
 pub mod exchange;
 pub mod exports;
 pub mod facts;
+pub mod import;
 pub mod inflate;
 pub mod issuers;
 mod line;
