@@ -4,6 +4,7 @@ mod cache;
 mod check;
 mod decide;
 mod entities;
+pub mod guarantees;
 mod judge;
 mod known;
 mod set;

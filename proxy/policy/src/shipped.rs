@@ -24,25 +24,25 @@ pub const SETS: &[ShippedSet] = &[
         name: "hospital",
         title: "a hospital's daily work: care teams, wards, billing, research, patients, guardians, counts",
         files: files!("hospital": "billing.cedar", "clinical.cedar", "persons.cedar", "research.cedar", "rules.cedar",
-            "personas.yaml"),
+            "guarantees.yaml", "personas.yaml"),
     },
     ShippedSet {
         name: "safe-harbor",
         title: "records de-identified by HIPAA Safe Harbor (45 CFR 164.514(b)(2))",
-        files: files!("safe-harbor": "recipients.cedar", "stewards.cedar", "personas.yaml", "treatments.yaml",
-            "tests/recipients.yaml"),
+        files: files!("safe-harbor": "recipients.cedar", "stewards.cedar", "guarantees.yaml", "personas.yaml",
+            "treatments.yaml", "tests/recipients.yaml"),
     },
     ShippedSet {
         name: "limited-data-set",
         title: "a HIPAA limited data set under a use agreement (45 CFR 164.514(e))",
-        files: files!("limited-data-set": "recipients.cedar", "stewards.cedar", "personas.yaml", "treatments.yaml",
-            "tests/recipients.yaml"),
+        files: files!("limited-data-set": "recipients.cedar", "stewards.cedar", "guarantees.yaml", "personas.yaml",
+            "treatments.yaml", "tests/recipients.yaml"),
     },
     ShippedSet {
         name: "gdpr-research",
         title: "research on pseudonymised records under the GDPR (Art. 89, Art. 4(5))",
-        files: files!("gdpr-research": "consent.cedar", "recipients.cedar", "stewards.cedar", "personas.yaml",
-            "treatments.yaml", "tests/recipients.yaml"),
+        files: files!("gdpr-research": "consent.cedar", "recipients.cedar", "stewards.cedar", "guarantees.yaml",
+            "personas.yaml", "treatments.yaml", "tests/recipients.yaml"),
     },
 ];
 
@@ -67,4 +67,20 @@ pub fn find(name: &str) -> Option<&'static ShippedSet> {
 pub fn names() -> String {
     let names: Vec<&str> = SETS.iter().map(|set| set.name).collect();
     format!("shipped: {}", names.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guarantees::Guarantees;
+
+    #[test]
+    fn the_guarantees_of_every_shipped_set_can_be_read() {
+        for set in SETS {
+            let Some(text) = set.file("guarantees.yaml") else { continue };
+            if let Err(faults) = Guarantees::parse(set.name, text) {
+                panic!("{}", faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
+            }
+        }
+    }
 }
