@@ -13,11 +13,7 @@ pub struct Template {
 
 /// All of them.
 pub const TEMPLATES: [Template; 3] = [
-    Template {
-        name: "epic",
-        title: "in front of Epic",
-        text: include_str!("../../../config/epic.yaml"),
-    },
+    Template { name: "epic", title: "in front of Epic", text: include_str!("../../../config/epic.yaml") },
     Template {
         name: "oracle-health",
         title: "in front of Oracle Health (Cerner) Millennium",

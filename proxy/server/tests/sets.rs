@@ -38,7 +38,10 @@ fn of_records_of_every_type_no_recipient_gets_what_a_set_hides() {
             let filling = Filling { turn: number + turn, from: 0, modifiers: false };
             let one = make(&catalogue, &listed, &mut coverage, name, filling);
             let sent: Value = serde_json::from_str(&one.text).unwrap();
-            for (place, person) in recipients.iter().enumerate() {
+            // Each type comes before each of them once.
+            for (place, person) in
+                recipients.iter().enumerate().filter(|(place, _)| (number + turn + place) % 2 == 0)
+            {
                 let seen = person.look(record(name), UP, one.text.as_bytes(), number as u64).unwrap();
                 if seen.out.is_empty() {
                     continue;
@@ -53,14 +56,15 @@ fn of_records_of_every_type_no_recipient_gets_what_a_set_hides() {
                     assert!(may || !found.contains(&number), "{}: leaked {}", person.name, canary.path);
                     hidden += usize::from(!may);
                 }
-                let (before, after) = (valid::faults(&sent), valid::faults(&serde_json::from_slice(&seen.out).unwrap()));
+                let (before, after) =
+                    (valid::faults(&sent), valid::faults(&serde_json::from_slice(&seen.out).unwrap()));
                 let new: Vec<_> = after.into_iter().filter(|f| !before.contains(f)).collect();
                 assert!(new.is_empty(), "{}: {name}: {new:?}", person.name);
             }
         }
     }
     println!("{came:?} records came through, {hidden} canaries were hidden");
-    assert!(came.iter().all(|n| *n >= 8) && hidden > 3_000, "{came:?} {hidden}");
+    assert!(came.iter().all(|n| *n >= 30) && hidden > 3_000, "{came:?} {hidden}");
 }
 
 #[test]
@@ -117,9 +121,15 @@ fn each_set_leaves_of_a_patient_what_its_rule_leaves() {
     assert!(out.get("gender").is_none(), "no release of DEMO: {out}");
     for person in &all {
         let out = look(person, &patient()).unwrap().to_string();
-        for gone in ["Doe", "Jane", "555-0100", "MRN-77", "Main St", "Suffolk", "QUJD", "feed", "p1\"", "2026-10-01"] {
+        for gone in
+            ["Doe", "Jane", "555-0100", "MRN-77", "Main St", "Suffolk", "QUJD", "feed", "p1\"", "2026-10-01"]
+        {
             // A limited data set keeps dates, those of the record among them.
-            assert!(!out.contains(gone) || gone.starts_with("2026") && person.name == "limited-data-set", "{}: {gone} in {out}", person.name);
+            assert!(
+                !out.contains(gone) || gone.starts_with("2026") && person.name == "limited-data-set",
+                "{}: {gone} in {out}",
+                person.name
+            );
         }
     }
 }
@@ -196,11 +206,14 @@ fn made_up_patients_leave_safe_harbor_without_full_dates_postal_codes_and_names(
         return;
     };
     let harbor = &recipients()[0];
-    let mut files: Vec<PathBuf> =
-        std::fs::read_dir(folder.join("synthea/r4-transactions")).unwrap().map(|f| f.unwrap().path()).collect();
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder.join("synthea/r4-transactions"))
+        .unwrap()
+        .map(|f| f.unwrap().path())
+        .collect();
     files.retain(|f| f.to_string_lossy().ends_with(".json.gz"));
     files.sort_by_key(|f| (f.metadata().unwrap().len(), f.clone()));
     let (mut came, mut withheld, mut patients) = (0, 0, 0);
+    let mut types = std::collections::BTreeMap::new();
     for file in files.iter().take(6) {
         let unpacked = std::process::Command::new("gzip").arg("-dc").arg(file).output().unwrap();
         assert!(unpacked.status.success(), "gzip cannot unpack {}", file.display());
@@ -219,7 +232,11 @@ fn made_up_patients_leave_safe_harbor_without_full_dates_postal_codes_and_names(
                 of.extend([&address["city"], &address["postalCode"]].into_iter().filter_map(|v| v.as_str()));
             }
             // Words of the lists that names come with (`official`, `Mr.`) tell nobody.
-            secrets.extend(of.into_iter().filter(|t| t.len() > 4 && t.bytes().any(|b| b.is_ascii_digit())).map(str::to_owned));
+            secrets.extend(
+                of.into_iter()
+                    .filter(|t| t.len() > 4 && t.bytes().any(|b| b.is_ascii_digit()))
+                    .map(str::to_owned),
+            );
             for name in patient["name"].as_array().into_iter().flatten() {
                 let mut parts = Vec::new();
                 texts(&name["family"], &mut parts);
@@ -231,6 +248,7 @@ fn made_up_patients_leave_safe_harbor_without_full_dates_postal_codes_and_names(
         for resource in records {
             let Some(out) = look(harbor, resource) else {
                 withheld += 1;
+                *types.entry(resource["resourceType"].as_str().unwrap().to_owned()).or_insert(0) += 1;
                 continue;
             };
             came += 1;
@@ -244,6 +262,12 @@ fn made_up_patients_leave_safe_harbor_without_full_dates_postal_codes_and_names(
             assert!(zips.is_none_or(|z| z.len() == 3), "{zips:?}");
         }
     }
-    println!("{patients} patients: {came} records came through, {withheld} were withheld");
+    println!("{patients} patients: {came} records came through, {withheld} were withheld: {types:?}");
     assert!(patients > 0 && came > 100 && withheld > 0);
+    // What is withheld is what the set says, not what cannot be made valid.
+    for name in
+        ["Patient", "Condition", "Observation", "Encounter", "Procedure", "Immunization", "MedicationRequest"]
+    {
+        assert!(!types.contains_key(name), "{types:?}");
+    }
 }

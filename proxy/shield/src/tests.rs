@@ -230,7 +230,8 @@ fn an_address_can_keep_its_town_and_code_without_the_street() {
         "extension": [{"url": "http://hl7.org/fhir/StructureDefinition/geolocation", "extension": [
             {"url": "latitude", "valueDecimal": 42.36}]}]}]});
     let out = shield(&patient, &verdict).unwrap();
-    let town = json!({"use": "home", "city": "Boston", "state": "MA", "postalCode": "02139-4307", "country": "US"});
+    let town =
+        json!({"use": "home", "city": "Boston", "state": "MA", "postalCode": "02139-4307", "country": "US"});
     assert_eq!(out["address"][0], town);
     assert_eq!(out["birthDate"], "1930-01-01");
     assert!(out["meta"]["security"].to_string().contains("ABSTRED"));
@@ -244,8 +245,10 @@ fn a_date_of_more_than_89_years_ago_leaves_since_it_tells_an_age() {
         }
         _ => Treatment::Show,
     });
-    let procedure = |date: &str| json!({"resourceType": "Procedure", "id": "o", "status": "completed",
-        "subject": {"reference": "Patient/o"}, "performedDateTime": date});
+    let procedure = |date: &str| {
+        json!({"resourceType": "Procedure", "id": "o", "status": "completed",
+        "subject": {"reference": "Patient/o"}, "performedDateTime": date})
+    };
     assert_eq!(shield(&procedure("1990-05-06"), &verdict).unwrap()["performedDateTime"], "1990");
     assert!(shield(&procedure("1930-05-06"), &verdict).unwrap().get("performedDateTime").is_none());
     assert!(shield(&procedure("1930"), &verdict).unwrap().get("performedDateTime").is_none());

@@ -168,7 +168,8 @@ mod tests {
 
     #[test]
     fn an_address_can_keep_its_town_and_nothing_else_can() {
-        let yaml = shipped::TREATMENTS.replace("address: [show, { generalize: zip3 }", "address: [{ generalize: city }");
+        let yaml = shipped::TREATMENTS
+            .replace("address: [show, { generalize: zip3 }", "address: [{ generalize: city }");
         let parsed = Treatments::parse(&yaml).unwrap();
         let city = Treatment::Generalize(Coarsening::City);
         assert_eq!(parsed.rungs(Category::Address), [city, Treatment::Encrypt]);

@@ -118,7 +118,9 @@ fn a_limited_data_set_keeps_dates_and_towns_for_who_has_an_agreement_and_a_purpo
     let mut without = recipient();
     without.organization = None;
     assert_eq!(seen_by(set, &without, &record("Patient", &[]), &DATES), "withheld");
-    for (purpose, received) in [("PUBHLTH", true), ("HOPERAT", true), ("TREAT", false), ("HMARKT", false), ("", false)] {
+    for (purpose, received) in
+        [("PUBHLTH", true), ("HOPERAT", true), ("TREAT", false), ("HMARKT", false), ("", false)]
+    {
         let mut caller = recipient();
         caller.purpose = purpose.into();
         let seen = seen_by(set, &caller, &record("Patient", &[]), &DATES);
@@ -203,7 +205,9 @@ fn recipients_search_by_codes_and_never_by_names_or_numbers() {
         let standing = set.standing(&Arc::new(recipient())).unwrap();
         assert_eq!(standing.search_by(Category::Diagnosis, "Condition"), Criterion::Shown, "{name}");
         assert_eq!(standing.search_by(Category::PatientLink, "Condition"), Criterion::ByPseudonym, "{name}");
-        for category in [Category::PersonName, Category::Identifier, Category::Contact, Category::Address, Category::Note] {
+        for category in
+            [Category::PersonName, Category::Identifier, Category::Contact, Category::Address, Category::Note]
+        {
             assert_eq!(standing.search_by(category, "Patient"), Criterion::Refused, "{name}: {category}");
         }
     }

@@ -55,7 +55,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     ));
     imported.notes.iter().for_each(|note| say(format!("  {note}")));
     say(match unnamed {
-        Unnamed::Keep => "what no rule names is shown, as their tool would keep it; text, attachments and unlisted extensions never",
+        Unnamed::Keep => {
+            "what no rule names is shown, as their tool would keep it; text, attachments and unlisted extensions never"
+        }
         Unnamed::Redact => "theirs keep what no rule names: here it goes. `--default keep` shows it",
     });
     say(format!(

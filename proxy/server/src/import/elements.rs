@@ -18,6 +18,9 @@ pub(super) struct Leaf {
     /// The line under `elements` of categories.yaml by which it can be given another category, with the element that it
     /// is part of; none where its data type decides.
     pub(super) movable: Option<String>,
+    /// The element of the record whose data type it is part of, by its category and its line under `elements`: sealed,
+    /// that comes out as one thing.
+    pub(super) whole: Option<(Category, Option<String>)>,
     /// The line under `parts` by which all like it can, wherever their data type stands.
     pub(super) part: Option<String>,
 }
@@ -30,6 +33,11 @@ impl Leaf {
 
     pub(super) fn data_type(&self) -> &'static str {
         self.nodes.last().map_or("", |node| node.data_type)
+    }
+
+    /// The line under `elements` of the element whose data type it is part of; empty where there is none.
+    pub(super) fn element(&self) -> &str {
+        self.whole.as_ref().and_then(|(_, key)| key.as_deref()).unwrap_or_default()
     }
 
     /// Whether it is the id of an element, not of the record.
@@ -58,6 +66,8 @@ struct Walk {
     resource_type: &'static str,
     nodes: Vec<Node>,
     above: Vec<&'static str>,
+    /// The category of the element of the record in whose data type the walk is.
+    whole: Option<(Category, Option<String>)>,
     leaves: Vec<Leaf>,
 }
 
@@ -74,7 +84,14 @@ pub(super) fn leaves() -> Vec<Leaf> {
     for name in drape_policy::types_of(RECEIVED) {
         let catalogue = Catalogue::builtin();
         let Some(root) = catalogue.root(name) else { continue };
-        let mut walk = Walk { catalogue, resource_type: name, nodes: Vec::new(), above: Vec::new(), leaves: Vec::new() };
+        let mut walk = Walk {
+            catalogue,
+            resource_type: name,
+            nodes: Vec::new(),
+            above: Vec::new(),
+            whole: None,
+            leaves: Vec::new(),
+        };
         walk.object(name, root, &Inside::Resource);
         leaves.extend(walk.leaves);
     }
@@ -90,7 +107,8 @@ impl Walk {
         self.above.push(path);
         for element in r4().elements(path) {
             for (key, data_type) in element.json_names() {
-                let data_type = if element.content_reference.is_some() { "BackboneElement" } else { data_type };
+                let data_type =
+                    if element.content_reference.is_some() { "BackboneElement" } else { data_type };
                 let name = element.path.rsplit('.').next().unwrap_or_default().trim_end_matches("[x]");
                 self.nodes.push(Node { name, key, data_type });
                 self.member(element, data_type, at, inside);
@@ -129,7 +147,10 @@ impl Walk {
                 if edge.kind == Kind::Primitive || self.above.contains(&below) {
                     self.leaf(category, movable, part);
                 } else {
+                    let outer = self.whole.clone();
+                    self.whole = outer.clone().or_else(|| Some((category, movable.clone())));
                     self.object(below, edge.node, &Inside::DataType { category, movable });
+                    self.whole = outer;
                 }
             }
         }
@@ -141,18 +162,8 @@ impl Walk {
         if targets.is_empty() {
             targets = vec!["Patient", "Practitioner", "Observation"];
         }
-        let kinds: [(&'static str, fn(&str) -> Category); 2] =
-            [("reference", Catalogue::link_category), ("display", Catalogue::display_category)];
-        for (name, category) in kinds {
-            let mut categories: Vec<Category> = targets.iter().map(|t| category(t)).collect();
-            categories.sort_unstable();
-            categories.dedup();
-            self.nodes.push(Node { name, key: name.to_owned(), data_type: "string" });
-            for category in categories {
-                self.leaf(category, None, None);
-            }
-            self.nodes.pop();
-        }
+        self.led_to("reference", targets.iter().map(|t| Catalogue::link_category(t)).collect());
+        self.led_to("display", targets.iter().map(|t| Catalogue::display_category(t)).collect());
         if let Some(edge) = self.catalogue.edge(at, "identifier") {
             let node = Node { name: "identifier", key: "identifier".to_owned(), data_type: "Identifier" };
             self.nodes.push(node);
@@ -162,8 +173,18 @@ impl Walk {
         }
     }
 
+    fn led_to(&mut self, name: &'static str, mut categories: Vec<Category>) {
+        categories.sort_unstable();
+        categories.dedup();
+        self.nodes.push(Node { name, key: name.to_owned(), data_type: "string" });
+        for category in categories {
+            self.leaf(category, None, None);
+        }
+        self.nodes.pop();
+    }
+
     fn leaf(&mut self, category: Category, movable: Option<String>, part: Option<String>) {
         let (resource_type, nodes) = (self.resource_type, self.nodes.clone());
-        self.leaves.push(Leaf { resource_type, nodes, category, movable, part });
+        self.leaves.push(Leaf { resource_type, nodes, category, movable, whole: self.whole.clone(), part });
     }
 }

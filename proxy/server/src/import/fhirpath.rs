@@ -47,12 +47,14 @@ pub(super) enum Hit {
 impl Selector {
     /// Reads a path; a union is several.
     pub(super) fn parse(path: &str) -> Result<Vec<Self>, Fault> {
-        let parts = split(path, '|').ok_or_else(|| unreadable(path, "its brackets or quotes do not match"))?;
+        let parts =
+            split(path, '|').ok_or_else(|| unreadable(path, "its brackets or quotes do not match"))?;
         parts.into_iter().map(|part| Self::one(part.trim())).collect()
     }
 
     fn one(path: &str) -> Result<Self, Fault> {
-        let parts = split(path, '.').ok_or_else(|| unreadable(path, "its brackets or quotes do not match"))?;
+        let parts =
+            split(path, '.').ok_or_else(|| unreadable(path, "its brackets or quotes do not match"))?;
         let mut selector = Self { root: None, steps: Vec::new(), narrowed: None };
         let mut parts = parts.into_iter().map(str::trim).peekable();
         let first = parts.peek().copied().unwrap_or_default();
@@ -65,9 +67,14 @@ impl Selector {
                 None => {
                     let help = match r4().kind(first) {
                         Some(_) => format!("for every {first} write `nodesByType('{first}')`"),
-                        None => "begin with a resource type, `Resource`, `nodesByType(…)` or `nodesByName(…)`".into(),
+                        None => {
+                            "begin with a resource type, `Resource`, `nodesByType(…)` or `nodesByName(…)`"
+                                .into()
+                        }
                     };
-                    return Err(unreadable(path, &format!("`{first}` is no resource type of FHIR R4")).help(help));
+                    return Err(
+                        unreadable(path, &format!("`{first}` is no resource type of FHIR R4")).help(help)
+                    );
                 }
             };
         }
@@ -75,7 +82,10 @@ impl Selector {
             if !selector.step(path, part)? {
                 // What is not understood can only select fewer of the nodes so far, or parts of them.
                 if selector.steps.is_empty() && selector.root.is_none() {
-                    return Err(unreadable(path, &format!("`{part}` is not understood, and nothing before it says where")));
+                    return Err(unreadable(
+                        path,
+                        &format!("`{part}` is not understood, and nothing before it says where"),
+                    ));
                 }
                 selector.narrowed = Some(format!("`{part}` is not understood"));
                 break;
@@ -110,7 +120,9 @@ impl Selector {
                 self.steps.push(Step::ByType(bare.to_owned()));
             }
             "nodesByName" => self.steps.push(Step::ByName(bare.to_owned())),
-            "ofType" | "as" => self.steps.push(Step::OfType(bare.rsplit('.').next().unwrap_or_default().to_owned())),
+            "ofType" | "as" => {
+                self.steps.push(Step::OfType(bare.rsplit('.').next().unwrap_or_default().to_owned()))
+            }
             "where" | "first" | "last" | "single" | "tail" | "take" | "skip" => {
                 self.narrowed = Some(format!("it holds only where `{part}` does"));
             }
@@ -137,7 +149,9 @@ impl Selector {
                     let next = children(&at, name);
                     if next.is_empty() {
                         let what = format!("`{name}` is no element there in FHIR R4");
-                        return Err(unreadable(path, &what).help("check the spelling; names are case-sensitive"));
+                        return Err(
+                            unreadable(path, &what).help("check the spelling; names are case-sensitive")
+                        );
                     }
                     at = next;
                 }
@@ -180,7 +194,9 @@ fn reaches(steps: &[Step], resource_type: &str, nodes: &[Node], at: usize) -> bo
     let further = |place: usize| reaches(rest, resource_type, nodes, place);
     match step {
         Step::Name(name) => nodes.get(at).is_some_and(|node| called(node, name)) && further(at + 1),
-        Step::OfType(kind) => at.checked_sub(1).and_then(|i| nodes.get(i)).is_some_and(|n| n.data_type == kind) && further(at),
+        Step::OfType(kind) => {
+            at.checked_sub(1).and_then(|i| nodes.get(i)).is_some_and(|n| n.data_type == kind) && further(at)
+        }
         Step::ByType(kind) => {
             at == 0 && kind == resource_type && further(0)
                 || (at..nodes.len()).any(|i| nodes[i].data_type == kind && further(i + 1))

@@ -50,7 +50,8 @@ pub fn import(name: &str, text: &str, unnamed: Unnamed) -> Result<Imported, Vec<
     let lines = report::rules(&file, &leaves, &plan);
     let files = write::files(name, &file, &leaves, &plan, &lines, unnamed);
     let count = |outcome| lines.iter().filter(|l| l.outcome == outcome).count();
-    let notes = lines.iter().filter(|l| l.outcome != report::Outcome::Exactly).map(ToString::to_string).collect();
+    let notes =
+        lines.iter().filter(|l| l.outcome != report::Outcome::Exactly).map(ToString::to_string).collect();
     Ok(Imported {
         files,
         exactly: count(report::Outcome::Exactly),
@@ -59,9 +60,6 @@ pub fn import(name: &str, text: &str, unnamed: Unnamed) -> Result<Imported, Vec<
         notes,
     })
 }
-
-#[cfg(test)]
-mod tests;
 
 #[cfg(test)]
 mod tests;

@@ -53,13 +53,21 @@ pub(super) fn make(file: &RuleFile, leaves: &[Leaf], unnamed: Unnamed) -> Plan {
     // What is hidden of a data type wherever it stands is hidden by its own line, and is in the way of nothing else.
     let parts = hidden_parts(leaves, &wishes, &groups);
     let hidden = |leaf: &Leaf| leaf.part.as_ref().is_some_and(|part| parts.contains(part));
+    // What is part of a sealed element is sealed with it, whatever its own category is.
+    let mut unsealed: BTreeMap<(&'static str, Category), Vec<&Leaf>> = BTreeMap::new();
+    for (leaf, (_, wish)) in leaves.iter().zip(&wishes) {
+        if let Some((category, _)) = leaf.whole.as_ref().filter(|_| !holds(Treatment::Encrypt, *wish)) {
+            unsealed.entry((leaf.resource_type, *category)).or_default().push(leaf);
+        }
+    }
     let mut treatments: BTreeMap<(&'static str, Category), Treatment> = BTreeMap::new();
     for ((name, category), places) in &groups {
-        let may_seal = places.iter().any(|place| wishes[*place].1 == Treatment::Encrypt);
-        // A part that is hidden has no say, but in what is sealed as one thing it would be among the rest.
-        let say = |place: &&usize| !hidden(&leaves[**place]) || may_seal;
-        let wished: Vec<_> = places.iter().filter(say).map(|place| (&leaves[*place], wishes[*place].1)).collect();
-        treatments.insert((name, *category), choose(*category, &wished));
+        // A part that is hidden has no say.
+        let say = |place: &&usize| !hidden(&leaves[**place]);
+        let wished: Vec<_> =
+            places.iter().filter(say).map(|place| (&leaves[*place], wishes[*place].1)).collect();
+        let unsealed = unsealed.get(&(*name, *category)).map(Vec::as_slice).unwrap_or_default();
+        treatments.insert((name, *category), choose(*category, &wished, unsealed));
     }
     // An id that is shown would tell what a pseudonym elsewhere stands for.
     let links = [Category::RecordId, Category::PatientLink, Category::RecordLink];
@@ -69,26 +77,35 @@ pub(super) fn make(file: &RuleFile, leaves: &[Leaf], unnamed: Unnamed) -> Plan {
         alike(&mut treatments, |c, t| c == category && matches!(t, Treatment::Generalize(_)));
     }
     let mut moved = BTreeSet::new();
+    let of = |name: &'static str, category| {
+        treatments.get(&(name, category)).copied().unwrap_or(Treatment::Redact)
+    };
+    let chosen = |leaf: &Leaf| of(leaf.resource_type, leaf.category);
+    let is_sealed = |leaf: &Leaf| {
+        leaf.whole.as_ref().is_some_and(|(c, _)| of(leaf.resource_type, *c) == Treatment::Encrypt)
+    };
     for (leaf, (_, wish)) in leaves.iter().zip(&wishes) {
-        let chosen = treatments.get(&(leaf.resource_type, leaf.category)).copied().unwrap_or(Treatment::Redact);
-        if !hidden(leaf) && !holds(effect(chosen, leaf), *wish) {
+        if !hidden(leaf) && !holds(effect(chosen(leaf), leaf), *wish) {
             moved.extend(leaf.movable.clone());
         }
+        if is_sealed(leaf) && !holds(Treatment::Encrypt, *wish) {
+            moved.insert(leaf.element().to_owned());
+        }
     }
-    treatments.retain(|_, treatment| *treatment != Treatment::Redact);
     let fates = leaves.iter().zip(wishes).map(|(leaf, (by, wanted))| {
-        let gone = leaf.is_extension() || hidden(leaf) || leaf.movable.as_ref().is_some_and(|key| moved.contains(key));
-        let chosen = treatments.get(&(leaf.resource_type, leaf.category)).copied();
-        let is = chosen.filter(|_| !gone).map_or(Treatment::Redact, |t| effect(t, leaf));
-        let is = match chosen {
+        let is = match chosen(leaf) {
             _ if leaf.is_extension() && extensions => Treatment::Show,
+            _ if leaf.is_extension() => Treatment::Redact,
+            _ if leaf.movable.as_ref().is_some_and(|key| moved.contains(key)) => Treatment::Redact,
             // Sealed with the rest of its element.
-            Some(Treatment::Encrypt) if hidden(leaf) => Treatment::Encrypt,
-            _ => is,
+            _ if is_sealed(leaf) && !moved.contains(leaf.element()) => Treatment::Encrypt,
+            _ if hidden(leaf) => Treatment::Redact,
+            other => effect(other, leaf),
         };
         Fate { by, wanted, is }
     });
     let fates = fates.collect();
+    treatments.retain(|_, treatment| *treatment != Treatment::Redact);
     Plan { treatments, moved, parts, extensions, fates }
 }
 
@@ -131,7 +148,9 @@ fn wants(rule: &Rule, parameters: &Parameters, leaf: &Leaf) -> Treatment {
     match rule.method {
         Method::Keep => Treatment::Show,
         Method::Redact if parameters.partial_dates && dated => year,
-        Method::Redact if parameters.partial_zips && parameters.areas_unknown.is_empty() && is_postal_code(leaf) => {
+        Method::Redact
+            if parameters.partial_zips && parameters.areas_unknown.is_empty() && is_postal_code(leaf) =>
+        {
             Treatment::Generalize(Coarsening::Zip3)
         }
         Method::DateShift if dated => year,
@@ -167,7 +186,7 @@ fn hidden_parts(
 
 /// The treatment by which most elements get what the rules want of them. None gets more: what would is moved away from the
 /// category, and where that cannot be, the treatment is not taken.
-fn choose(category: Category, wishes: &[(&Leaf, Treatment)]) -> Treatment {
+fn choose(category: Category, wishes: &[(&Leaf, Treatment)], unsealed: &[&Leaf]) -> Treatment {
     if category.is_carrier() || wishes.iter().all(|(_, wish)| *wish == Treatment::Redact) {
         return Treatment::Redact;
     }
@@ -191,6 +210,7 @@ fn choose(category: Category, wishes: &[(&Leaf, Treatment)]) -> Treatment {
             .iter()
             .filter(|(leaf, wish)| !holds(effect(treatment, leaf), *wish))
             .map(|(leaf, _)| leaf.movable.as_deref().unwrap_or_default())
+            .chain(unsealed.iter().filter(|_| treatment == Treatment::Encrypt).map(|leaf| leaf.element()))
             .collect();
         if away.contains("") {
             continue;
@@ -200,9 +220,15 @@ fn choose(category: Category, wishes: &[(&Leaf, Treatment)]) -> Treatment {
             let is = if gone { Treatment::Redact } else { effect(treatment, leaf) };
             is == *wish && is != Treatment::Redact
         };
+        // What is met counts twice, what only comes out in a lesser form once.
+        let kept = |(leaf, wish): &&(&Leaf, Treatment)| {
+            let gone = leaf.movable.as_deref().is_some_and(|key| away.contains(key));
+            !gone && *wish != Treatment::Redact && effect(treatment, leaf) != Treatment::Redact
+        };
         let met = wishes.iter().filter(met).count();
-        if met > best.0 {
-            best = (met, treatment);
+        let score = met + wishes.iter().filter(kept).count();
+        if met > 0 && score > best.0 {
+            best = (score, treatment);
         }
     }
     best.1
@@ -234,7 +260,11 @@ fn effect(treatment: Treatment, leaf: &Leaf) -> Treatment {
         Treatment::Generalize(_) => Treatment::Redact,
         Treatment::Pseudonymize => match leaf.category {
             // Of an identifier only the value gets a pseudonym; ids within a record go.
-            Category::Identifier if name == "value" || leaf.data_type() == "string" && leaf.nodes.len() == 1 => treatment,
+            Category::Identifier
+                if name == "value" || leaf.data_type() == "string" && leaf.nodes.len() == 1 =>
+            {
+                treatment
+            }
             Category::RecordId if leaf.nodes.len() == 1 => treatment,
             Category::PatientLink | Category::RecordLink => treatment,
             _ => Treatment::Redact,
@@ -252,12 +282,10 @@ fn alike(
     treatments: &mut BTreeMap<(&'static str, Category), Treatment>,
     which: impl Fn(Category, Treatment) -> bool,
 ) {
-    let picked = |((_, category), treatment): &(&(&str, Category), &mut Treatment)| which(*category, **treatment);
-    let strictest = treatments
-        .iter_mut()
-        .filter(picked)
-        .map(|(_, treatment)| *treatment)
-        .reduce(Treatment::stricter);
+    let picked =
+        |((_, category), treatment): &(&(&str, Category), &mut Treatment)| which(*category, **treatment);
+    let strictest =
+        treatments.iter_mut().filter(picked).map(|(_, treatment)| *treatment).reduce(Treatment::stricter);
     if let Some(strictest) = strictest {
         treatments.iter_mut().filter(picked).for_each(|(_, treatment)| *treatment = strictest);
     }

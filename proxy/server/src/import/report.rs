@@ -81,7 +81,13 @@ pub(super) fn rules(file: &RuleFile, leaves: &[Leaf], plan: &Plan) -> Vec<Line> 
             outcome = outcome.worse();
             remarks.push(what.to_owned());
         }
-        if rule.method == Method::Redact && file.parameters.partial_ages && leaves.iter().zip(&plan.fates).any(|(l, f)| l.within("Age") && f.by.iter().any(|(n, _)| *n == number)) {
+        if rule.method == Method::Redact
+            && file.parameters.partial_ages
+            && leaves
+                .iter()
+                .zip(&plan.fates)
+                .any(|(l, f)| l.within("Age") && f.by.iter().any(|(n, _)| *n == number))
+        {
             outcome = outcome.worse();
             remarks.push("ages of up to 89 go too".to_owned());
         }

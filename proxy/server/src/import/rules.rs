@@ -95,7 +95,9 @@ pub(super) fn read(name: &str, text: &str) -> Result<RuleFile, Vec<Fault>> {
     let Value::Object(file) = file else { return Err(one("is no object".into(), SHAPE)) };
     let mut faults = Vec::new();
     for key in file.keys().filter(|k| !TOP.contains(&k.as_str()) && !k.starts_with('_')) {
-        faults.push(Fault::new(name, format!("`{key}` is not known")).help(format!("known: {}", TOP.join(", "))));
+        faults.push(
+            Fault::new(name, format!("`{key}` is not known")).help(format!("known: {}", TOP.join(", "))),
+        );
     }
     match file.get("fhirVersion").and_then(Value::as_str) {
         None | Some("" | "R4" | "r4") => {}
@@ -137,11 +139,15 @@ pub(super) fn read(name: &str, text: &str) -> Result<RuleFile, Vec<Fault>> {
 fn rule(place: &str, value: &Value) -> Result<Rule, Fault> {
     let text = |name: &str| value.get(name).and_then(Value::as_str).map(str::trim).filter(|t| !t.is_empty());
     let Some(path) = text("path") else {
-        return Err(Fault::new(place, "has no `path`").help("{\"path\": \"Patient.name\", \"method\": \"redact\"}"));
+        return Err(
+            Fault::new(place, "has no `path`").help("{\"path\": \"Patient.name\", \"method\": \"redact\"}")
+        );
     };
     let known = || METHODS.map(|(name, _)| name).join(", ");
     let Some(word) = text("method") else {
-        return Err(Fault::new(place, format!("`{path}` has no `method`")).help(format!("known: {}", known())));
+        return Err(
+            Fault::new(place, format!("`{path}` has no `method`")).help(format!("known: {}", known()))
+        );
     };
     let method = METHODS.iter().find(|(name, _)| name.eq_ignore_ascii_case(word)).map(|(_, m)| *m);
     let Some(method) = method else {

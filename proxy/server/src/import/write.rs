@@ -87,7 +87,10 @@ fn cedar(leaves: &[Leaf], plan: &Plan) -> String {
             let of = match names {
                 None => received.clone(),
                 Some(names) => {
-                    format!("[{}].contains(context.record.type)", list("ResourceType", &mut names.iter().copied()))
+                    format!(
+                        "[{}].contains(context.record.type)",
+                        list("ResourceType", &mut names.iter().copied())
+                    )
                 }
             };
             out += &format!(
@@ -149,7 +152,12 @@ fn categories(plan: &Plan) -> String {
         if moved.contains(key) {
             continue;
         }
-        if section == "extensions" && !top && !plan.extensions && line.contains(": ") && !line.contains("data-absent-reason") {
+        if section == "extensions"
+            && !top
+            && !plan.extensions
+            && line.contains(": ")
+            && !line.contains("data-absent-reason")
+        {
             continue;
         }
         out += line;
