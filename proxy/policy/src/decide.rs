@@ -63,6 +63,17 @@ pub struct Ruling {
     pub erred: bool,
 }
 
+/// What was asked about a request, and the answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// The Cedar action.
+    pub action: &'static str,
+    /// The type, category or budget that it was asked about.
+    pub about: String,
+    /// The answer.
+    pub ruling: Ruling,
+}
+
 /// Whether something may be a criterion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Criterion {
@@ -145,7 +156,11 @@ pub struct Standing {
     pub(crate) decider: Arc<Decider>,
     pub(crate) caller: Arc<Caller>,
     pub(crate) footing: Arc<Footing>,
+    asked: Mutex<Vec<Question>>,
 }
+
+/// Questions that are remembered; a request that asks more asks the same of one type after another.
+const ASKED_MAX: usize = 1_000;
 
 impl Decider {
     /// For a loaded set.
@@ -171,7 +186,8 @@ impl Decider {
                 footing
             }
         };
-        Ok(Standing { decider: Arc::clone(self), caller: Arc::clone(caller), footing })
+        let asked = Mutex::default();
+        Ok(Standing { decider: Arc::clone(self), caller: Arc::clone(caller), footing, asked })
     }
 
     /// Reads nothing of the caller but what [`Who`] holds.
@@ -273,15 +289,29 @@ impl Standing {
         Ruling { allowed: response.decision() == Decision::Allow && !erred, policies, erred }
     }
 
+    /// What was asked about the request since this was last called, with the answers.
+    pub fn take_asked(&self) -> Vec<Question> {
+        std::mem::take(&mut *self.asked.lock())
+    }
+
+    fn note(&self, action: &'static str, about: &str, ruling: Ruling) -> Ruling {
+        let mut asked = self.asked.lock();
+        if asked.len() < ASKED_MAX {
+            asked.push(Question { action, about: about.to_owned(), ruling: ruling.clone() });
+        }
+        ruling
+    }
+
     /// Whether the caller may make such a request of that type at all.
     pub fn request(&self, action: Action, resource_type: &str) -> Ruling {
-        self.decider.cache.request(self, action.name(), resource_type, || {
+        let ruling = self.decider.cache.request(self, action.name(), resource_type, || {
             let places = self.places(action.name(), None);
             match (uid("ResourceType", resource_type), entities::request_context(&self.caller)) {
                 (Ok(resource), Ok(context)) => self.ask(&places, action.name(), resource, context, None),
                 _ => Ruling { erred: true, ..Ruling::default() },
             }
-        })
+        });
+        self.note(action.name(), resource_type, ruling)
     }
 
     /// Whether the caller may be given a noisy answer that costs so much, in 10⁻⁹ ε.
@@ -303,17 +333,19 @@ impl Standing {
             let context = entities::aggregate_context(&self.caller, epsilon_nano, resource_type)?;
             Ok(self.ask(&self.places("aggregate", None), "aggregate", resource, context, Some(&entities)))
         };
-        ask().unwrap_or(Ruling { erred: true, ..Ruling::default() })
+        let ruling = ask().unwrap_or(Ruling { erred: true, ..Ruling::default() });
+        self.note("aggregate", resource_type, ruling)
     }
 
     fn of_category(&self, action: &'static str, category: Category) -> Ruling {
-        self.decider.cache.request(self, action, category.name(), || {
+        let ruling = self.decider.cache.request(self, action, category.name(), || {
             let places = self.places(action, Some(category));
             match (uid("Category", category.name()), entities::request_context(&self.caller)) {
                 (Ok(resource), Ok(context)) => self.ask(&places, action, resource, context, None),
                 _ => Ruling { erred: true, ..Ruling::default() },
             }
-        })
+        });
+        self.note(action, category.name(), ruling)
     }
 
     /// Whether elements of the category may be counted by in an aggregate.
@@ -533,7 +565,7 @@ impl Standing {
     }
 
     /// Yes if each category is permitted; else the first no.
-    fn about(&self, action: &str, profile: &Profile, categories: CategorySet) -> Ruling {
+    fn about(&self, action: &'static str, profile: &Profile, categories: CategorySet) -> Ruling {
         let mut policies = BTreeSet::new();
         for category in categories.iter() {
             let places = self.places(action, Some(category));
@@ -542,6 +574,7 @@ impl Standing {
                     (Ok(resource), Ok(context)) => self.ask(&places, action, resource, context, None),
                     _ => Ruling { erred: true, ..Ruling::default() },
                 };
+            let ruling = self.note(action, category.name(), ruling);
             if !ruling.allowed {
                 return ruling;
             }

@@ -15,6 +15,7 @@ pub mod small_areas;
 pub mod treatment;
 pub mod treatments;
 pub mod view;
+pub mod why;
 
 pub use caller::{Caller, Environment, Proof, Relation, Scope, ScopeLevel};
 pub use catalogue::Catalogue;
@@ -29,3 +30,4 @@ pub use profiler::{Known, Profiler};
 pub use treatment::{Coarsening, Treatment};
 pub use treatments::{Redaction, Treatments};
 pub use view::View;
+pub use why::{Basis, RefusedRung, Why, Whys};

@@ -7,9 +7,9 @@ use drape_policy::shipped::{self, ShippedSet};
 use super::{Failure, say};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::parts;
 use crate::templates::{self, TEMPLATES, Template};
 use crate::workbench::personas::Personas;
+use crate::{logs, parts};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -44,10 +44,14 @@ fn keys_and_log(path: &Path) -> Result<(), Failure> {
     for what in made {
         say(format!("made {what}"));
     }
-    let signer =
-        drape_audit::NoteSigner::from_seed_file(&config.audit.origin, &config.audit.signing_key_file)?;
-    say("the log's public key, for whoever verifies it:");
-    say(format!("  {}", signer.verifier()));
+    for (tenant, audit) in logs::all(&config) {
+        let signer = drape_audit::NoteSigner::from_seed_file(&audit.origin, &audit.signing_key_file)?;
+        match tenant {
+            None => say("the log's public key, for whoever verifies it:"),
+            Some(name) => say(format!("that of the log of `{name}`:")),
+        }
+        say(format!("  {}", signer.verifier()));
+    }
     Ok(())
 }
 

@@ -9,6 +9,7 @@ mod diff;
 mod explain;
 mod import;
 mod init;
+mod keys;
 mod prove;
 mod replay;
 mod schema;
@@ -55,6 +56,11 @@ enum Verb {
     Audit {
         #[command(subcommand)]
         verb: audit::Verb,
+    },
+    /// Print the public halves of keys that others must know.
+    Keys {
+        #[command(subcommand)]
+        verb: keys::Verb,
     },
     /// Show the way of one request through every stage: who, what was asked, what each policy did.
     Explain(explain::Arguments),
@@ -121,6 +127,7 @@ pub fn run() -> ExitCode {
         Verb::Check { config } => check::run(&config),
         Verb::Init(arguments) => init::run(&arguments),
         Verb::Serve { config } => serve_until_stopped(&config),
+        Verb::Keys { verb } => keys::run(verb),
         Verb::Audit { verb } => return audit::run(verb).unwrap_or_else(|failure| fail(&failure)),
         Verb::Explain(arguments) => return explain::run(&arguments).unwrap_or_else(|failure| fail(&failure)),
         Verb::Test(arguments) => return test::run(&arguments).unwrap_or_else(|failure| fail(&failure)),

@@ -2,4 +2,5 @@
 
 pub mod files;
 pub mod personas;
+pub mod testing;
 pub mod walk;
