@@ -19,3 +19,4 @@ pub use decide::{Action, Criterion, Decider, Question, Ruling, Standing};
 pub use judge::RecordJudge;
 pub use lint::{Surroundings, lint};
 pub use set::PolicySet;
+pub use types::types_of;

@@ -132,13 +132,18 @@ impl Texts {
             overrides: read(&config.overrides_file, "overrides", ""),
             facts: read(&config.facts_file, "facts.yaml", FACTS),
         };
-        // A set may bring rungs of its own; a file that the configuration names goes before them.
-        if config.treatments_file.is_none() {
-            let own = SetFiles::of(&config.source).and_then(|files| {
-                Ok(files.read("treatments.yaml")?.map(|t| (files.path("treatments.yaml"), t)))
-            });
+        // A set may bring rungs and a catalogue of its own; a file that the configuration names goes before them.
+        for (named, text, file) in [
+            (&config.treatments_file, &mut texts.treatments, "treatments.yaml"),
+            (&config.categories_file, &mut texts.categories, "categories.yaml"),
+        ] {
+            if named.is_some() {
+                continue;
+            }
+            let own = SetFiles::of(&config.source)
+                .and_then(|files| Ok(files.read(file)?.map(|t| (files.path(file), t))));
             match own {
-                Ok(Some((name, text))) => texts.treatments = Text { name, text },
+                Ok(Some((name, own))) => *text = Text { name, text: own },
                 Ok(None) => {}
                 Err(fault) => faults.push(fault),
             }
@@ -190,7 +195,7 @@ pub fn load_policies(
     let redaction = config.redaction.unwrap_or(treatments.redaction());
     let Texts { categories: c, treatments: t, labels: l, overrides: o, facts: f } = &texts;
     let extra = [c, t, l, o, f].map(|text| text.text.as_bytes());
-    let extra: Vec<&[u8]> = extra.into_iter().chain([redaction.name().as_bytes()]).collect();
+    let extra: Vec<&[u8]> = extra.into_iter().chain([redaction.name().as_bytes(), drape_view::shipped::SMALL_AREAS.as_bytes()]).collect();
     let set = match &config.source {
         PolicySource::Shipped(name) => PolicySet::shipped(name, &treatments, &extra),
         PolicySource::Directory(path) => PolicySet::load(path, &treatments, &extra),

@@ -13,6 +13,7 @@ pub mod plan;
 pub mod profile;
 pub mod profiler;
 pub mod shipped;
+pub mod small_areas;
 pub mod treatment;
 pub mod treatments;
 pub mod view;
