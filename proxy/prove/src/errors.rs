@@ -55,7 +55,8 @@ fn one(
         }
         let guarded = assumptions.under(condition.clone());
         asked.push(condition);
-        let erring = |at, why: String| Erring { id: policy.id().into(), place: policy.place().into(), at, why };
+        let erring =
+            |at, why: String| Erring { id: policy.id().into(), place: policy.place().into(), at, why };
         match session.errs(&guarded) {
             Found::Nothing => {}
             Found::Unknown(why) => unclear = Some(erring(None, why)),

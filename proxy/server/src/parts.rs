@@ -195,7 +195,10 @@ pub fn load_policies(
     let redaction = config.redaction.unwrap_or(treatments.redaction());
     let Texts { categories: c, treatments: t, labels: l, overrides: o, facts: f } = &texts;
     let extra = [c, t, l, o, f].map(|text| text.text.as_bytes());
-    let extra: Vec<&[u8]> = extra.into_iter().chain([redaction.name().as_bytes(), drape_view::shipped::SMALL_AREAS.as_bytes()]).collect();
+    let extra: Vec<&[u8]> = extra
+        .into_iter()
+        .chain([redaction.name().as_bytes(), drape_view::shipped::SMALL_AREAS.as_bytes()])
+        .collect();
     let set = match &config.source {
         PolicySource::Shipped(name) => PolicySet::shipped(name, &treatments, &extra),
         PolicySource::Directory(path) => PolicySet::load(path, &treatments, &extra),
@@ -216,17 +219,19 @@ pub fn load_policies(
     };
     let set = set.map_err(|found| faults.extend(found)).ok().filter(|_| faults.is_empty());
     match (catalogue, labels, overrides, facts, personas, set) {
-        (Some(catalogue), Some(labels), Some(overrides), Some(facts), Some(personas), Some(set)) => Ok(Loaded {
-            source,
-            personas,
-            catalogue: Arc::new(catalogue),
-            treatments,
-            labels: Arc::new(labels),
-            overrides: Arc::new(overrides),
-            facts,
-            redaction,
-            set: Arc::new(set),
-        }),
+        (Some(catalogue), Some(labels), Some(overrides), Some(facts), Some(personas), Some(set)) => {
+            Ok(Loaded {
+                source,
+                personas,
+                catalogue: Arc::new(catalogue),
+                treatments,
+                labels: Arc::new(labels),
+                overrides: Arc::new(overrides),
+                facts,
+                redaction,
+                set: Arc::new(set),
+            })
+        }
         _ => Err(faults),
     }
 }

@@ -377,11 +377,8 @@ pub(crate) fn types_in_words(types: &[&str]) -> String {
     if without.len() <= NAMES_MAX {
         return format!("every type but {}", join(&without, "and"));
     }
-    let others: Vec<&str> = all
-        .iter()
-        .copied()
-        .filter(|t| TYPE_GROUPS.iter().all(|(_, members)| !members.contains(t)))
-        .collect();
+    let others: Vec<&str> =
+        all.iter().copied().filter(|t| TYPE_GROUPS.iter().all(|(_, members)| !members.contains(t))).collect();
     let groups = TYPE_GROUPS.iter().map(|(name, members)| (*name, members.to_vec()));
     let groups: Vec<(&str, Vec<&str>)> = groups.chain([("other", others)]).collect();
     let mut left: BTreeSet<&str> = types.iter().copied().collect();
