@@ -18,7 +18,7 @@ use crate::client::{Client, read_bounded};
 use crate::clock::Clock;
 use crate::config::{Config, Tenant};
 use crate::parts::{Parts, load_policies};
-use crate::stages::admit::admit;
+use crate::stages::admit::{Peer, admit};
 use crate::workbench::sheet::Sheet;
 
 #[derive(Debug, clap::Args)]

@@ -10,7 +10,9 @@ pub(crate) const fn treatment(treatment: Treatment) -> (&'static str, &'static s
     match treatment {
         Treatment::Show => ("shown", "shown as it is"),
         Treatment::Generalize(Coarsening::Year) => ("year", "shown to the year"),
-        Treatment::Generalize(Coarsening::City) => ("town", "shown as town and postal code, without the street"),
+        Treatment::Generalize(Coarsening::City) => {
+            ("town", "shown as town and postal code, without the street")
+        }
         Treatment::Generalize(Coarsening::Zip3) => ("zip3", "shown as three digits of the postal code"),
         Treatment::Generalize(Coarsening::Flag) => ("whether", "shown only as whether, not when"),
         Treatment::Pseudonymize => ("pseudonym", "under a pseudonym"),
