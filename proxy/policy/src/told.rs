@@ -1,45 +1,91 @@
-//! What provers and explainers may see of a loaded set: each policy as it stands, the trees, and single questions.
+//! What provers, explainers and sheets may see of a loaded set: each policy as it stands, the trees, and single questions.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use cedar_policy::Effect;
 use drape_view::{Caller, Category, Profile, Treatments};
 use serde_json::Value;
 
-use crate::check::ACTIONS;
+use crate::check::{ACTIONS, covers_action};
 use crate::decide::{Ruling, Standing};
-use crate::entities::{self, uid};
-use crate::set::PolicySet;
+use crate::entities::{self, category_ancestors, uid};
+use crate::set::{Loaded, PolicySet};
 pub use crate::types::TYPE_GROUPS;
 
-/// One policy.
+/// One policy of a set.
 #[derive(Clone, Copy, Debug)]
-pub struct Told<'a> {
-    /// Its `@id`.
-    pub id: &'a str,
-    /// Where it stands, `file:line`.
-    pub place: &'a str,
-    /// Whether it permits; else it forbids.
-    pub permits: bool,
-    /// The policy in Cedar's JSON.
-    pub json: &'a Value,
-}
+pub struct Told<'a>(&'a Loaded);
 
 impl PolicySet {
-    /// Every policy, in the order of its file.
+    /// Every policy, in the order of the files.
     pub fn told(&self) -> impl Iterator<Item = Told<'_>> {
-        self.policies.iter().map(|p| Told {
-            id: &p.id,
-            place: &p.place,
-            permits: p.policy.effect() == Effect::Permit,
-            json: &p.json,
-        })
+        self.policies.iter().map(Told)
     }
 
     /// The rungs it was loaded with.
     pub fn treatments(&self) -> &Arc<Treatments> {
         &self.treatments
     }
+}
+
+impl<'a> Told<'a> {
+    /// Its id.
+    pub fn id(self) -> &'a str {
+        &self.0.id
+    }
+
+    /// Where it stands, `file:line`.
+    pub fn place(self) -> &'a str {
+        &self.0.place
+    }
+
+    /// Whether it permits; else it forbids.
+    pub fn permits(self) -> bool {
+        self.0.policy.effect() == Effect::Permit
+    }
+
+    /// Cedar's JSON form.
+    pub fn json(self) -> &'a Value {
+        &self.0.json
+    }
+
+    /// As it is written in Cedar.
+    pub fn cedar(self) -> String {
+        self.0.policy.to_string()
+    }
+
+    /// Whether its scope names that action, or one above it.
+    pub fn covers_action(self, action: &str) -> bool {
+        covers_action(&self.0.policy.action_constraint(), action)
+    }
+
+    /// The entities of that kind that stand anywhere in it.
+    pub fn names(self, kind: &str) -> BTreeSet<&'a str> {
+        let mut found = BTreeSet::new();
+        collect(&self.0.json, kind, &mut found);
+        found
+    }
+}
+
+fn collect<'a>(value: &'a Value, kind: &str, found: &mut BTreeSet<&'a str>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|v| collect(v, kind, found)),
+        Value::Object(map) => {
+            if map.get("type").and_then(Value::as_str) == Some(kind)
+                && let Some(id) = map.get("id").and_then(Value::as_str)
+            {
+                found.insert(id);
+            }
+            map.values().for_each(|v| collect(v, kind, found));
+        }
+        _ => {}
+    }
+}
+
+/// Whether the category is that one, or stands in the group of that name.
+pub fn category_in(category: Category, name: &str) -> bool {
+    category_ancestors(category).any(|n| n == name)
 }
 
 impl Standing {
@@ -65,7 +111,7 @@ impl Standing {
 
 /// The category and every group above it.
 pub fn above_category(category: Category) -> impl Iterator<Item = &'static str> {
-    entities::category_ancestors(category)
+    category_ancestors(category)
 }
 
 /// The action and every group above it.

@@ -34,7 +34,7 @@ pub(crate) fn find(
     session: &mut Session,
 ) -> Result<Vec<Erring>, NotUnderstood> {
     let mut found = Vec::new();
-    for policy in model.set.told().filter(|policy| could_err(&policy.json["conditions"])) {
+    for policy in model.set.told().filter(|policy| could_err(&policy.json()["conditions"])) {
         found.extend(one(model, &policy, assumptions, session)?);
     }
     Ok(found)
@@ -49,13 +49,14 @@ fn one(
     let mut asked: Vec<Value> = Vec::new();
     let mut unclear = None;
     for event in events() {
-        let condition = question(&event).condition(policy.json, assumptions.types())?;
+        let condition = question(&event).condition(policy.json(), assumptions.types())?;
         if as_truth(&condition).is_some() || asked.contains(&condition) {
             continue;
         }
         let guarded = assumptions.under(condition.clone());
         asked.push(condition);
-        let erring = |at, why: String| Erring { id: policy.id.into(), place: policy.place.into(), at, why };
+        let erring =
+            |at, why: String| Erring { id: policy.id().into(), place: policy.place().into(), at, why };
         match session.errs(&guarded) {
             Found::Nothing => {}
             Found::Unknown(why) => unclear = Some(erring(None, why)),

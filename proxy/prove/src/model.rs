@@ -29,7 +29,7 @@ impl Model {
 
     /// Its policies in Cedar's JSON.
     pub(crate) fn policies(&self) -> impl Iterator<Item = &Value> {
-        self.set.told().map(|policy| policy.json)
+        self.set.told().map(|policy| policy.json())
     }
 }
 

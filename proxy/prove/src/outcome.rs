@@ -107,27 +107,27 @@ impl Outcomes<'_> {
         let question = Question { action, about };
         let (mut permits, mut forbids) = (Vec::new(), Vec::new());
         for policy in self.model.set.told() {
-            let mut holds = question.condition(policy.json, self.types)?;
+            let mut holds = question.condition(policy.json(), self.types)?;
             if crate::expression::as_truth(&holds) == Some(false) {
                 continue;
             }
-            if self.model.may_err.contains(policy.id) {
+            if self.model.may_err.contains(policy.id()) {
                 // Where it errs the answer is no. Where that is cannot be said in Cedar: so it is taken for whatever
                 // makes least of the answer that is hoped for.
-                holds = truth(policy.permits == (side == Side::Over));
+                holds = truth(policy.permits() == (side == Side::Over));
                 if side == Side::Under {
                     return Ok(truth(false));
                 }
             }
-            if policy.permits { permits.push(holds) } else { forbids.push(holds) }
+            if policy.permits() { permits.push(holds) } else { forbids.push(holds) }
         }
         Ok(and(any(permits), not(any(forbids))))
     }
 
     fn may_err(&self, action: &'static str, about: &About) -> Result<bool, NotUnderstood> {
         let question = Question { action, about: about.clone() };
-        for policy in self.model.set.told().filter(|p| self.model.may_err.contains(p.id)) {
-            if crate::expression::as_truth(&question.condition(policy.json, self.types)?) != Some(false) {
+        for policy in self.model.set.told().filter(|p| self.model.may_err.contains(p.id())) {
+            if crate::expression::as_truth(&question.condition(policy.json(), self.types)?) != Some(false) {
                 return Ok(true);
             }
         }

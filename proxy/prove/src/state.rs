@@ -56,6 +56,7 @@ impl State {
                 scopes: Vec::new(),
                 relations: BTreeMap::new(),
                 purpose: String::new(),
+                statement: Default::default(),
                 proof: Proof { token_id: None, token_digest: [0; 32], expires_at: 0 },
                 environment: Environment {
                     now_ms: 1_795_000_000_000,

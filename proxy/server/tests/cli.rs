@@ -77,7 +77,7 @@ fn a_policy_that_cannot_be_used_is_named_with_file_line_and_help() {
     let folder = folder(CONFIG, wrong);
     let said = drape(folder.path(), &["check"]);
     assert_eq!(said.code, Some(1));
-    let told = said.err.contains("a.cedar:1")
+    let told = said.err.contains("--> policies/a.cedar:2:58")
         && said.err.contains("Category::\"nam\"")
         && said.err.contains("help:");
     assert!(told, "{}", said.err);
