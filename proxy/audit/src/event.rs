@@ -229,6 +229,10 @@ pub struct Event {
     pub organization: Option<String>,
     /// A v3 PurposeOfUse code, such as `TREAT` (`purposeOfEvent`).
     pub purpose: Option<String>,
+    /// By what the purpose was stated: `token`, `header`, `launch`, `certificate`.
+    pub stated_by: Option<String>,
+    /// Why an emergency was declared under which this happened. Such entries are to be reviewed.
+    pub emergency: Option<String>,
     /// A FHIR restful-interaction code, such as `search-type` (`subtype`).
     pub interaction: Option<String>,
     /// The resource type asked for.
@@ -285,6 +289,8 @@ impl Event {
             client: None,
             organization: None,
             purpose: None,
+            stated_by: None,
+            emergency: None,
             interaction: None,
             resource_type: None,
             method: None,

@@ -1,15 +1,17 @@
-//! Policies as they are told to people: what each reaches and under which conditions, without asking Cedar anything.
+//! What provers, explainers and sheets may see of a loaded set: each policy as it stands, the trees, and single questions.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use cedar_policy::Effect;
-use drape_view::Category;
+use drape_view::{Caller, Category, Profile, Treatments};
 use serde_json::Value;
 
-use crate::check::covers_action;
-use crate::entities::category_ancestors;
+use crate::check::{ACTIONS, covers_action};
+use crate::decide::{Ruling, Standing};
+use crate::entities::{self, category_ancestors, uid};
 use crate::set::{Loaded, PolicySet};
-use crate::types::TYPE_GROUPS;
+pub use crate::types::TYPE_GROUPS;
 
 /// One policy of a set.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +21,11 @@ impl PolicySet {
     /// Every policy, in the order of the files.
     pub fn told(&self) -> impl Iterator<Item = Told<'_>> {
         self.policies.iter().map(Told)
+    }
+
+    /// The rungs it was loaded with.
+    pub fn treatments(&self) -> &Arc<Treatments> {
+        &self.treatments
     }
 }
 
@@ -81,7 +88,40 @@ pub fn category_in(category: Category, name: &str) -> bool {
     category_ancestors(category).any(|n| n == name)
 }
 
-/// The groups of resource types that policies may name, each with its members.
-pub fn type_groups() -> &'static [(&'static str, &'static [&'static str])] {
-    &TYPE_GROUPS
+impl Standing {
+    /// The answer to one question about a record: `receive` for its type, anything else for a category.
+    pub fn ruling(&self, action: &str, category: Option<Category>, profile: &Profile) -> Ruling {
+        let resource = match category {
+            Some(category) => uid("Category", category.name()),
+            None => uid("ResourceType", &profile.resource_type),
+        };
+        match (resource, entities::record_context(&self.caller, profile)) {
+            (Ok(resource), Ok(context)) => {
+                self.ask(&self.places(action, category), action, resource, context, None)
+            }
+            _ => Ruling { erred: true, ..Ruling::default() },
+        }
+    }
+
+    /// Whether policies let the category be a criterion at all; what else that takes is [`Standing::search_by`]'s.
+    pub fn may_search_by(&self, category: Category) -> Ruling {
+        self.of_category("searchBy", category)
+    }
+}
+
+/// The category and every group above it.
+pub fn above_category(category: Category) -> impl Iterator<Item = &'static str> {
+    category_ancestors(category)
+}
+
+/// The action and every group above it.
+pub fn above_action(action: &str) -> impl Iterator<Item = &str> {
+    let groups = ACTIONS.iter().filter(move |(_, below)| below.contains(&action)).map(|(group, _)| *group);
+    // `release` stands in `observe`; what stands below it does too.
+    std::iter::once(action).chain(groups).chain((action == "release").then_some("observe"))
+}
+
+/// The caller's shift as policies see it, turned around the present minute.
+pub fn turned_shift(caller: &Caller) -> Option<(i64, i64)> {
+    entities::turned_shift(caller)
 }

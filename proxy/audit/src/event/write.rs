@@ -226,6 +226,8 @@ impl Event {
         add("class", Some(self.class.word().into()));
         add("tenant", text(Some(&self.tenant)));
         add("organization", text(self.organization.as_deref()));
+        add("purpose-stated-by", text(self.stated_by.as_deref()));
+        add("emergency-to-be-reviewed", text(self.emergency.as_deref()));
         add("resource-type", text(self.resource_type.as_deref()));
         add("method", text(self.method.as_deref()));
         add("route", text(self.route.as_deref()));

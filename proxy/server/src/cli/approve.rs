@@ -18,7 +18,7 @@ use crate::client::{Client, read_bounded};
 use crate::clock::Clock;
 use crate::config::{Config, Tenant};
 use crate::parts::{Parts, load_policies};
-use crate::stages::admit::admit;
+use crate::stages::admit::{Peer, admit};
 use crate::workbench::sheet::Sheet;
 
 #[derive(Debug, clap::Args)]
@@ -157,7 +157,7 @@ async fn approve(
         .map_err(|_| Failure::new("the token file does not hold a token"))?;
     bearer.set_sensitive(true);
     headers.insert(header::AUTHORIZATION, bearer);
-    let admitted = admit(&tenant, &headers, None)
+    let admitted = admit(&tenant, &headers, &Peer::default())
         .await
         .map_err(|refusal| Failure::new(format!("the token is not accepted: {}", refusal.reason)))?;
     let role = &parts.config.admin.officer_role;

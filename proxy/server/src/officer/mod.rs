@@ -28,7 +28,7 @@ use crate::body::OutBody;
 use crate::client::read_bounded;
 use crate::logs::Book;
 use crate::parts::{Parts, Tenant};
-use crate::stages::admit::admit;
+use crate::stages::admit::{Peer, known};
 use crate::stages::enter::subject;
 use page::{BudgetRow, Integrity, Page};
 use session::Sessions;
@@ -137,6 +137,7 @@ impl Office {
             officer: officer.caller.name.clone().unwrap_or_else(|| officer.caller.subject.clone()),
             integrity,
             rows: table.rows,
+            emergencies: table.emergencies,
             purposes: table.purposes,
             refusals: table.refusals,
             budgets: budgets(&officer.tenants),
@@ -272,7 +273,7 @@ async fn prove(parts: &Arc<Parts>, headers: &HeaderMap, peer: SocketAddr) -> Res
     let mut others = Vec::new();
     let tenants = parts.tenants();
     for tenant in tenants.iter() {
-        match admit(tenant, headers, Some(peer.ip())).await {
+        match known(tenant, headers, &Peer { address: Some(peer.ip()), certificate: None }).await {
             Ok(admitted) if admitted.caller.roles.contains(&parts.config.admin.officer_role) => {
                 match &mut found {
                     Some(officer) => officer.tenants.push(Arc::clone(tenant)),

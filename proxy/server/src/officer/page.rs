@@ -11,6 +11,8 @@ pub struct Page {
     pub integrity: Vec<Integrity>,
     /// The newest entries, newest first.
     pub rows: Vec<Row>,
+    /// Requests in an emergency, newest first.
+    pub emergencies: Vec<Row>,
     /// Accesses by purpose.
     pub purposes: Vec<(String, u64)>,
     /// Refusals by reason.
@@ -109,6 +111,8 @@ pub struct Row {
     pub outcome: String,
     /// Whether it was refused or failed.
     pub refused: bool,
+    /// Why an emergency was declared.
+    pub emergency: Option<String>,
 }
 
 /// One privacy budget.
@@ -193,6 +197,7 @@ pub fn sign_in(fault: Option<&str>) -> String {
 pub fn render(page: &Page) -> String {
     let mut main = String::new();
     page.integrity.iter().for_each(|state| integrity(&mut main, state));
+    emergencies(&mut main, &page.emergencies);
     main.push_str("<div class=\"pair\">");
     counts(&mut main, "Accesses by purpose", "Purpose", &page.purposes, "No access has been entered yet.");
     counts(&mut main, "Refusals by reason", "Reason", &page.refusals, "Nothing has been refused yet.");
@@ -377,6 +382,37 @@ fn budgets(main: &mut String, budgets: &[BudgetRow]) {
     main.push_str("</tbody></table></section>");
 }
 
+/// What was done in emergencies, with the reasons in the callers' own words. Nothing stands there where nothing was.
+fn emergencies(main: &mut String, rows: &[Row]) {
+    if rows.is_empty() {
+        return;
+    }
+    let _ = write!(
+        main,
+        "<section><h2>Emergency access to be reviewed ({})</h2><div class=\"scroll\" tabindex=\"0\" role=\"region\" \
+         aria-label=\"Emergency access\"><table><thead><tr><th class=\"n\">Entry</th><th>Time</th><th>Who</th>\
+         <th>Purpose</th><th class=\"w\">Reason</th><th class=\"w\">What</th><th>Patients</th><th class=\"w\">Outcome</th>\
+         </tr></thead><tbody>",
+        rows.len()
+    );
+    for row in rows {
+        let _ = write!(
+            main,
+            "<tr><td class=\"n\">{}</td><td class=\"t\">{}</td><td>{}</td><td>{}</td><td class=\"w\">{}</td>\
+             <td class=\"w\">{}</td><td>{}</td><td class=\"w\">{}</td></tr>",
+            row.index,
+            escape(&row.time),
+            escape(&row.who),
+            escape(&row.purpose),
+            escape(row.emergency.as_deref().unwrap_or_default()),
+            escape(&row.what),
+            escape(&row.patients),
+            escape(&row.outcome)
+        );
+    }
+    main.push_str("</tbody></table></div></section>");
+}
+
 fn rows(main: &mut String, page: &Page) {
     let asked = page.patient.as_deref().unwrap_or_default();
     let title = match &page.patient {
@@ -441,9 +477,20 @@ mod tests {
     fn nothing_that_a_caller_chose_can_become_markup() {
         let bad = "<script>alert(1)</script>".to_owned();
         let (determined, decision) = (vec![bad.clone()], bad.clone());
-        let row = Row { who: bad, what: "\"'&".into(), determined, decision, ..Row::default() };
-        let html =
-            render(&Page { rows: vec![row], patient: Some("Patient/\"><b>".into()), ..Page::default() });
+        let row = Row {
+            who: bad,
+            what: "\"'&".into(),
+            determined,
+            decision,
+            emergency: Some("<script>".into()),
+            ..Row::default()
+        };
+        let html = render(&Page {
+            emergencies: vec![row.clone()],
+            rows: vec![row],
+            patient: Some("Patient/\"><b>".into()),
+            ..Page::default()
+        });
         assert!(!html.contains("<script>"));
         assert!(!html.contains("\"><b>"));
         assert!(html.contains("&lt;script&gt;"));

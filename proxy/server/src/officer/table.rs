@@ -20,6 +20,8 @@ const PATIENTS_MAX: usize = 6;
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     pub(crate) rows: Vec<Row>,
+    /// Those of them that were made in an emergency.
+    pub(crate) emergencies: Vec<Row>,
     pub(crate) purposes: Vec<(String, u64)>,
     pub(crate) refusals: Vec<(String, u64)>,
 }
@@ -94,8 +96,9 @@ impl Table {
             rows.push(request.row(&zone(&event.tenant).unwrap_or(TimeZone::UTC)));
         }
         rows.sort_by_key(|r| std::cmp::Reverse(r.index));
+        let emergencies = rows.iter().filter(|r| r.emergency.is_some()).take(ROWS_MAX).cloned().collect();
         rows.truncate(ROWS_MAX);
-        Self { rows, purposes: most_first(purposes), refusals: most_first(refusals) }
+        Self { rows, emergencies, purposes: most_first(purposes), refusals: most_first(refusals) }
     }
 }
 
@@ -174,6 +177,7 @@ impl Request<'_> {
             decision: if event.subject.is_some() { event.request.clone() } else { String::new() },
             outcome,
             refused: refusal.is_some(),
+            emergency: event.emergency.clone(),
         }
     }
 }

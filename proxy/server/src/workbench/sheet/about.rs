@@ -10,6 +10,9 @@ pub(crate) const fn treatment(treatment: Treatment) -> (&'static str, &'static s
     match treatment {
         Treatment::Show => ("shown", "shown as it is"),
         Treatment::Generalize(Coarsening::Year) => ("year", "shown to the year"),
+        Treatment::Generalize(Coarsening::City) => {
+            ("town", "shown as town and postal code, without the street")
+        }
         Treatment::Generalize(Coarsening::Zip3) => ("zip3", "shown as three digits of the postal code"),
         Treatment::Generalize(Coarsening::Flag) => ("whether", "shown only as whether, not when"),
         Treatment::Pseudonymize => ("pseudonym", "under a pseudonym"),
@@ -19,9 +22,10 @@ pub(crate) const fn treatment(treatment: Treatment) -> (&'static str, &'static s
 }
 
 /// The treatments, explained.
-pub(crate) const TREATMENTS: [(&str, &str); 7] = [
+pub(crate) const TREATMENTS: [(&str, &str); 8] = [
     ("shown", "exactly as the FHIR server holds it"),
     ("year", "dates to the year; exact times leave; ages over 89 become \u{201c}90 or more\u{201d}"),
+    ("town", "of an address the town, the postal code and what is larger, but no street"),
     ("zip3", "of an address only the first three digits of a US postal code, 000 for small areas"),
     ("whether", "of a death only whether it happened"),
     (

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use drape_policy::told::{category_in, type_groups};
+use drape_policy::told::{TYPE_GROUPS, category_in};
 use drape_view::Category;
 use serde_json::Value;
 
@@ -306,7 +306,7 @@ fn member(of: &Value, named: &[Value], below: bool, known: Known<'_>) -> Result<
                 match known.resource_type {
                     Some(of) => Cond::of(type_in(of, id, below)),
                     None => {
-                        let group = type_groups().iter().any(|(g, _)| *g == id);
+                        let group = TYPE_GROUPS.iter().any(|(g, _)| *g == id);
                         let what = if group { format!("of a {id} type") } else { article(id) };
                         let subject = match asked.as_str() {
                             "context.type" => "what is counted",
@@ -326,7 +326,7 @@ fn member(of: &Value, named: &[Value], below: bool, known: Known<'_>) -> Result<
 
 fn type_in(resource_type: &str, name: &str, below: bool) -> bool {
     resource_type == name
-        || below && type_groups().iter().any(|(g, members)| *g == name && members.contains(&resource_type))
+        || below && TYPE_GROUPS.iter().any(|(g, members)| *g == name && members.contains(&resource_type))
 }
 
 fn article(noun: &str) -> String {

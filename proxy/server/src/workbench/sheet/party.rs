@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use drape_fhir::definitions::r4;
 use drape_policy::PolicySet;
-use drape_policy::told::{Told, type_groups};
+use drape_policy::told::{TYPE_GROUPS, Told};
 use drape_view::category::GROUPS;
 use drape_view::{Category, Treatment, Treatments};
 
@@ -377,12 +377,9 @@ pub(crate) fn types_in_words(types: &[&str]) -> String {
     if without.len() <= NAMES_MAX {
         return format!("every type but {}", join(&without, "and"));
     }
-    let others: Vec<&str> = all
-        .iter()
-        .copied()
-        .filter(|t| type_groups().iter().all(|(_, members)| !members.contains(t)))
-        .collect();
-    let groups = type_groups().iter().map(|(name, members)| (*name, members.to_vec()));
+    let others: Vec<&str> =
+        all.iter().copied().filter(|t| TYPE_GROUPS.iter().all(|(_, members)| !members.contains(t))).collect();
+    let groups = TYPE_GROUPS.iter().map(|(name, members)| (*name, members.to_vec()));
     let groups: Vec<(&str, Vec<&str>)> = groups.chain([("other", others)]).collect();
     let mut left: BTreeSet<&str> = types.iter().copied().collect();
     let mut named = Vec::new();
