@@ -100,7 +100,7 @@ async fn a_record_out_of_a_granular_scope_reaches_nobody_on_whatever_way_it_is_a
     // As if it were not there.
     let body = |reply: &Reply| {
         let mut json = reply.json();
-        json["issue"][0]["details"] = Value::Null;
+        nameless(&mut json["issue"][0]);
         json["issue"][0]["diagnostics"] = Value::Null;
         (
             reply.status.as_u16(),
