@@ -88,7 +88,6 @@ async fn a_record_out_of_a_granular_scope_reaches_nobody_on_whatever_way_it_is_a
         ("Observation/lab1/_history", &["Canary-lab1"], &[]),
         ("DiagnosticReport?_id=d1&_include=DiagnosticReport:result", &["Canary-lab1"], &["vital1\""]),
         ("Patient?_id=p1&_revinclude=Observation:patient", &["Canary-lab1"], &["Canary-vital1"]),
-        ("Patient/p1/Observation", &["Canary-lab1"], &["Canary-vital1"]),
     ] {
         let reply = get(&house, &lab, path).await;
         assert_eq!(reply.status, 200, "{path}: {}", reply.text);
