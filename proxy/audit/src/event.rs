@@ -27,11 +27,13 @@ pub enum Class {
     Heartbeat,
     /// Events were erased, with the legal basis.
     Tombstone,
+    /// An officer approved of a policy digest.
+    Approval,
 }
 
 impl Class {
     /// Every class, in the order of its byte.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Intent,
         Self::Segment,
         Self::Outcome,
@@ -41,6 +43,7 @@ impl Class {
         Self::Config,
         Self::Heartbeat,
         Self::Tombstone,
+        Self::Approval,
     ];
 
     /// The byte in the leaf, from 1; fixed for version 1 of the leaf.
@@ -55,6 +58,7 @@ impl Class {
             Self::Config => 7,
             Self::Heartbeat => 8,
             Self::Tombstone => 9,
+            Self::Approval => 10,
         }
     }
 
@@ -75,6 +79,7 @@ impl Class {
             Self::Config => "config",
             Self::Heartbeat => "heartbeat",
             Self::Tombstone => "tombstone",
+            Self::Approval => "approval",
         }
     }
 

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
@@ -18,7 +19,7 @@ use crate::refusal::Refusal;
 use crate::stages::admit::{Peer, known};
 use crate::stages::decide::offered;
 use crate::stages::{Answer, Own};
-use crate::upstream::{UpstreamRequest, is_fhir_json};
+use crate::upstream::{Upstream, UpstreamRequest, is_fhir_json};
 
 /// The two documents, made by [`refresh`] and never by a stranger's request: nothing goes upstream for somebody whom
 /// nobody has proved.
@@ -166,9 +167,7 @@ pub async fn refresh(tenant: &Arc<Tenant>) -> Result<(), String> {
         tenant.discovery.smart.store(Some(Arc::new(bytes(document))));
     }
     let statement = capabilities(tenant, smart.as_ref().ok()).await?;
-    let resources = statement["rest"][0]["resource"].as_array().into_iter().flatten();
-    let types = resources.filter_map(|r| r["type"].as_str()).map(str::to_owned).collect();
-    tenant.discovery.types.store(Some(Arc::new(types)));
+    tenant.discovery.types.store(Some(Arc::new(types_of(&statement))));
     tenant.discovery.capabilities.store(Some(Arc::new(bytes(&statement))));
     tenant.discovery.statement.store(Some(Arc::new(statement)));
     tenant.discovery.offered.lock().clear();
@@ -180,11 +179,22 @@ fn bytes(document: &Value) -> Bytes {
 }
 
 async fn capabilities(tenant: &Tenant, smart: Option<&Value>) -> Result<Value, String> {
+    let theirs = statement(&tenant.upstream, tenant.limits.upstream_timeout).await?;
+    rewrite(&theirs, &tenant.public_base, smart)
+}
+
+/// The types that a capability statement names.
+pub(crate) fn types_of(statement: &Value) -> Vec<String> {
+    let resources = statement["rest"][0]["resource"].as_array().into_iter().flatten();
+    resources.filter_map(|r| r["type"].as_str()).map(str::to_owned).collect()
+}
+
+/// What a server says of itself.
+pub(crate) async fn statement(upstream: &Upstream, timeout: Duration) -> Result<Value, String> {
     let request = UpstreamRequest::get("/metadata".into());
     // The proxy's own question: a caller's token is not at hand and not needed, every server tells this freely.
-    let response = tenant
-        .upstream
-        .send(&request, "", tenant.limits.upstream_timeout)
+    let response = upstream
+        .send(&request, "", timeout)
         .await
         .map_err(|e| format!("the upstream's capability statement cannot be read: {e}"))?;
     if response.status() != StatusCode::OK || !is_fhir_json(&response) {
@@ -193,9 +203,7 @@ async fn capabilities(tenant: &Tenant, smart: Option<&Value>) -> Result<Value, S
     let body = crate::client::read_bounded(response.into_body(), CAPABILITIES_BYTES_MAX)
         .await
         .map_err(|e| format!("the upstream's capability statement cannot be read: {e}"))?;
-    let theirs: Value =
-        serde_json::from_slice(&body).map_err(|_| "the capability statement is not JSON".to_owned())?;
-    rewrite(&theirs, &tenant.public_base, smart)
+    serde_json::from_slice(&body).map_err(|_| "the capability statement is not JSON".to_owned())
 }
 
 /// Interactions that Drape lets through, where the upstream has them.

@@ -1,5 +1,6 @@
 //! The proxy itself: configuration, listeners, the stages of a request, officer pages, command line.
 
+pub mod approvals;
 pub(crate) mod authorize;
 pub mod batch;
 pub mod body;
@@ -18,6 +19,7 @@ pub mod emergencies;
 pub mod exchange;
 pub mod exports;
 pub mod facts;
+pub mod import;
 pub mod inflate;
 pub mod introspect;
 pub mod issuers;
@@ -30,8 +32,10 @@ pub mod page;
 pub mod parts;
 pub mod refusal;
 pub mod reload;
+pub mod schemas;
 pub mod serve;
 pub mod stages;
+pub mod templates;
 pub mod tenant;
 pub mod tokens;
 pub mod trace;

@@ -64,6 +64,9 @@ pub struct Tenant {
     pub loaded: Arc<Loaded>,
     /// Since when they are in force here, in milliseconds since the epoch; at the earliest since the start.
     pub in_force_since_ms: u64,
+    /// How many officers must approve of policies before they may be in force. What is configured later can raise it
+    /// while running, and lower it only by a restart.
+    pub approvals_required: u64,
     /// Which category each element belongs to.
     pub catalogue: Arc<Catalogue>,
     /// Whether reduced records show that they are.
@@ -229,7 +232,8 @@ impl Tenant {
             discovery: Discovery::default(),
         };
         let rules = Ruleset::new(Arc::new(loaded), clock.now_ms()).map_err(|e| what(&e))?;
-        Self::assemble(tenant, rules, ways, lasting, fingerprints).map_err(|e| what(&e))
+        let required = tenant.policies.approvals_required;
+        Self::assemble(tenant, rules, ways, lasting, (required, fingerprints)).map_err(|e| what(&e))
     }
 
     /// The one that takes this one's place: by the configuration `tenant`, under `rules` or, where none are given, under
@@ -289,7 +293,8 @@ impl Tenant {
             clock: self.clock.clone(),
             streams_timeout_ms: self.streams_timeout_ms,
         };
-        Self::assemble(tenant, rules, ways, lasting, fingerprints)
+        let required = self.approvals_required.max(tenant.policies.approvals_required);
+        Self::assemble(tenant, rules, ways, lasting, (required, fingerprints))
     }
 
     fn assemble(
@@ -297,7 +302,7 @@ impl Tenant {
         rules: Ruleset,
         ways: Ways,
         lasting: Lasting,
-        fingerprints: Fingerprints,
+        (approvals_required, fingerprints): (u64, Fingerprints),
     ) -> Result<Self, String> {
         let uri: http::Uri = tenant
             .public_base_url
@@ -340,6 +345,7 @@ impl Tenant {
             decider,
             profiler,
             in_force_since_ms: since_ms,
+            approvals_required,
             loaded,
             keyring,
             pseudonymizer,

@@ -84,6 +84,7 @@ impl Event {
             Class::Officer => (DCM, "110101", "Audit Log Used"),
             Class::Config | Class::Heartbeat => (DCM, "110100", "Application Activity"),
             Class::Tombstone => (LIFECYCLE, "destroy", "Destroy/Delete Record Lifecycle Event"),
+            Class::Approval => (LIFECYCLE, "attest", "Attest Record Lifecycle Event"),
         };
         json!({ "system": system, "code": code, "display": display })
     }

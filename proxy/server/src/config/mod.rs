@@ -204,10 +204,23 @@ pub enum ConfigError {
         path: PathBuf,
         /// What the parser says, with line and column.
         what: String,
+        /// The same with the place of it.
+        fault: Box<Fault>,
     },
     /// It is YAML, but not a configuration.
     #[error("the configuration has {} fault(s):\n{}", .0.len(), list(.0))]
     Faulty(Vec<Fault>),
+}
+
+impl ConfigError {
+    /// The fault in the file, where it is one of the text.
+    pub(crate) fn fault(&self) -> Option<Fault> {
+        match self {
+            Self::NotYaml { fault, .. } => Some((**fault).clone()),
+            Self::Faulty(faults) => faults.first().cloned(),
+            Self::Unreadable { .. } => None,
+        }
+    }
 }
 
 fn list(faults: &[Fault]) -> String {
@@ -219,33 +232,46 @@ const MIB: u64 = 1 << 20;
 impl Config {
     /// Reads `path`. Relative paths in it are taken from its own folder.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let (config, faults) = Self::load_whole(path)?;
+        if faults.is_empty() { Ok(config) } else { Err(ConfigError::Faulty(faults)) }
+    }
+
+    /// The same with whatever faults it has, each at its line. With any, it is good for nothing but further checks.
+    pub(crate) fn load_whole(path: &Path) -> Result<(Self, Vec<Fault>), ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
         let base = path.parent().unwrap_or(Path::new("")).to_owned();
-        let mut config = Self::parse(&text, &base).map_err(|e| match e {
-            ConfigError::NotYaml { what, .. } => ConfigError::NotYaml { path: path.to_owned(), what },
-            other => other,
-        })?;
+        let (mut config, faults) = Self::parse_whole(&text, &base, path)?;
         config.origin.file = Some(path.to_owned());
-        Ok(config)
+        Ok((config, faults))
     }
 
     /// Reads a configuration from text; `base` is where relative paths start.
     pub fn parse(text: &str, base: &Path) -> Result<Self, ConfigError> {
-        let value: serde_json::Value = serde_saphyr::from_str(text)
-            .map_err(|e| ConfigError::NotYaml { path: PathBuf::from("-"), what: e.to_string() })?;
+        let (config, faults) = Self::parse_whole(text, base, Path::new("-"))?;
+        if faults.is_empty() { Ok(config) } else { Err(ConfigError::Faulty(faults)) }
+    }
+
+    fn parse_whole(text: &str, base: &Path, path: &Path) -> Result<(Self, Vec<Fault>), ConfigError> {
+        let name = path.display().to_string();
+        let value: serde_json::Value = serde_saphyr::from_str(text).map_err(|e| ConfigError::NotYaml {
+            path: path.to_owned(),
+            what: e.to_string(),
+            fault: Box::new(drape_view::yaml::unreadable(&name, text, &e)),
+        })?;
         let document = value.clone();
         let serde_json::Value::Object(members) = value else {
-            return Err(ConfigError::Faulty(vec![Fault {
-                path: "(document)".into(),
-                what: "must be a mapping".into(),
-                help: Some("start from one of the examples in config/".into()),
-            }]));
+            return Err(ConfigError::Faulty(vec![
+                Fault::new("(document)", "must be a mapping")
+                    .help("start from one of the examples in config/"),
+            ]));
         };
         let mut faults = Faults::default();
         let origin = Origin { file: None, base: base.to_owned(), document };
         let config = Self::read(Table::root(members), origin, &mut faults);
-        if faults.0.is_empty() { Ok(config) } else { Err(ConfigError::Faulty(faults.0)) }
+        let mut faults: Vec<Fault> = faults.0.into_iter().map(|f| f.code("configuration")).collect();
+        drape_view::yaml::locate(&mut faults, &name, text);
+        Ok((config, faults))
     }
 
     fn read(mut root: Table, origin: Origin, faults: &mut Faults) -> Self {

@@ -223,6 +223,8 @@ pub struct Policies {
     pub facts_file: Option<PathBuf>,
     /// Instead of what `treatments.yaml` says: whether reduced records show that they are.
     pub redaction: Option<Redaction>,
+    /// How many officers must have approved of a digest before it may be in force.
+    pub approvals_required: u64,
 }
 
 impl Policies {
@@ -236,6 +238,7 @@ impl Policies {
             labels_file: None,
             facts_file: None,
             redaction: None,
+            approvals_required: 0,
         }
     }
 }
@@ -666,6 +669,7 @@ fn policies(mut t: Table, base: &Path, faults: &mut Faults) -> Policies {
         labels_file: t.file("labels_file", base, faults),
         facts_file: t.file("facts_file", base, faults),
         redaction,
+        approvals_required: t.whole("approvals_required", 0, 0..=9, faults),
     };
     t.finish(faults);
     policies

@@ -9,6 +9,7 @@ use jiff::tz::TimeZone;
 
 use super::page::Row;
 use crate::parts::Tenant;
+use crate::workbench::story::counted;
 
 /// Rows on a page.
 const ROWS_MAX: usize = 100;
@@ -59,7 +60,7 @@ impl Table {
                     if own && event.class != Class::Heartbeat {
                         let name = match event.class {
                             // What stands alone has no request that it could be put to.
-                            Class::Strangers | Class::Config | Class::Tombstone => {
+                            Class::Strangers | Class::Config | Class::Tombstone | Class::Approval => {
                                 format!("#{}", opened.index)
                             }
                             _ => event.request.clone(),
@@ -171,6 +172,8 @@ impl Request<'_> {
             what: what(event),
             patients: named,
             policies: policies.join(", "),
+            determined: last.determined.iter().map(|d| counted(d, &d.policies.join(", "))).collect(),
+            decision: if event.subject.is_some() { event.request.clone() } else { String::new() },
             outcome,
             refused: refusal.is_some(),
             emergency: event.emergency.clone(),
@@ -195,8 +198,9 @@ fn what(event: &Event) -> String {
                 event.strangers.iter().map(|(kind, n)| format!("{n} {}", kind.word())).collect();
             format!("requests without a proved caller: {}", kinds.join(", "))
         }
+        Class::Officer if event.route.as_deref() == Some("/officer/sheet") => "read a policy sheet".into(),
         Class::Officer => "looked at this page".into(),
-        Class::Config => event.reason.clone().unwrap_or_else(|| "configuration".into()),
+        Class::Config | Class::Approval => event.reason.clone().unwrap_or_else(|| "configuration".into()),
         Class::Tombstone => format!("erased: {}", event.reason.clone().unwrap_or_default()),
         _ => {
             let verb = event.interaction.as_deref().unwrap_or("not understood");

@@ -130,6 +130,18 @@ pub(crate) fn of_the_cast(persona: Persona, set: Option<&Arc<Decider>>) -> Perso
     )
 }
 
+/// Somebody in one role, by the policies of any set, in relation to nobody.
+pub(crate) fn in_the_role(name: &'static str, role: &str, purpose: &str, set: &Arc<Decider>) -> Person {
+    person(name, set, caller(role, purpose, &[], PATIENT), false)
+}
+
+/// A shipped set with its own treatments.
+pub(crate) fn shipped_set(name: &str) -> Arc<Decider> {
+    let own = drape_policy::shipped::find(name).unwrap().file("treatments.yaml");
+    let treatments = Arc::new(Treatments::parse(own.unwrap_or(shipped::TREATMENTS)).unwrap());
+    Arc::new(Decider::new(Arc::new(PolicySet::shipped(name, &treatments, &[]).unwrap())).unwrap())
+}
+
 pub(crate) fn catalogue() -> Arc<Catalogue> {
     static SHARED: OnceLock<Arc<Catalogue>> = OnceLock::new();
     let make = || Arc::new(Catalogue::parse(shipped::CATEGORIES, drape_fhir::definitions::r4()).unwrap());
