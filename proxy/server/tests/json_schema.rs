@@ -289,18 +289,21 @@ fn schemas_and_readers_know_the_same_keys() {
         let (name, document) = (schema_.name, schema(schema_.name));
         let example = whole(name);
         for (place, known) in Schema::new(&document).tables(&example) {
-            let mut wrong = example.clone();
-            let table = wrong.pointer_mut(&place).unwrap().as_object_mut().unwrap();
-            table.insert("zzzzzzzz".into(), 1.into());
-            let Err(said) = parsed(name, &wrong.to_string()) else {
+            let with = |value: Value| {
+                let mut wrong = example.clone();
+                let table = wrong.pointer_mut(&place).unwrap().as_object_mut().unwrap();
+                table.insert("zzzzzzzz".into(), value);
+                parsed(name, &wrong.to_string()).err()
+            };
+            // Where values are lists, the key is looked at only if its value is one.
+            let said = with(1.into()).filter(|said| !said.contains("expected sequence"));
+            let Some(said) = said.or_else(|| with(json!([]))) else {
                 panic!("{name}: the reader takes any key at {place}, the schema does not");
             };
             let Some(told) = told_keys(&said) else {
-                // What may be one of several forms is refused without a list of keys.
-                assert!(
-                    said.contains("did not match any variant") || said.contains("zzzzzzzz"),
-                    "{name} {place}: {said}"
-                );
+                // What may be one of several forms, or is looked up in a catalogue, is refused without a list of keys.
+                let refused = said.contains("did not match any variant") || said.contains("zzzzzzzz");
+                assert!(refused, "{name} {place}: {said}");
                 continue;
             };
             assert_eq!(known, told, "{name} at {place}");

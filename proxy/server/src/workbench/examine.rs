@@ -216,7 +216,7 @@ fn surroundings(
     }
     Surroundings {
         borrowed: asked.purposes.is_some() && matches!(policies.source, PolicySource::Shipped(_)),
-        purposes: asked.purposes.clone().or_else(|| own.cloned()),
+        purposes: asked.purposes.clone().or_else(|| own.cloned()).filter(|all| !all.is_empty()),
         roles_elsewhere: named(&[asked.officer_role.unwrap_or("privacy-officer")]),
         labels: Some(labels),
         relations: Some(relations),
