@@ -289,6 +289,10 @@ fn schemas_and_readers_know_the_same_keys() {
         let (name, document) = (schema_.name, schema(schema_.name));
         let example = whole(name);
         for (place, known) in Schema::new(&document).tables(&example) {
+            // Tokens may claim more than Drape reads; that the schema is stricter there marks what is misspelt.
+            if name == "personas" && place.contains("/claims") {
+                continue;
+            }
             let with = |value: Value| {
                 let mut wrong = example.clone();
                 let table = wrong.pointer_mut(&place).unwrap().as_object_mut().unwrap();
