@@ -9,7 +9,8 @@ use drape_view::{Category, Fault};
 use serde::Deserialize;
 use serde_json::Value;
 
-pub use conditions::{ASKED_MAX, question_schema};
+pub use conditions::{ASKED_MAX, body, question_schema};
+pub use words::{QUESTIONS, REQUESTS};
 
 /// The guarantees of a set.
 #[derive(Clone, Debug, Default)]

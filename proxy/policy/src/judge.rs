@@ -123,4 +123,6 @@ impl Standing {
 }
 
 #[cfg(test)]
+mod sets;
+#[cfg(test)]
 mod tests;

@@ -11,6 +11,7 @@ mod known;
 pub mod lint;
 mod set;
 pub mod shipped;
+pub mod told;
 mod types;
 
 pub use cases::CedarOutcome;
@@ -18,3 +19,4 @@ pub use decide::{Action, Criterion, Decider, Question, Ruling, Standing};
 pub use judge::RecordJudge;
 pub use lint::{Surroundings, lint};
 pub use set::PolicySet;
+pub use types::types_of;

@@ -2,7 +2,6 @@
 //! Drape really offers; and to whoever sends a token, what of it is offered to her.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ use serde_json::{Map, Value, json};
 use crate::authorize;
 use crate::parts::Tenant;
 use crate::refusal::Refusal;
-use crate::stages::admit::admit;
+use crate::stages::admit::{Peer, known};
 use crate::stages::decide::offered;
 use crate::stages::{Answer, Own};
 use crate::upstream::{Upstream, UpstreamRequest, is_fhir_json};
@@ -72,7 +71,7 @@ pub async fn answer(
     tenant: &Arc<Tenant>,
     head: &http::request::Parts,
     path: &str,
-    peer: IpAddr,
+    peer: &Peer,
 ) -> Option<Answer> {
     let document = match path {
         "/metadata" => tenant.discovery.capabilities.load_full(),
@@ -113,12 +112,13 @@ pub async fn answer(
 
 /// The statement for whoever sends a token that proves somebody: what she may ask for. A token that does not is no
 /// reason to keep from her what anyone may know.
-async fn offered_to(tenant: &Arc<Tenant>, head: &http::request::Parts, peer: IpAddr) -> Option<Bytes> {
+async fn offered_to(tenant: &Arc<Tenant>, head: &http::request::Parts, peer: &Peer) -> Option<Bytes> {
     if !head.headers.contains_key(header::AUTHORIZATION) {
         return None;
     }
     let statement = tenant.discovery.statement.load_full()?;
-    let caller = admit(tenant, &head.headers, Some(peer)).await.ok()?.caller;
+    // What she states besides changes nothing: an emergency is declared by who asks for a record.
+    let caller = known(tenant, &head.headers, peer).await.ok()?.caller;
     let key = caller.proof.token_digest;
     if let Some(known) = tenant.discovery.offered.lock().get(&key) {
         return Some(known.clone());
@@ -399,13 +399,17 @@ async fn smart(tenant: &Tenant) -> Result<Value, String> {
     ours.insert("code_challenge_methods_supported".into(), json!(["S256"]));
     let scopes = json!(["openid", "fhirUser", "launch/patient", "patient/*.rs", "user/*.rs", "system/*.rs"]);
     ours.insert("scopes_supported".into(), scopes);
-    let capabilities = json!([
-        "permission-patient",
-        "permission-user",
-        "permission-v1",
-        "permission-v2",
-        "context-standalone-patient"
-    ]);
+    // What scopes are held to is Drape's to say; how an app comes by a patient is the issuer's, where it says so.
+    let listed = theirs.get("capabilities").and_then(Value::as_array);
+    let by_issuer = |name: &str| listed.is_none_or(|all| all.iter().any(|c| c == name));
+    let held = ["permission-patient", "permission-user", "permission-v1", "permission-v2"];
+    let given = ["launch-standalone", "launch-ehr", "context-standalone-patient", "context-ehr-patient"];
+    // An issuer that lists nothing is not said to open apps.
+    let given = given
+        .into_iter()
+        .filter(|name| by_issuer(name) && (listed.is_some() || *name == "context-standalone-patient"));
+    let capabilities: Vec<&str> = held.into_iter().chain(given).collect();
+    let capabilities = json!(capabilities);
     ours.insert("capabilities".into(), capabilities);
     Ok(Value::Object(ours))
 }

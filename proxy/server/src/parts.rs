@@ -25,6 +25,7 @@ use crate::reload::fingerprint::Fingerprints;
 use crate::tenant::Shared;
 pub use crate::tenant::{Budget, Tenant};
 use crate::workbench::files::SetFiles;
+use crate::workbench::personas::Personas;
 
 /// All that the process holds.
 #[derive(Debug)]
@@ -69,10 +70,12 @@ impl StartError {
 }
 
 /// The policies of a tenant, loaded and checked.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Loaded {
     /// Where the set comes from, for people.
     pub source: String,
+    /// The set's personas; none where it has no `personas.yaml`. They decide nothing, and are no part of the digest.
+    pub personas: Personas,
     /// Which category each element belongs to.
     pub catalogue: Arc<Catalogue>,
     /// What each treatment does.
@@ -129,13 +132,18 @@ impl Texts {
             overrides: read(&config.overrides_file, "overrides", ""),
             facts: read(&config.facts_file, "facts.yaml", FACTS),
         };
-        // A set may bring rungs of its own; a file that the configuration names goes before them.
-        if config.treatments_file.is_none() {
-            let own = SetFiles::of(&config.source).and_then(|files| {
-                Ok(files.read("treatments.yaml")?.map(|t| (files.path("treatments.yaml"), t)))
-            });
+        // A set may bring rungs and a catalogue of its own; a file that the configuration names goes before them.
+        for (named, text, file) in [
+            (&config.treatments_file, &mut texts.treatments, "treatments.yaml"),
+            (&config.categories_file, &mut texts.categories, "categories.yaml"),
+        ] {
+            if named.is_some() {
+                continue;
+            }
+            let own = SetFiles::of(&config.source)
+                .and_then(|files| Ok(files.read(file)?.map(|t| (files.path(file), t))));
             match own {
-                Ok(Some((name, text))) => texts.treatments = Text { name, text },
+                Ok(Some((name, own))) => *text = Text { name, text: own },
                 Ok(None) => {}
                 Err(fault) => faults.push(fault),
             }
@@ -187,7 +195,10 @@ pub fn load_policies(
     let redaction = config.redaction.unwrap_or(treatments.redaction());
     let Texts { categories: c, treatments: t, labels: l, overrides: o, facts: f } = &texts;
     let extra = [c, t, l, o, f].map(|text| text.text.as_bytes());
-    let extra: Vec<&[u8]> = extra.into_iter().chain([redaction.name().as_bytes()]).collect();
+    let extra: Vec<&[u8]> = extra
+        .into_iter()
+        .chain([redaction.name().as_bytes(), drape_view::shipped::SMALL_AREAS.as_bytes()])
+        .collect();
     let set = match &config.source {
         PolicySource::Shipped(name) => PolicySet::shipped(name, &treatments, &extra),
         PolicySource::Directory(path) => PolicySet::load(path, &treatments, &extra),
@@ -196,18 +207,31 @@ pub fn load_policies(
         PolicySource::Shipped(name) => format!("the shipped set `{name}`"),
         PolicySource::Directory(folder) => format!("`{}`", folder.display()),
     };
+    let personas = match SetFiles::of(&config.source)
+        .and_then(|files| Ok((files.path("personas.yaml"), files.read("personas.yaml")?)))
+    {
+        Ok((path, Some(text))) => Personas::parse(&path, &text).map_err(|found| faults.extend(found)).ok(),
+        Ok((_, None)) => Some(Personas::default()),
+        Err(fault) => {
+            faults.push(fault);
+            None
+        }
+    };
     let set = set.map_err(|found| faults.extend(found)).ok().filter(|_| faults.is_empty());
-    match (catalogue, labels, overrides, facts, set) {
-        (Some(catalogue), Some(labels), Some(overrides), Some(facts), Some(set)) => Ok(Loaded {
-            source,
-            catalogue: Arc::new(catalogue),
-            treatments,
-            labels: Arc::new(labels),
-            overrides: Arc::new(overrides),
-            facts,
-            redaction,
-            set: Arc::new(set),
-        }),
+    match (catalogue, labels, overrides, facts, personas, set) {
+        (Some(catalogue), Some(labels), Some(overrides), Some(facts), Some(personas), Some(set)) => {
+            Ok(Loaded {
+                source,
+                personas,
+                catalogue: Arc::new(catalogue),
+                treatments,
+                labels: Arc::new(labels),
+                overrides: Arc::new(overrides),
+                facts,
+                redaction,
+                set: Arc::new(set),
+            })
+        }
         _ => Err(faults),
     }
 }

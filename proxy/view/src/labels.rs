@@ -184,6 +184,17 @@ impl Labels {
         &self.as_of
     }
 
+    /// Every label that brings others, with all that it brings; sorted.
+    pub fn closures(&self) -> BTreeMap<&str, BTreeSet<String>> {
+        let above = |label: &String| {
+            let mut found = BTreeSet::new();
+            self.add(label, &mut found);
+            found.remove(label);
+            found
+        };
+        self.closure.keys().map(|label| (label.as_str(), above(label))).collect()
+    }
+
     /// The labels of one record by the lists alone.
     pub fn of(&self, facts: &RecordFacts) -> Labelled {
         self.judge(facts, &Overrides::default(), true)

@@ -8,6 +8,7 @@ mod check;
 mod diff;
 mod explain;
 mod import;
+mod init;
 mod keys;
 mod prove;
 mod replay;
@@ -26,7 +27,7 @@ use clap::{Parser, Subcommand};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::workbench::examine::Severity;
-use crate::{demo, logs, parts, serve};
+use crate::{demo, serve};
 
 /// A FHIR privacy proxy: shows each caller only what policy permits, and writes down who saw what.
 #[derive(Debug, Parser)]
@@ -40,12 +41,9 @@ struct Cli {
 enum Verb {
     /// Check a configuration and its policies, or a set alone, without starting anything.
     Check(check::Arguments),
-    /// Make what must exist before the first start: root key, log key, signing key, log. What exists is left alone.
-    Init {
-        /// The configuration.
-        #[arg(short, long, default_value = "drape.yaml")]
-        config: PathBuf,
-    },
+    /// Write a commented starting point, or make what must exist before the first start: root key, log key, signing key,
+    /// log. What exists is left alone.
+    Init(init::Arguments),
     /// Stand in front of the configured FHIR servers.
     Serve {
         /// The configuration.
@@ -124,7 +122,7 @@ pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.verb {
         Verb::Check(arguments) => return check::run(&arguments).unwrap_or_else(|failure| fail(&failure)),
-        Verb::Init { config } => init(&config),
+        Verb::Init(arguments) => init::run(&arguments),
         Verb::Serve { config } => serve_until_stopped(&config),
         Verb::Keys { verb } => keys::run(verb),
         Verb::Audit { verb } => return audit::run(verb).unwrap_or_else(|failure| fail(&failure)),
@@ -164,26 +162,6 @@ pub(crate) fn tell(text: impl std::fmt::Display) {
 pub(crate) fn say(text: impl std::fmt::Display) {
     use std::io::Write as _;
     let _ = writeln!(std::io::stdout().lock(), "{text}");
-}
-
-fn init(path: &std::path::Path) -> Result<(), Failure> {
-    let config = Config::load(path)?;
-    let made = parts::init(&config, &Clock::system())?;
-    if made.is_empty() {
-        say("everything exists already; nothing was changed");
-    }
-    for what in made {
-        say(format!("made {what}"));
-    }
-    for (tenant, audit) in logs::all(&config) {
-        let signer = drape_audit::NoteSigner::from_seed_file(&audit.origin, &audit.signing_key_file)?;
-        match tenant {
-            None => say("the log's public key, for whoever verifies it:"),
-            Some(name) => say(format!("that of the log of `{name}`:")),
-        }
-        say(format!("  {}", signer.verifier()));
-    }
-    Ok(())
 }
 
 /// A runtime for the proxy.

@@ -1,5 +1,6 @@
 //! The configuration: one strict YAML file. Unknown keys are refused and every fault is reported at once.
 
+pub mod callers;
 pub mod facts;
 mod read;
 mod tenant;
@@ -77,6 +78,17 @@ pub struct ServerTls {
     pub certificate_file: PathBuf,
     /// The private key.
     pub key_file: PathBuf,
+    /// Whose client certificates are taken; `None`: none is asked for.
+    pub clients: Option<ClientTls>,
+}
+
+/// Client certificates of a listener.
+#[derive(Clone, Debug)]
+pub struct ClientTls {
+    /// PEM: the authorities that may vouch for clients.
+    pub ca_file: PathBuf,
+    /// Whether a connection without one is refused.
+    pub required: bool,
 }
 
 /// The admin listener.
@@ -320,6 +332,18 @@ impl Config {
         }
         let mut tenants: Vec<Tenant> =
             root.tables("tenants", faults).into_iter().map(|t| tenant::read(t, base, faults)).collect();
+        let asks = listen.tls.as_ref().is_some_and(|tls| tls.clients.is_some());
+        for (place, tenant) in tenants.iter().enumerate() {
+            if !tenant.certificates.is_empty() && !asks {
+                let help = "name the authorities that may vouch for clients in `listen.tls.client_ca_file`"
+                    .to_owned();
+                faults.add(
+                    &format!("tenants[{place}].certificates"),
+                    "no certificate is ever asked for",
+                    help,
+                );
+            }
+        }
         for own in tenants.iter_mut().filter_map(|t| t.audit.as_mut()) {
             own.checkpoint_interval = audit.checkpoint_interval;
             own.heartbeat_interval = audit.heartbeat_interval;
@@ -443,6 +467,7 @@ fn listen(mut t: Table, base: &Path, faults: &mut Faults) -> Listen {
         let tls = ServerTls {
             certificate_file: base.join(t.required("certificate_file", "PEM, leaf first", faults)),
             key_file: base.join(t.required("key_file", "PEM", faults)),
+            clients: client_tls(&mut t, base, faults),
         };
         t.finish(faults);
         tls
@@ -461,6 +486,25 @@ fn listen(mut t: Table, base: &Path, faults: &mut Faults) -> Listen {
     }
     t.finish(faults);
     Listen { address, tls }
+}
+
+fn client_tls(t: &mut Table, base: &Path, faults: &mut Faults) -> Option<ClientTls> {
+    let ca_file = t.file("client_ca_file", base, faults);
+    let word = t.string("client_certificates", faults);
+    let required = match word.as_deref() {
+        None | Some("optional") => false,
+        Some("required") => true,
+        Some(other) => {
+            let what = format!("`{other}` is not known");
+            faults.add(&t.at("client_certificates"), what, "known: optional, required".to_owned());
+            false
+        }
+    };
+    if ca_file.is_none() && word.is_some() {
+        let help = "name the authorities that may vouch for clients in `client_ca_file`".to_owned();
+        faults.add(&t.at("client_certificates"), "has no authorities", help);
+    }
+    ca_file.map(|ca_file| ClientTls { ca_file, required })
 }
 
 fn budget(mut t: Table, base: &Path, tenants: &[Tenant], faults: &mut Faults) -> Budget {

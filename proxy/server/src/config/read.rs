@@ -235,6 +235,22 @@ impl Table {
         Some(found)
     }
 
+    /// A mapping from free names to strings.
+    pub(crate) fn pairs(&mut self, key: &'static str, faults: &mut Faults) -> Vec<(String, String)> {
+        let Some(table) = self.table(key, faults) else { return Vec::new() };
+        let mut found = Vec::new();
+        for (name, value) in table.members {
+            match value {
+                Value::String(s) if !s.is_empty() => found.push((name, s)),
+                other => {
+                    let what = format!("must be a string, not {}", kind(&other));
+                    faults.add(&format!("{}.{name}", table.path), what, None);
+                }
+            }
+        }
+        found
+    }
+
     /// A file or directory, taken from the folder the configuration stands in when it is relative.
     pub(crate) fn file(&mut self, key: &'static str, base: &Path, faults: &mut Faults) -> Option<PathBuf> {
         self.string(key, faults).map(|s| base.join(s))

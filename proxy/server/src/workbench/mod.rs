@@ -2,6 +2,9 @@
 
 pub mod examine;
 pub mod files;
+pub mod mask;
 pub mod personas;
+pub mod sheet;
+pub mod story;
 pub mod testing;
 pub mod walk;

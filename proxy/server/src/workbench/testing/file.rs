@@ -32,6 +32,8 @@ pub struct Case {
     pub persona: Option<String>,
     /// Added to the persona's claims, or all there are.
     pub claims: Map<String, Value>,
+    /// Whether an emergency was declared and accepted.
+    pub break_glass: bool,
     /// What is asked.
     pub request: Request,
     /// What must come of it.
@@ -129,6 +131,8 @@ struct WrittenCase {
     persona: Option<String>,
     #[serde(default)]
     claims: Map<String, Value>,
+    #[serde(default)]
+    break_glass: bool,
     request: String,
     #[serde(default)]
     headers: BTreeMap<String, String>,
@@ -209,6 +213,7 @@ pub fn parse(
                 at: own.or(at),
                 persona: case.persona,
                 claims: case.claims,
+                break_glass: case.break_glass,
                 request,
                 expect: case.expect,
             }),
