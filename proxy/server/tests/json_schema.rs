@@ -98,8 +98,8 @@ fn whole(name: &str) -> Value {
                 with("subject_cn", "a"),
                 with("spiffe", "spiffe://a/b"),
             ]);
-            config["listen"]["client_ca_file"] = "ca.crt".into();
-            config["listen"]["client_certificates"] = "optional".into();
+            config["listen"]["tls"]["client_ca_file"] = "ca.crt".into();
+            config["listen"]["tls"]["client_certificates"] = "optional".into();
             let tenant = &mut config["tenants"][0];
             let auth = |kind: &str, rest: Value| {
                 let mut auth = rest;
