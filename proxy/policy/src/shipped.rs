@@ -26,7 +26,7 @@ pub const SETS: &[ShippedSet] = &[
         files: files!("hospital": "billing.cedar", "clinical.cedar", "persons.cedar", "research.cedar", "rules.cedar",
             "guarantees.yaml", "personas.yaml", "tests/billing.yaml", "tests/clinical.yaml", "tests/persons.yaml",
             "tests/research.yaml", "tests/rules.yaml", "tests/records.json", "tests/counts.cedar.json",
-            "tests/vip.cedar.json"),
+            "tests/vip.cedar.json", "examples.json"),
     },
     ShippedSet {
         name: "safe-harbor",

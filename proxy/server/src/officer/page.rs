@@ -87,6 +87,10 @@ pub struct Row {
     pub patients: String,
     /// Under which policies.
     pub policies: String,
+    /// By which of them what was seen, a line each.
+    pub determined: Vec<String>,
+    /// The request's id, by which `drape explain --entry` tells more.
+    pub decision: String,
     /// How it ended.
     pub outcome: String,
     /// Whether it was refused or failed.
@@ -119,6 +123,7 @@ td{overflow-wrap:break-word}td.t{white-space:nowrap}td.w{overflow-wrap:anywhere}
 .bar{display:block;width:100%;height:10px;border-radius:4px;background:var(--line)}.bar rect{fill:var(--bar)}
 h3{font-size:.95rem;margin:0 0 .3rem}dl{display:grid;grid-template-columns:max-content 1fr;gap:.25rem 1rem;margin:0}dt{color:var(--dim)}dd{margin:0;overflow-wrap:anywhere}div.banner{padding:.7rem .9rem;margin-top:.8rem;border-radius:6px}ul{margin:.4rem 0;padding-left:1.2rem}li{overflow-wrap:anywhere;white-space:pre-line}
 label{display:block;margin-bottom:.3rem}input,textarea{font:inherit;padding:.4rem .5rem;border:1px solid var(--line);border-radius:6px;background:var(--ground);color:var(--ink);width:100%;max-width:42rem}
+details ul{margin:.3rem 0;padding-left:1.1rem}summary{cursor:pointer}
 button{font:inherit;padding:.4rem .9rem;border:0;border-radius:6px;background:var(--button);color:#fff;cursor:pointer}form.row{display:flex;flex-wrap:wrap;gap:.5rem;align-items:center;margin-bottom:.8rem}form.row label{width:100%;margin:0}form.row input{flex:1}textarea{display:block;margin-bottom:.6rem}:focus-visible{outline:2px solid var(--bar);outline-offset:2px}
 @media print{body{background:#fff}form{display:none}section{break-inside:avoid}}";
 
@@ -335,11 +340,25 @@ fn rows(main: &mut String, page: &Page) {
             escape(&row.purpose),
             escape(&row.what),
             escape(&row.patients),
-            escape(&row.policies),
+            determining(row),
             escape(&row.outcome)
         );
     }
     main.push_str("</tbody></table></div></section>");
+}
+
+/// The policies of a row; what each of them determined unfolds.
+fn determining(row: &Row) -> String {
+    if row.determined.is_empty() && row.decision.is_empty() {
+        return escape(&row.policies);
+    }
+    let named = if row.policies.is_empty() { "why" } else { row.policies.as_str() };
+    let mut out = format!("<details><summary>{}</summary><ul>", escape(named));
+    for line in &row.determined {
+        let _ = write!(out, "<li>{}</li>", escape(line));
+    }
+    let _ = write!(out, "<li>decision <code>{}</code></li></ul></details>", escape(&row.decision));
+    out
 }
 
 #[cfg(test)]
@@ -348,7 +367,9 @@ mod tests {
 
     #[test]
     fn nothing_that_a_caller_chose_can_become_markup() {
-        let row = Row { who: "<script>alert(1)</script>".into(), what: "\"'&".into(), ..Row::default() };
+        let bad = "<script>alert(1)</script>".to_owned();
+        let (determined, decision) = (vec![bad.clone()], bad.clone());
+        let row = Row { who: bad, what: "\"'&".into(), determined, decision, ..Row::default() };
         let html =
             render(&Page { rows: vec![row], patient: Some("Patient/\"><b>".into()), ..Page::default() });
         assert!(!html.contains("<script>"));

@@ -9,6 +9,7 @@ use jiff::tz::TimeZone;
 
 use super::page::Row;
 use crate::parts::Tenant;
+use crate::workbench::story::counted;
 
 /// Rows on a page.
 const ROWS_MAX: usize = 100;
@@ -167,6 +168,8 @@ impl Request<'_> {
             what: what(event),
             patients: named,
             policies: policies.join(", "),
+            determined: last.determined.iter().map(|d| counted(d, &d.policies.join(", "))).collect(),
+            decision: if event.subject.is_some() { event.request.clone() } else { String::new() },
             outcome,
             refused: refusal.is_some(),
         }
