@@ -1,7 +1,7 @@
 //! The groups of resource types that policies may name.
 
 /// A group and its members.
-pub(crate) const TYPE_GROUPS: [(&str, &[&str]); 6] = [
+pub const TYPE_GROUPS: [(&str, &[&str]); 6] = [
     (
         "clinical",
         &[

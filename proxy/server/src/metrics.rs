@@ -17,6 +17,7 @@ pub struct Metrics {
     fact_lookups: IntCounterVec,
     in_flight: IntGauge,
     strangers: IntCounterVec,
+    emergencies: IntCounterVec,
     log_size: IntGauge,
     log_healthy: IntGauge,
     epsilon_spent: IntCounterVec,
@@ -86,6 +87,27 @@ impl Ending {
     }
 }
 
+/// What happened about an emergency; the label `what`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Emergency {
+    /// One was declared and accepted.
+    Declared,
+    /// One was not accepted.
+    Refused,
+    /// A request was made in one.
+    Access,
+}
+
+impl Emergency {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Declared => "declared",
+            Self::Refused => "refused",
+            Self::Access => "access",
+        }
+    }
+}
+
 impl Metrics {
     /// Registers everything.
     pub fn new() -> Result<Self, prometheus::Error> {
@@ -113,6 +135,11 @@ impl Metrics {
             counter("drape_fact_lookups_total", "Look-ups of facts, by kind and end.", &["fact", "outcome"])?;
         let strangers =
             counter("drape_unauthenticated_total", "Requests without a proved caller.", &["tenant"])?;
+        let emergencies = counter(
+            "drape_break_glass_total",
+            "Emergencies declared, refused, and requests made in one.",
+            &["tenant", "what"],
+        )?;
         let epsilon_spent = counter(
             "drape_dp_epsilon_spent_nano_total",
             "Privacy loss charged, in 1e-9 epsilon.",
@@ -167,6 +194,7 @@ impl Metrics {
             fact_lookups,
             in_flight,
             strangers,
+            emergencies,
             log_size,
             log_healthy,
             epsilon_spent,
@@ -209,6 +237,11 @@ impl Metrics {
     /// Nobody was authenticated. `tenant` comes from the configuration.
     pub fn stranger(&self, tenant: &str) {
         self.strangers.with_label_values(&[tenant]).inc();
+    }
+
+    /// Something happened about an emergency. `tenant` comes from the configuration.
+    pub fn emergency(&self, tenant: &str, what: Emergency) {
+        self.emergencies.with_label_values(&[tenant, what.name()]).inc();
     }
 
     /// A budget was charged. `budget` comes from the configuration.

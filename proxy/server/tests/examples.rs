@@ -85,8 +85,9 @@ fn every_example_configuration_loads_without_a_fault() {
 fn the_example_for_hapi_names_every_key_there_is() {
     let text = read(&root().join("config/hapi.yaml"));
     // The reader knows its keys by name: each stands in the source between quotes, first among its arguments.
-    let sources =
-        ["mod.rs", "tenant.rs"].map(|f| read(&root().join("proxy/server/src/config").join(f))).join("\n");
+    let sources = ["mod.rs", "tenant.rs", "callers.rs"]
+        .map(|f| read(&root().join("proxy/server/src/config").join(f)))
+        .join("\n");
     let sources: String = sources.split_whitespace().collect();
     let readers = [
         "required(\"",
@@ -98,6 +99,7 @@ fn the_example_for_hapi_names_every_key_there_is() {
         "whole(\"",
         "millis(\"",
         "strings(\"",
+        "pairs(\"",
         "lists(\"",
         "file(\"",
         "size(\"",

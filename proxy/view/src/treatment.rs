@@ -33,6 +33,18 @@ pub enum Treatment {
     Redact,
 }
 
+impl std::fmt::Display for Treatment {
+    /// As `treatments.yaml` writes it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Generalize(Coarsening::Year) => f.write_str("generalize: year"),
+            Self::Generalize(Coarsening::Zip3) => f.write_str("generalize: zip3"),
+            Self::Generalize(Coarsening::Flag) => f.write_str("generalize: flag"),
+            other => f.write_str(other.name()),
+        }
+    }
+}
+
 impl Treatment {
     /// The word for it in policies (a Cedar action), logs and metrics.
     pub const fn name(self) -> &'static str {

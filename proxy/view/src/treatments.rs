@@ -71,8 +71,7 @@ struct Generalize {
 impl Treatments {
     /// Reads the file; every category must have a line, and every rung must be one that it can bear.
     pub fn parse(yaml: &str) -> Result<Self, Vec<Fault>> {
-        let file: File = serde_saphyr::from_str(yaml)
-            .map_err(|e| vec![Fault::new("treatments.yaml", format!("cannot be read: {e}"))])?;
+        let file: File = crate::yaml::read("treatments.yaml", yaml)?;
         let mut faults = Vec::new();
         if file.version != 1 {
             faults.push(
@@ -98,10 +97,7 @@ impl Treatments {
         for (name, list) in &file.treatments {
             let path = format!("treatments.yaml {name}");
             let Some(category) = Category::parse(name) else {
-                faults.push(
-                    Fault::new(path, "is no category")
-                        .help("the categories are listed in docs/architecture.md"),
-                );
+                faults.push(Fault::new(path, "is no category").help(Category::meant(name)));
                 continue;
             };
             for rung in list {

@@ -44,6 +44,7 @@ pub(super) fn caller(roles: &[&str], purpose: &str) -> Caller {
         )]
         .into(),
         purpose: purpose.into(),
+        statement: Default::default(),
         proof: Proof { token_id: None, token_digest: [0; 32], expires_at: 0 },
         environment: Environment {
             now_ms: 0,

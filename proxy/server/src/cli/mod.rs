@@ -12,6 +12,7 @@ mod init;
 mod keys;
 mod prove;
 mod replay;
+mod report;
 mod schema;
 mod sheet;
 mod source;
@@ -25,6 +26,7 @@ use clap::{Parser, Subcommand};
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::workbench::examine::Severity;
 use crate::{demo, serve};
 
 /// A FHIR privacy proxy: shows each caller only what policy permits, and writes down who saw what.
@@ -37,12 +39,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Check a configuration and its policies without starting anything.
-    Check {
-        /// The configuration.
-        #[arg(short, long, default_value = "drape.yaml")]
-        config: PathBuf,
-    },
+    /// Check a configuration and its policies, or a set alone, without starting anything.
+    Check(check::Arguments),
     /// Write a commented starting point, or make what must exist before the first start: root key, log key, signing key,
     /// log. What exists is left alone.
     Init(init::Arguments),
@@ -102,9 +100,8 @@ impl Failure {
 
     /// All of them, each with its help line.
     pub(crate) fn faults(faults: &[drape_view::fault::Fault]) -> Self {
-        let list: Vec<String> =
-            faults.iter().map(|f| format!("  {}", f.to_string().replace('\n', "\n  "))).collect();
-        Self::new(format!("{} fault(s):\n{}", list.len(), list.join("\n")))
+        let list: Vec<String> = faults.iter().map(|f| report::told(Severity::Fault, f)).collect();
+        Self::new(format!("{} fault(s):\n\n{}", list.len(), list.join("\n\n")))
     }
 
     /// With another exit status.
@@ -124,7 +121,7 @@ impl<E: std::error::Error> From<E> for Failure {
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.verb {
-        Verb::Check { config } => check::run(&config),
+        Verb::Check(arguments) => return check::run(&arguments).unwrap_or_else(|failure| fail(&failure)),
         Verb::Init(arguments) => init::run(&arguments),
         Verb::Serve { config } => serve_until_stopped(&config),
         Verb::Keys { verb } => keys::run(verb),
@@ -151,11 +148,14 @@ pub fn run() -> ExitCode {
 }
 
 fn fail(failure: &Failure) -> ExitCode {
-    #[allow(clippy::print_stderr, reason = "the command line speaks to people here")]
-    {
-        eprintln!("drape: {}", failure.text);
-    }
+    tell(format!("drape: {}", failure.text));
     ExitCode::from(failure.code)
+}
+
+/// Tells people something, on standard error.
+pub(crate) fn tell(text: impl std::fmt::Display) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
 /// Says something to standard output. A reader that went away (`| head`) is no fault.

@@ -20,6 +20,8 @@ const PATIENTS_MAX: usize = 6;
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     pub(crate) rows: Vec<Row>,
+    /// Those of them that were made in an emergency.
+    pub(crate) emergencies: Vec<Row>,
     pub(crate) purposes: Vec<(String, u64)>,
     pub(crate) refusals: Vec<(String, u64)>,
 }
@@ -34,6 +36,7 @@ struct Request<'a> {
 impl Table {
     /// Takes in what another log holds; its rows stand behind those that are there.
     pub(crate) fn add(&mut self, other: Self) {
+        self.emergencies.extend(other.emergencies);
         self.rows.extend(other.rows);
         for (ours, theirs) in [(&mut self.purposes, other.purposes), (&mut self.refusals, other.refusals)] {
             for (name, count) in theirs {
@@ -57,7 +60,7 @@ impl Table {
                     if own && event.class != Class::Heartbeat {
                         let name = match event.class {
                             // What stands alone has no request that it could be put to.
-                            Class::Strangers | Class::Config | Class::Tombstone => {
+                            Class::Strangers | Class::Config | Class::Tombstone | Class::Approval => {
                                 format!("#{}", opened.index)
                             }
                             _ => event.request.clone(),
@@ -94,8 +97,9 @@ impl Table {
             rows.push(request.row(&zone(&event.tenant).unwrap_or(TimeZone::UTC)));
         }
         rows.sort_by_key(|r| std::cmp::Reverse(r.index));
+        let emergencies = rows.iter().filter(|r| r.emergency.is_some()).take(ROWS_MAX).cloned().collect();
         rows.truncate(ROWS_MAX);
-        Self { rows, purposes: most_first(purposes), refusals: most_first(refusals) }
+        Self { rows, emergencies, purposes: most_first(purposes), refusals: most_first(refusals) }
     }
 }
 
@@ -172,6 +176,7 @@ impl Request<'_> {
             decision: if event.subject.is_some() { event.request.clone() } else { String::new() },
             outcome,
             refused: refusal.is_some(),
+            emergency: event.emergency.clone(),
         }
     }
 }
@@ -193,8 +198,9 @@ fn what(event: &Event) -> String {
                 event.strangers.iter().map(|(kind, n)| format!("{n} {}", kind.word())).collect();
             format!("requests without a proved caller: {}", kinds.join(", "))
         }
+        Class::Officer if event.route.as_deref() == Some("/officer/sheet") => "read a policy sheet".into(),
         Class::Officer => "looked at this page".into(),
-        Class::Config => event.reason.clone().unwrap_or_else(|| "configuration".into()),
+        Class::Config | Class::Approval => event.reason.clone().unwrap_or_else(|| "configuration".into()),
         Class::Tombstone => format!("erased: {}", event.reason.clone().unwrap_or_default()),
         _ => {
             let verb = event.interaction.as_deref().unwrap_or("not understood");

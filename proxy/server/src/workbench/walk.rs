@@ -285,7 +285,8 @@ budgets:
 fn held_off(tenant: &config::Tenant, upstream: &str) -> config::Tenant {
     let theirs = &tenant.upstream;
     let nobody = |(name, _): &(String, UpstreamAuth)| (name.clone(), UpstreamAuth::None);
-    let issuer = |issuer: &config::Issuer| config::Issuer { ca_file: None, ..issuer.clone() };
+    let issuer =
+        |issuer: &config::Issuer| config::Issuer { ca_file: None, introspection: None, ..issuer.clone() };
     config::Tenant {
         name: tenant.name.clone(),
         public_base_url: tenant.public_base_url.clone(),
@@ -301,6 +302,7 @@ fn held_off(tenant: &config::Tenant, upstream: &str) -> config::Tenant {
             unsearchable_identifier_systems: theirs.unsearchable_identifier_systems.clone(),
         },
         issuers: tenant.issuers.iter().map(issuer).collect(),
+        certificates: tenant.certificates.clone(),
         cors: tenant.cors.clone(),
         gzip: false,
         time_zone: tenant.time_zone.clone(),

@@ -54,6 +54,7 @@ fn caller(role: &str, purpose: &str, relations: &[&str], patient: &str) -> Calle
         scopes: vec![],
         relations: related.then(|| (patient.to_owned(), relation)).into_iter().collect(),
         purpose: purpose.into(),
+        statement: Default::default(),
         proof: Proof { token_id: None, token_digest: [0; 32], expires_at: u64::MAX },
         environment: Environment {
             now_ms: 0,
@@ -104,7 +105,8 @@ fn person(name: &'static str, decider: &Arc<Decider>, caller: Caller, patient_on
     let caller = Arc::new(caller);
     let standing = Arc::new(decider.standing(&caller).unwrap());
     let shows_all = standing.shows_all();
-    let view = View::new(Arc::new(RecordJudge::new(Arc::clone(&standing))), caller, profiler, patient_only);
+    let bounds = if patient_only { drape_view::Bounds::patient() } else { drape_view::Bounds::free() };
+    let view = View::new(Arc::new(RecordJudge::new(Arc::clone(&standing))), caller, profiler, bounds);
     let uniform = view.uniform();
     Person { name, standing, view, uniform, shows_all: shows_all && uniform }
 }
