@@ -157,6 +157,8 @@ impl Request<'_> {
                     .join(" · ")
             }
             (Class::Intent | Class::Segment, None) => "no outcome: counts as disclosed".into(),
+            // It stands under "What" already.
+            (Class::Config | Class::Approval, None) => String::new(),
             _ => last.reason.clone().unwrap_or_default(),
         };
         Row {
