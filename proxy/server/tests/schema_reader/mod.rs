@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 /// One schema with the document that it stands in.
 #[derive(Clone, Copy)]
-pub struct Schema<'a> {
+pub(crate) struct Schema<'a> {
     document: &'a Value,
     here: &'a Value,
 }
@@ -16,7 +16,7 @@ pub struct Schema<'a> {
 const SILENT: [&str; 7] = ["$schema", "$id", "$defs", "title", "description", "default", "format"];
 
 impl<'a> Schema<'a> {
-    pub fn new(document: &'a Value) -> Self {
+    pub(crate) fn new(document: &'a Value) -> Self {
         Self { document, here: document }
     }
 
@@ -45,7 +45,7 @@ impl<'a> Schema<'a> {
     }
 
     /// What is wrong, each with its place.
-    pub fn faults(self, value: &Value) -> Vec<String> {
+    pub(crate) fn faults(self, value: &Value) -> Vec<String> {
         let mut found = Vec::new();
         self.check(value, "", &mut found);
         found
@@ -152,7 +152,7 @@ impl<'a> Schema<'a> {
     }
 
     /// Every object of `value` whose keys the schema fixes: its JSON pointer, and those keys.
-    pub fn tables(self, value: &Value) -> Vec<(String, BTreeSet<String>)> {
+    pub(crate) fn tables(self, value: &Value) -> Vec<(String, BTreeSet<String>)> {
         let mut found = Vec::new();
         self.walk(value, "", &mut found);
         found
