@@ -222,7 +222,9 @@ fn parsed(name: &str, text: &str) -> Result<(), String> {
 
 #[test]
 fn every_yaml_file_that_ships_is_valid() {
-    let is_yaml = |path: &Path| path.extension().is_some_and(|e| e == "yaml");
+    // Dated data of the census, compiled in: nobody writes it by hand.
+    let is_yaml =
+        |path: &Path| path.extension().is_some_and(|e| e == "yaml") && !path.ends_with("small-areas.yaml");
     let mut files = shipped("policies", &is_yaml);
     files.extend(shipped("config", &is_yaml));
     assert!(files.len() >= 9, "{files:?}");
