@@ -45,7 +45,7 @@ pub struct Realm<'a> {
 }
 
 /// The first start makes the server out of its parts; on a busy machine that takes minutes.
-const READY_WITHIN: Duration = Duration::from_secs(400);
+const READY_WITHIN: Duration = Duration::from_secs(600);
 const VERSION: &str = "26.7.3";
 const REALM: &str = "hospital";
 

@@ -47,10 +47,14 @@ struct Rule<'a> {
 
 /// Looks the whole set over.
 pub fn lint(set: &PolicySet, around: &Surroundings) -> Lint {
-    let purposes: Option<Purposes> = around
-        .purposes
-        .as_ref()
-        .map(|all| all.iter().map(|(p, roles)| (p.clone(), roles.iter().cloned().collect())).collect());
+    let purposes: Option<Purposes> = around.purposes.as_ref().map(|all| {
+        let mut purposes = Purposes::new();
+        // Several issuers may name a purpose, each with roles of its own.
+        for (purpose, roles) in all {
+            purposes.entry(purpose.clone()).or_default().extend(roles.iter().cloned());
+        }
+        purposes
+    });
     let mut found = Lint::default();
     words::look(&set.policies, around, &mut found);
     let mut rules = Vec::new();

@@ -44,7 +44,7 @@ pub const SETS: &[ShippedSet] = &[
         name: "gdpr-research",
         title: "research on pseudonymised records under the GDPR (Art. 89, Art. 4(5))",
         files: files!("gdpr-research": "consent.cedar", "recipients.cedar", "stewards.cedar", "guarantees.yaml",
-            "personas.yaml", "treatments.yaml", "tests/recipients.yaml"),
+            "personas.yaml", "treatments.yaml", "tests/recipients.yaml", "tests/consent.cedar.json"),
     },
 ];
 

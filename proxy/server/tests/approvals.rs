@@ -33,8 +33,7 @@ async fn house() -> House {
         House::with(Wishes { policy: Some(OPEN), more: "reload: { interval_ms: 50 }", ..Wishes::default() })
             .await;
     want_two(&house);
-    house.running.reload().await;
-    assert_eq!(house.running.parts.tenants()[0].approvals_required, 2);
+    eventually("two are wanted", || house.running.parts.tenants()[0].approvals_required == 2).await;
     house
 }
 

@@ -74,7 +74,33 @@ fn whole(name: &str) -> Value {
             tenant["upstream"]["base_url"] = "https://ehr.example.org/fhir".into();
             tenant["upstream"]["tls"] = json!({ "ca_file": "ca.crt", "client_certificate_file": "c.crt", "client_key_file": "c.key" });
             tenant["audit"] = json!({ "directory": "own", "origin": "own", "signing_key_file": "own.key" });
-            tenant["issuers"][0]["authorize_audience"] = "https://ehr.example.org/fhir".into();
+            let issuer = &mut tenant["issuers"][0];
+            issuer["authorize_audience"] = "https://ehr.example.org/fhir".into();
+            issuer["tokens"] = "both".into();
+            issuer["introspection"] = json!({
+                "url": "https://login.example.org/i",
+                "auth": { "client_id": "d", "key_file": "k", "key_id": "k1", "algorithm": "ES384" },
+                "cache_ms": 1,
+                "token_prefix": "a",
+                "may_see_foreign_tokens": false,
+            });
+            issuer["purpose_header"]["clients"] = json!(["a"]);
+            issuer["break_glass"]["clients"] = json!(["a"]);
+            let with = |name: &str, value: &str| {
+                json!({ "match": { name: value, "ca_fingerprint": "00".repeat(32) }, "caller": {
+                "sub": "lab", "name": "Lab", "client": "c", "organization": "o", "departments": ["d"],
+                "purposes": { "TREAT": ["clinician"] }, "scopes": ["system/*.rs"], "purpose_header": { "allowed": ["TREAT"] },
+            } })
+            };
+            tenant["certificates"] = json!([
+                with("san_dns", "a.example"),
+                with("san_uri", "urn:a"),
+                with("subject_cn", "a"),
+                with("spiffe", "spiffe://a/b"),
+            ]);
+            config["listen"]["tls"]["client_ca_file"] = "ca.crt".into();
+            config["listen"]["tls"]["client_certificates"] = "optional".into();
+            let tenant = &mut config["tenants"][0];
             let auth = |kind: &str, rest: Value| {
                 let mut auth = rest;
                 auth["kind"] = kind.into();
@@ -158,6 +184,7 @@ fn whole(name: &str) -> Value {
                 "at": "2026-11-25T10:00:00Z",
                 "as": "doctor",
                 "claims": { "sub": "x" },
+                "break_glass": true,
                 "request": "GET Condition/c1",
                 "headers": { "prefer": "return=minimal" },
                 "body": "a=b",
@@ -195,7 +222,9 @@ fn parsed(name: &str, text: &str) -> Result<(), String> {
 
 #[test]
 fn every_yaml_file_that_ships_is_valid() {
-    let is_yaml = |path: &Path| path.extension().is_some_and(|e| e == "yaml");
+    // Dated data of the census, compiled in: nobody writes it by hand.
+    let is_yaml =
+        |path: &Path| path.extension().is_some_and(|e| e == "yaml") && !path.ends_with("small-areas.yaml");
     let mut files = shipped("policies", &is_yaml);
     files.extend(shipped("config", &is_yaml));
     assert!(files.len() >= 9, "{files:?}");
@@ -223,7 +252,8 @@ fn the_examples_with_every_key_are_valid_and_can_be_read() {
 }
 
 /// Keys that exclude what the example has, or that stand where any key may.
-const OPEN: [&str; 13] = [
+const OPEN: [&str; 14] = [
+    "client_secret_file",
     "plaintext",
     "directory",
     "jwks_url",
@@ -289,18 +319,25 @@ fn schemas_and_readers_know_the_same_keys() {
         let (name, document) = (schema_.name, schema(schema_.name));
         let example = whole(name);
         for (place, known) in Schema::new(&document).tables(&example) {
-            let mut wrong = example.clone();
-            let table = wrong.pointer_mut(&place).unwrap().as_object_mut().unwrap();
-            table.insert("zzzzzzzz".into(), 1.into());
-            let Err(said) = parsed(name, &wrong.to_string()) else {
+            // Tokens may claim more than Drape reads; that the schema is stricter there marks what is misspelt.
+            if name == "personas" && place.contains("/claims") {
+                continue;
+            }
+            let with = |value: Value| {
+                let mut wrong = example.clone();
+                let table = wrong.pointer_mut(&place).unwrap().as_object_mut().unwrap();
+                table.insert("zzzzzzzz".into(), value);
+                parsed(name, &wrong.to_string()).err()
+            };
+            // Where values are lists, the key is looked at only if its value is one.
+            let said = with(1.into()).filter(|said| !said.contains("expected sequence"));
+            let Some(said) = said.or_else(|| with(json!([]))) else {
                 panic!("{name}: the reader takes any key at {place}, the schema does not");
             };
             let Some(told) = told_keys(&said) else {
-                // What may be one of several forms is refused without a list of keys.
-                assert!(
-                    said.contains("did not match any variant") || said.contains("zzzzzzzz"),
-                    "{name} {place}: {said}"
-                );
+                // What may be one of several forms, or is looked up in a catalogue, is refused without a list of keys.
+                let refused = said.contains("did not match any variant") || said.contains("zzzzzzzz");
+                assert!(refused, "{name} {place}: {said}");
                 continue;
             };
             assert_eq!(known, told, "{name} at {place}");

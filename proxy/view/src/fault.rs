@@ -16,7 +16,7 @@ pub struct Fault {
     /// The kind of fault, for machines; it never changes.
     pub code: &'static str,
     /// The text that it is about, where that is known.
-    pub span: Option<Span>,
+    pub span: Option<Box<Span>>,
 }
 
 impl Fault {
@@ -45,7 +45,7 @@ impl Fault {
     /// About that piece of text.
     #[must_use]
     pub fn at(mut self, span: Span) -> Self {
-        self.span = Some(span);
+        self.span = Some(Box::new(span));
         self
     }
 }

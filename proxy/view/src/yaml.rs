@@ -57,11 +57,11 @@ pub fn locate(faults: &mut [Fault], file: &str, text: &str) {
     let text: Arc<str> = text.into();
     for fault in faults {
         fault.span = match fault.span.take() {
-            Some(span) => Some(span.named(file)),
+            Some(span) => Some(Box::new((*span).named(file))),
             None => tree
                 .as_ref()
                 .and_then(|tree| place(tree, &text, fault))
-                .map(|range| Span::new(file, &text, range)),
+                .map(|range| Box::new(Span::new(file, &text, range))),
         };
     }
 }

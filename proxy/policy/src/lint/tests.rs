@@ -178,6 +178,10 @@ fn words_that_nothing_produces_are_told_with_what_was_meant() {
     let mut more = around();
     more.purposes.as_mut().unwrap().push(("PUBHLTH".into(), vec!["analyst".into()]));
     assert_eq!(said_of(BASE, &more), ["idle-role [] no policy speaks of the roles `analyst`"]);
+    // What one issuer activates is active, whatever another one does under the same purpose.
+    let mut two = around();
+    two.purposes.as_mut().unwrap().push(("TREAT".into(), Vec::new()));
+    assert_eq!(said_of(BASE, &two), Vec::<String>::new());
     // A purpose of the standard that nobody here states is no fault, nor a role that opens something else.
     other.roles_elsewhere.insert("nurze".into());
     let emergency = "@id(\"x\") forbid (principal, action in Action::\"observe\", resource) when { context.record.labels.contains(\"HIV\") } unless { context.env.purpose == \"ETREAT\" };";

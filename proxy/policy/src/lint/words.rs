@@ -70,10 +70,8 @@ pub(super) fn look(policies: &[Loaded], around: &Surroundings, found: &mut Lint)
         }
         contained(&loaded.json["conditions"], &mut |set, word| {
             let uses = match set {
-                "context.record.labels"
-                | "context.patient.labels"
-                | "context.patient.consentReleases"
-                | "context.patient.consentDenies" => &mut labels,
+                // Consents are free words: of labels, of purposes, of projects.
+                "context.record.labels" | "context.patient.labels" => &mut labels,
                 "context.patient.relations" => &mut relations,
                 _ => return,
             };

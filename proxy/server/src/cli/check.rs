@@ -101,7 +101,9 @@ impl Report {
                 continue;
             }
             let live = if arguments.upstream { self.live(tenant, &config) } else { None };
-            let purposes = tenant.issuers.iter().flat_map(|i| i.purposes.iter().cloned()).collect();
+            let by_token = tenant.issuers.iter().flat_map(|i| &i.purposes);
+            let by_certificate = tenant.certificates.iter().flat_map(|c| &c.caller.purposes);
+            let purposes = by_token.chain(by_certificate).cloned().collect();
             let asked = Asked {
                 upstream: Some(&tenant.upstream),
                 purposes: Some(purposes),

@@ -66,7 +66,7 @@ pub(super) fn counted(findings: &[Finding]) -> String {
 /// One finding for a machine; what is not known is `null`.
 pub(super) fn document(finding: &Finding, tenant: Option<&str>) -> Value {
     let fault = &finding.fault;
-    let span = fault.span.as_ref();
+    let span = fault.span.as_deref();
     json!({
         "severity": finding.severity.name(),
         "code": fault.code,

@@ -241,10 +241,10 @@ fn policies(main: &mut String, page: &Page) {
             escape(&row.tenant),
             escape(&row.digest),
             escape(&row.since),
-            escape(&row.source)
+            escape(&row.source.replace('`', ""))
         );
         approvals(main, row.required, &row.approvals);
-        sheet_link(main, row, &row.digest);
+        sheet_link(main, row, &row.digest, "the sheet of the policies in force");
         if let Some(sheet) = &row.sheet {
             approve_form(main, row, &row.digest, sheet);
         }
@@ -279,7 +279,7 @@ fn candidate(main: &mut String, row: &PolicyRow, candidate: &CandidateRow) {
     main.push_str("</ul>");
     if let (true, Some(digest)) = (candidate.waits, &candidate.digest) {
         approvals(main, row.required, &candidate.approvals);
-        sheet_link(main, row, digest);
+        sheet_link(main, row, digest, "the sheet of this candidate");
         if let Some(sheet) = &candidate.sheet {
             approve_form(main, row, digest, sheet);
         }
@@ -301,10 +301,10 @@ fn approvals(main: &mut String, required: u64, approvals: &[String]) {
     }
 }
 
-fn sheet_link(main: &mut String, row: &PolicyRow, digest: &str) {
+fn sheet_link(main: &mut String, row: &PolicyRow, digest: &str, of: &str) {
     let _ = write!(
         main,
-        "<p><a href=\"/officer/sheet?tenant={}&amp;digest={}\">Who is shown what: the sheet of these policies</a></p>",
+        "<p><a href=\"/officer/sheet?tenant={}&amp;digest={}\">Who is shown what: {of}</a></p>",
         escape(&row.tenant),
         escape(digest)
     );

@@ -161,7 +161,8 @@ async fn take_up(
         }
     };
     let asked = why == Why::Asked;
-    if rules.is_none() && !asked && fingerprints.rest == before.rest {
+    let raised = next.policies.approvals_required > tenant.approvals_required;
+    if rules.is_none() && !asked && !raised && fingerprints.rest == before.rest {
         return;
     }
     let mut changed = Vec::new();
@@ -179,6 +180,9 @@ async fn take_up(
     }
     if fingerprints.upstream != before.upstream {
         changed.push("the way to the FHIR server".to_owned());
+    }
+    if raised {
+        changed.push(format!("approvals that are needed: {}", next.policies.approvals_required));
     }
     if changed.is_empty() {
         changed.push("settings".to_owned());
@@ -313,7 +317,10 @@ async fn refuse(
         candidates.insert(tenant.name.clone(), candidate);
     }
     parts.metrics.candidate(&tenant.name, true);
-    tracing::error!(tenant = tenant.name, "{text}");
+    match taken {
+        Taken::Waiting => tracing::warn!(tenant = tenant.name, "{text}"),
+        _ => tracing::error!(tenant = tenant.name, "{text}"),
+    }
     let mut event = entry(parts, tenant, text.chars().take(REASON_CHARS_MAX).collect());
     event.outcome = Some(OutcomeCode::MinorFailure);
     if let Err(error) = tenant.log.record(event).await {

@@ -216,7 +216,7 @@ fn surroundings(
     }
     Surroundings {
         borrowed: asked.purposes.is_some() && matches!(policies.source, PolicySource::Shipped(_)),
-        purposes: asked.purposes.clone().or_else(|| own.cloned()),
+        purposes: asked.purposes.clone().or_else(|| own.cloned()).filter(|all| !all.is_empty()),
         roles_elsewhere: named(&[asked.officer_role.unwrap_or("privacy-officer")]),
         labels: Some(labels),
         relations: Some(relations),
@@ -279,8 +279,8 @@ const RELATIONS: [&str; 5] = ["careTeam", "generalPractitioner", "guardian", "tr
 /// Names a policy's file as it lies in the folder of its set.
 fn placed(fault: Fault, source: &PolicySource) -> Fault {
     let PolicySource::Directory(folder) = source else { return fault };
-    let cedar = |span: &drape_view::Span| span.file().ends_with(".cedar") && !span.file().contains('/');
-    match fault.span.clone().filter(cedar) {
+    let cedar = |span: &&drape_view::Span| span.file().ends_with(".cedar") && !span.file().contains('/');
+    match fault.span.as_deref().filter(cedar).cloned() {
         Some(span) => {
             let name = Path::new(folder).join(span.file()).display().to_string();
             fault.at(span.named(name))

@@ -190,6 +190,13 @@ impl Forge {
             ("a logout token", json!({"events": {"http://schemas.openid.net/event/backchannel-logout": {}}})),
             ("an ID token as Cognito marks it", json!({"token_use": "id"})),
             ("`typ` among the claims is a list", json!({"typ": ["Bearer"]})),
+            (
+                "bound to a DPoP key that was not shown",
+                json!({"cnf": {"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}}),
+            ),
+            ("bound to a certificate that was not shown", json!({"cnf": {"x5t#S256": b64([7; 32])}})),
+            ("bound in a way that nobody knows", json!({"cnf": {"kid": "x"}})),
+            ("bound to nothing readable", json!({"cnf": "x"})),
         ] {
             all.push((name.into(), self.rs256(&rsa_header(), &self.with(changes))));
         }

@@ -120,7 +120,8 @@ fn actions(constraint: &Value) -> Result<Vec<&str>, Wordless> {
 fn of(constraint: &Value, actions: &[&str]) -> Result<Option<String>, Wordless> {
     let elements = actions.iter().any(|a| OF_ELEMENTS.contains(a));
     let (kind, id) = match constraint["op"].as_str() {
-        Some("All") if !elements => return Ok(None),
+        // That nothing of a record is given says that of its elements too.
+        Some("All") if !elements || actions.contains(&"observe") => return Ok(None),
         Some("All") => return Ok(Some("elements of every category".into())),
         Some("in" | "==") => entity(&constraint["entity"]).ok_or(Wordless)?,
         _ => return Err(Wordless),
