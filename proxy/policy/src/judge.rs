@@ -23,7 +23,11 @@ impl RecordJudge {
 
 impl Judge for RecordJudge {
     fn judge(&self, profile: &Profile) -> Verdict {
-        self.standing.judge_cached(profile)
+        let verdict = self.standing.judge_cached(profile);
+        if let Some(listener) = &self.standing.listener {
+            listener.judged(profile, &verdict);
+        }
+        verdict
     }
 
     fn uniform(&self) -> bool {
@@ -32,6 +36,11 @@ impl Judge for RecordJudge {
 }
 
 impl Standing {
+    /// The verdict on records of that profile; nobody is told that it was asked.
+    pub fn verdict(&self, profile: &Profile) -> Verdict {
+        self.judge_cached(profile)
+    }
+
     pub(crate) fn judge_cached(&self, profile: &Profile) -> Verdict {
         let read = self.footing.attributes.of_profile(profile);
         self.decider.cache.verdict(self, read, || self.judge_uncached(profile))

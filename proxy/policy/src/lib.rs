@@ -2,14 +2,17 @@
 
 mod cache;
 mod check;
+pub mod compare;
 mod decide;
 mod entities;
 mod judge;
 mod known;
+mod overheard;
 mod set;
 pub mod shipped;
 mod types;
 
 pub use decide::{Action, Criterion, Decider, Ruling, Standing};
 pub use judge::RecordJudge;
+pub use overheard::{Listener, Question};
 pub use set::PolicySet;
