@@ -5,6 +5,7 @@ mod check;
 pub mod compare;
 mod decide;
 mod entities;
+pub mod guarantees;
 mod judge;
 mod known;
 mod overheard;

@@ -13,7 +13,7 @@ use crate::known::{self, Reads};
 use crate::shipped;
 
 /// The schema that ships with Drape.
-const SCHEMA: &str = include_str!("../../../policies/schema.cedarschema");
+pub(crate) const SCHEMA: &str = include_str!("../../../policies/schema.cedarschema");
 
 /// A loaded set. One that exists is valid and passed every check.
 #[derive(Debug)]

@@ -23,7 +23,7 @@ pub const SETS: &[ShippedSet] = &[ShippedSet {
     name: "hospital",
     title: "a hospital's daily work: care teams, wards, billing, research, patients, guardians, counts",
     files: files!("hospital": "billing.cedar", "clinical.cedar", "persons.cedar", "research.cedar", "rules.cedar",
-        "personas.yaml"),
+        "guarantees.yaml", "personas.yaml"),
 }];
 
 impl ShippedSet {
@@ -47,4 +47,20 @@ pub fn find(name: &str) -> Option<&'static ShippedSet> {
 pub fn names() -> String {
     let names: Vec<&str> = SETS.iter().map(|set| set.name).collect();
     format!("shipped: {}", names.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guarantees::Guarantees;
+
+    #[test]
+    fn the_guarantees_of_every_shipped_set_can_be_read() {
+        for set in SETS {
+            let Some(text) = set.file("guarantees.yaml") else { continue };
+            if let Err(faults) = Guarantees::parse(set.name, text) {
+                panic!("{}", faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
+            }
+        }
+    }
 }

@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use drape_fhir::interaction::Interaction;
 use drape_fhir::media::Format;
 use http::{Request, Response, header};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 
 use crate::batch::batch;
 use crate::body::OutBody;
@@ -14,7 +15,7 @@ use crate::line::{one, refused};
 use crate::metrics::Ending;
 use crate::parts::{Parts, Tenant};
 use crate::refusal::Refusal;
-use crate::stages::admit::admit;
+use crate::stages::admit::{Admitted, admit};
 use crate::stages::classify::{Asked, Classified, classify, format_of, receive};
 use crate::stages::{Answer, Own};
 use crate::{cors, deflate, discovery};
@@ -100,17 +101,34 @@ async fn answer(
             return (refused(tenant, asked, None, refusal).await, wanted);
         }
     };
+    admitted_answer(tenant, &admitted, asked, head, path, body).await
+}
+
+/// The same of somebody who was admitted.
+pub(crate) async fn admitted_answer<B>(
+    tenant: &Arc<Tenant>,
+    admitted: &Admitted,
+    asked: Asked,
+    head: &http::request::Parts,
+    path: &str,
+    body: B,
+) -> (Answer, Format)
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
+    let wanted = asked.format;
     let sent = match receive(tenant, head, path, body).await {
         Ok(sent) => sent,
-        Err(refusal) => return (refused(tenant, asked, Some(&admitted), refusal).await, wanted),
+        Err(refusal) => return (refused(tenant, asked, Some(admitted), refusal).await, wanted),
     };
     let (asked, classified) = classify(&sent, asked);
     let format = asked.format;
     let answer = match classified {
         Ok(Classified { interaction: Interaction::Bundle, body, .. }) => {
-            batch(tenant, &admitted, asked, body.unwrap_or_default()).await
+            batch(tenant, admitted, asked, body.unwrap_or_default()).await
         }
-        classified => one(tenant, &admitted, asked, classified).await,
+        classified => one(tenant, admitted, asked, classified).await,
     };
     (answer, format)
 }

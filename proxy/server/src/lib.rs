@@ -26,5 +26,6 @@ pub mod refusal;
 pub mod serve;
 pub mod stages;
 pub mod tokens;
+pub mod trace;
 pub mod upstream;
 pub mod workbench;

@@ -12,6 +12,7 @@ use drape_keys::source::{FileSource, RootKeySource as _};
 use drape_keys::{Keyring, PseudonymMap, Pseudonymizer};
 use drape_noise::ledger::Ledger;
 use drape_policy::{Decider, PolicySet};
+use drape_view::fault::Fault;
 use drape_view::{Catalogue, Labels, Overrides, Profiler, Redaction, Treatments};
 use sha2::Digest as _;
 use tokio::sync::Semaphore;
@@ -165,13 +166,13 @@ pub struct Loaded {
 pub fn load_policies(
     config: &config::Policies,
     upstream: Option<&config::Upstream>,
-) -> Result<Loaded, Vec<drape_view::fault::Fault>> {
+) -> Result<Loaded, Vec<Fault>> {
     let mut faults = Vec::new();
     let mut read = |file: &Option<std::path::PathBuf>, shipped: &'static str| -> String {
         match file {
             None => shipped.to_owned(),
             Some(path) => std::fs::read_to_string(path).unwrap_or_else(|e| {
-                faults.push(drape_view::fault::Fault {
+                faults.push(Fault {
                     path: path.display().to_string(),
                     what: format!("cannot be read: {e}"),
                     help: None,
@@ -232,6 +233,15 @@ impl Parts {
     /// Opens the log, the keys and the ledgers and loads the policies of every tenant. Anything that cannot be had
     /// stops the start: Drape does not run with half of its duties.
     pub fn open(config: Config, clock: Clock) -> Result<Self, StartError> {
+        Self::open_with(config, clock, |tenant| load_policies(&tenant.policies, Some(&tenant.upstream)))
+    }
+
+    /// The same with policies from elsewhere.
+    pub(crate) fn open_with(
+        config: Config,
+        clock: Clock,
+        mut load: impl FnMut(&config::Tenant) -> Result<Loaded, Vec<Fault>>,
+    ) -> Result<Self, StartError> {
         let metrics = Metrics::new().map_err(StartError::new)?;
         let root = root_key(&config)?;
         let secret = log_secret(&config, &root)?;
@@ -249,7 +259,7 @@ impl Parts {
         let mut tenants = Vec::new();
         for tenant in &config.tenants {
             let what = |e: &dyn std::fmt::Display| StartError::new(format!("tenant `{}`: {e}", tenant.name));
-            let loaded = load_policies(&tenant.policies, Some(&tenant.upstream)).map_err(|faults| {
+            let loaded = load(tenant).map_err(|faults| {
                 let list: Vec<String> = faults.iter().map(|f| format!("  {f}")).collect();
                 StartError::new(format!(
                     "tenant `{}`: the policies cannot be used:\n{}",

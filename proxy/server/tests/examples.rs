@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use drape_caller::ClaimNames;
 use drape_policy::PolicySet;
+use drape_policy::guarantees::Guarantees;
 use drape_server::config::Config;
 use drape_view::category::GROUPS;
 use drape_view::{Category, Treatments};
@@ -147,6 +148,21 @@ fn every_policy_shown_in_a_document_passes_the_check() {
             }
         }
     }
+}
+
+#[test]
+fn every_guarantee_shown_in_a_document_can_be_read() {
+    let mut shown = 0;
+    for path in documents() {
+        for (line, block) in blocks(&read(&path), "guarantees") {
+            shown += 1;
+            if let Err(faults) = Guarantees::parse("shown", &block) {
+                let all: Vec<_> = faults.iter().map(ToString::to_string).collect();
+                panic!("{}:{line}: {}", path.display(), all.join("\n"));
+            }
+        }
+    }
+    assert!(shown > 0, "no document shows any");
 }
 
 #[test]

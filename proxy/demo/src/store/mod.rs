@@ -88,6 +88,30 @@ impl Record {
 }
 
 impl Shelves {
+    /// With these resources.
+    fn filled(resources: Vec<Resource>, now: jiff::Timestamp) -> Result<Shelves, LoadFault> {
+        let mut shelves = Shelves { by_type: BTreeMap::new(), last_id: 1000 };
+        for resource in resources {
+            let name = format!("{}/{}", resource.resource_type, resource.id);
+            let fault = |why: String| LoadFault { resource: name.clone(), why };
+            let kind = types()
+                .get(resource.resource_type.as_str())
+                .ok_or_else(|| fault("the store does not hold this type".into()))?;
+            let value = exact::parse(&resource.json).map_err(fault)?;
+            let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default();
+            if text("resourceType") != kind.name || text("id") != resource.id || !is_id(&resource.id) {
+                return Err(fault("its JSON says another type or id, or the id is no FHIR id".into()));
+            }
+            let number = shelves.record(kind.name, &resource.id).map_or(1, |r| r.versions.len() as u64 + 1);
+            let updated = value.pointer("/meta/lastUpdated").and_then(Value::as_str);
+            let updated = updated.and_then(Span::parse).map_or(now.as_millisecond(), |s| s.from);
+            let stamped = stamp(kind, &value, &resource.id, number, value.pointer("/meta/lastUpdated"), now);
+            let version = Version { number, updated, bytes: exact::write(&stamped) };
+            shelves.keep(kind, &resource.id, version, &stamped);
+        }
+        Ok(shelves)
+    }
+
     fn record(&self, kind: &str, id: &str) -> Option<&Record> {
         let shelf = self.by_type.get(kind)?;
         shelf.by_id.get(id).and_then(|at| shelf.records.get(*at))
@@ -126,33 +150,20 @@ impl Store {
     /// # Errors
     /// As [`Store::new`].
     pub fn with(resources: Vec<Resource>, ambient: Ambient) -> Result<Store, LoadFault> {
-        let mut shelves = Shelves { by_type: BTreeMap::new(), last_id: 1000 };
         let now = (ambient.now)();
-        for resource in resources {
-            let name = format!("{}/{}", resource.resource_type, resource.id);
-            let fault = |why: String| LoadFault { resource: name.clone(), why };
-            let kind = types()
-                .get(resource.resource_type.as_str())
-                .ok_or_else(|| fault("the store does not hold this type".into()))?;
-            let value = exact::parse(&resource.json).map_err(fault)?;
-            let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default();
-            if text("resourceType") != kind.name || text("id") != resource.id || !is_id(&resource.id) {
-                return Err(fault("its JSON says another type or id, or the id is no FHIR id".into()));
-            }
-            let number = shelves.record(kind.name, &resource.id).map_or(1, |r| r.versions.len() as u64 + 1);
-            let updated = value.pointer("/meta/lastUpdated").and_then(Value::as_str);
-            let updated = updated.and_then(Span::parse).map_or(now.as_millisecond(), |s| s.from);
-            let stamped = stamp(kind, &value, &resource.id, number, value.pointer("/meta/lastUpdated"), now);
-            let version = Version { number, updated, bytes: exact::write(&stamped) };
-            shelves.keep(kind, &resource.id, version, &stamped);
-        }
-        let started = instant(now);
-        Ok(Store {
-            ambient,
-            started,
-            shelves: RwLock::new(shelves),
-            snapshots: Mutex::new(Snapshots::default()),
-        })
+        let shelves = RwLock::new(Shelves::filled(resources, now)?);
+        Ok(Store { ambient, started: instant(now), shelves, snapshots: Mutex::new(Snapshots::default()) })
+    }
+
+    /// Holds these resources instead of what was held before.
+    ///
+    /// # Errors
+    /// As [`Store::new`]; then everything stays as it was.
+    pub fn refill(&self, resources: Vec<Resource>) -> Result<(), LoadFault> {
+        let filled = Shelves::filled(resources, (self.ambient.now)())?;
+        *self.shelves.write().unwrap_or_else(PoisonError::into_inner) = filled;
+        *self.snapshots.lock().unwrap_or_else(PoisonError::into_inner) = Snapshots::default();
+        Ok(())
     }
 
     /// Answers a request.

@@ -79,6 +79,13 @@ impl Lookups {
         })
     }
 
+    /// Forgets everything that was found.
+    pub(crate) fn forget(&self) {
+        self.related.0.lock().clear();
+        self.births.0.lock().clear();
+        self.named.0.lock().clear();
+    }
+
     /// The caller with all that is known of his relations, or `None` where some must be looked up first. No I/O.
     pub(crate) fn known(&self, caller: &Arc<Caller>, now_ms: u64) -> Option<Arc<Caller>> {
         let Some(user) = self.asks_for(caller) else { return Some(self.believed(caller)) };

@@ -86,7 +86,7 @@ async fn prove(tenant: &Tenant, token: &str) -> Result<(Arc<Map<String, Value>>,
 }
 
 /// Circumstances in the tenant's time zone.
-pub(super) fn environment(
+pub(crate) fn environment(
     tenant: &Tenant,
     now_ms: u64,
     peer: Option<IpAddr>,

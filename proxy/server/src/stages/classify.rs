@@ -6,12 +6,13 @@ use bytes::Bytes;
 use drape_fhir::interaction::{self, Interaction};
 use drape_fhir::media::Format;
 use http::{Method, StatusCode, header};
-use hyper::body::Incoming;
+use hyper::body::Body;
 
 use crate::client::{ClientError, read_steadily};
 use crate::inflate::{Inflated, is_gzip};
 use crate::parts::Tenant;
 use crate::refusal::Refusal;
+use crate::trace::Witness;
 
 /// What was asked, as far as it was understood; for the log.
 #[derive(Clone, Debug)]
@@ -32,6 +33,8 @@ pub struct Asked {
     pub peer: SocketAddr,
     /// The form of the answer, be it a refusal.
     pub format: Format,
+    /// Where the stages tell what they found.
+    pub witness: Witness,
 }
 
 /// An interaction with the request's body.
@@ -88,6 +91,7 @@ impl Asked {
             target,
             peer,
             format: format_of(head),
+            witness: Witness::default(),
         }
     }
 }
@@ -122,12 +126,16 @@ pub struct Sent {
 }
 
 /// Takes the request in whole: headers that could mean two things and bodies that are too long are refused.
-pub async fn receive(
+pub async fn receive<B>(
     tenant: &Tenant,
     head: &http::request::Parts,
     path: &str,
-    body: Incoming,
-) -> Result<Sent, Refusal> {
+    body: B,
+) -> Result<Sent, Refusal>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
     let body = body_of(tenant, head, body).await?;
     let method = if head.method == Method::HEAD { &Method::GET } else { &head.method };
     let mut sent = Sent {
@@ -209,14 +217,14 @@ pub fn classify(sent: &Sent, mut asked: Asked) -> (Asked, Result<Classified, Ref
     (asked, Ok(classified))
 }
 
-async fn body_of(
-    tenant: &Tenant,
-    head: &http::request::Parts,
-    body: Incoming,
-) -> Result<Option<Bytes>, Refusal> {
+async fn body_of<B>(tenant: &Tenant, head: &http::request::Parts, body: B) -> Result<Option<Bytes>, Refusal>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
     if ![Method::POST, Method::PUT, Method::PATCH].contains(&head.method) {
         // A body where none belongs is refused rather than passed over: something meant it.
-        if !hyper::body::Body::is_end_stream(&body) {
+        if !body.is_end_stream() {
             let public = format!("a {} request carries no body", head.method);
             return Err(Refusal::new("classify", StatusCode::BAD_REQUEST, "structure", public));
         }

@@ -12,6 +12,7 @@ use super::seal::Totals;
 use crate::metrics::Ending;
 use crate::parts::Tenant;
 use crate::refusal::Refusal;
+use crate::trace::Witness;
 
 /// What the first three stages found.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub struct Entered {
     slot: Slot,
     tenant: Arc<Tenant>,
     route: &'static str,
+    id: String,
+    witness: Witness,
 }
 
 /// Proof that an entry was made durable, for what is asked of the upstream beside the request itself. Its field is private
@@ -57,6 +60,14 @@ impl std::fmt::Debug for Entered {
 pub async fn enter(tenant: &Arc<Tenant>, judged: Judged) -> Result<(Grant, Entered), Refusal> {
     let Judged { asked, caller, result } = judged;
     let mut event = describe(tenant, &asked, caller.as_deref());
+    asked.witness.tell(&asked.id, |trace| {
+        trace.interaction = asked.interaction;
+        trace.resource_type.clone_from(&asked.resource_type);
+        match &result {
+            Ok(grant) => trace.policies = grant.policies().to_vec(),
+            Err(refusal) => trace.refusal = Some(refusal.into()),
+        }
+    });
     match result {
         Ok(grant) => {
             event.class = Class::Intent;
@@ -65,7 +76,8 @@ pub async fn enter(tenant: &Arc<Tenant>, judged: Judged) -> Result<(Grant, Enter
             event.records = grant.names().to_vec();
             match tenant.log.enter(event).await {
                 Ok(slot) => {
-                    let entered = Entered { slot, tenant: Arc::clone(tenant), route: asked.route };
+                    let Asked { id, route, witness, .. } = asked;
+                    let entered = Entered { slot, tenant: Arc::clone(tenant), route, id, witness };
                     Ok((grant, entered))
                 }
                 Err(error) => Err(unwritable(tenant, asked.route, &error)),
@@ -177,6 +189,7 @@ impl Entered {
             (Ending::Refused, OutcomeCode::MinorFailure)
         };
         self.count(ending, &totals);
+        self.witness.tell(&self.id, |trace| trace.refusal = Some(refusal.into()));
         let reason = format!("{}: {}", refusal.stage, refusal.reason);
         let mut closing = Closing::new(code, Some(refusal.status.as_u16()), Some(reason));
         totals.describe(&mut closing);

@@ -2,3 +2,4 @@
 
 pub mod files;
 pub mod personas;
+pub mod walk;

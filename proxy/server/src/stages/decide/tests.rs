@@ -87,6 +87,7 @@ fn sent(tenant: &Tenant, role: &str, target: &str) -> String {
         target: target.to_owned(),
         peer: ([127, 0, 0, 1], 1).into(),
         format: Default::default(),
+        witness: Default::default(),
     };
     match decide(tenant, &admitted, classified, &asked).unwrap().way {
         Way::Records(records) => records.request.path_and_query,
