@@ -159,6 +159,23 @@ pub struct Loaded {
     pub redaction: Redaction,
     /// The Cedar set.
     pub set: Arc<PolicySet>,
+    /// The files beside it, as they were read.
+    pub texts: Texts,
+}
+
+/// The texts that decide besides the policies.
+#[derive(Clone, Debug)]
+pub struct Texts {
+    /// `categories.yaml`.
+    pub categories: String,
+    /// `treatments.yaml`.
+    pub treatments: String,
+    /// `labels.yaml`.
+    pub labels: String,
+    /// The officer's list; empty where there is none.
+    pub overrides: String,
+    /// `facts.yaml`.
+    pub facts: String,
 }
 
 /// Loads and checks everything that decides; every fault at once. Where facts are looked up is checked against the
@@ -226,6 +243,7 @@ pub fn load_policies(
         facts: facts_,
         redaction,
         set: Arc::new(set),
+        texts: Texts { categories, treatments, labels, overrides, facts },
     })
 }
 
