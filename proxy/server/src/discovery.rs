@@ -33,6 +33,17 @@ pub struct Discovery {
 }
 
 impl Discovery {
+    /// The same documents for whoever takes a tenant's place, but for what was made for single callers.
+    pub(crate) fn carried(&self) -> Self {
+        Self {
+            capabilities: ArcSwapOption::new(self.capabilities.load_full()),
+            statement: ArcSwapOption::new(self.statement.load_full()),
+            offered: Mutex::default(),
+            types: ArcSwapOption::new(self.types.load_full()),
+            smart: ArcSwapOption::new(self.smart.load_full()),
+        }
+    }
+
     /// Whether the upstream serves that type, as far as it has said so.
     pub(crate) fn serves(&self, resource_type: &str) -> bool {
         self.types.load().as_ref().is_none_or(|types| types.iter().any(|t| t == resource_type))

@@ -86,6 +86,15 @@ impl Issuers {
         }
     }
 
+    /// Where no keys could be fetched: those that `before`, made from the same configuration, holds.
+    pub(crate) fn inherit(&self, before: &Self) {
+        for (now, before) in self.list.iter().zip(&before.list) {
+            if now.keys.load().is_none() {
+                now.keys.store(before.keys.load_full());
+            }
+        }
+    }
+
     /// The issuer that signs `iss` so.
     pub fn find(&self, issuer: &str) -> Option<&Issuer> {
         self.list.iter().find(|i| i.config.issuer == issuer)

@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod body;
+pub mod certificate;
 pub mod cli;
 pub mod client;
 pub mod clock;
@@ -23,8 +24,10 @@ pub mod officer;
 pub mod page;
 pub mod parts;
 pub mod refusal;
+pub mod reload;
 pub mod serve;
 pub mod stages;
+pub mod tenant;
 pub mod tokens;
 pub mod trace;
 pub mod upstream;

@@ -12,8 +12,6 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -21,12 +19,13 @@ use tower::ServiceBuilder;
 use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 
 use crate::body::OutBody;
-use crate::config::{Limits, Listen, ServerTls};
+use crate::certificate::Certificate;
+use crate::config::{Limits, Listen};
 
 /// A bound socket, ready to serve.
 pub struct Listener {
     socket: TcpListener,
-    tls: Option<tokio_rustls::TlsAcceptor>,
+    tls: Option<Arc<Certificate>>,
     limits: Limits,
 }
 
@@ -57,29 +56,10 @@ pub enum ListenError {
     },
 }
 
-fn acceptor(tls: &ServerTls) -> Result<tokio_rustls::TlsAcceptor, ListenError> {
-    let fault = |what: String| ListenError::Tls {
-        certificate: tls.certificate_file.display().to_string(),
-        key: tls.key_file.display().to_string(),
-        what,
-    };
-    let chain = CertificateDer::pem_file_iter(&tls.certificate_file)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|e| fault(e.to_string()))?;
-    let key = PrivateKeyDer::from_pem_file(&tls.key_file).map_err(|e| fault(e.to_string()))?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .and_then(|b| b.with_no_client_auth().with_single_cert(chain, key))
-        .map_err(|e| fault(e.to_string()))?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(tokio_rustls::TlsAcceptor::from(Arc::new(config)))
-}
-
 impl Listener {
     /// Binds the socket and reads the TLS files.
     pub async fn bind(listen: &Listen, limits: &Limits) -> Result<Self, ListenError> {
-        let tls = listen.tls.as_ref().map(acceptor).transpose()?;
+        let tls = listen.tls.as_ref().map(Certificate::open).transpose()?.map(Arc::new);
         let socket =
             TcpListener::bind(listen.address).await.map_err(|e| ListenError::Bind(listen.address, e))?;
         Ok(Self { socket, tls, limits: limits.clone() })
@@ -88,6 +68,11 @@ impl Listener {
     /// Where it listens; tells the port when the configuration said 0.
     pub fn address(&self) -> std::io::Result<SocketAddr> {
         self.socket.local_addr()
+    }
+
+    /// What it shows, where it speaks TLS.
+    pub fn certificate(&self) -> Option<Arc<Certificate>> {
+        self.tls.clone()
     }
 
     /// Serves until `stop` turns true, then drains: no new connections, HTTP/2 GOAWAY, `Connection: close`; open
@@ -121,7 +106,7 @@ impl Listener {
             };
             let _ = stream.set_nodelay(true);
             let watcher = graceful.watcher();
-            let tls = self.tls.clone();
+            let tls = self.tls.as_ref().map(|certificate| certificate.acceptor());
             let limits = self.limits.clone();
             let handler = handler.clone();
             tokio::spawn(async move {
@@ -199,6 +184,7 @@ async fn connection<S, H, F>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::ServerTls;
 
     #[tokio::test]
     async fn a_taken_port_is_a_clear_error() {

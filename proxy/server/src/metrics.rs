@@ -1,7 +1,8 @@
 //! Counters and times for operators: closed label sets, no user, patient, path or client-supplied value in any.
 
+use prometheus::core::Collector as _;
 use prometheus::{
-    Encoder as _, Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    Encoder as _, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 /// Every metric of the process.
@@ -19,6 +20,43 @@ pub struct Metrics {
     log_size: IntGauge,
     log_healthy: IntGauge,
     epsilon_spent: IntCounterVec,
+    reloads: IntCounterVec,
+    policies: IntGaugeVec,
+    policies_since: IntGaugeVec,
+    candidates: IntGaugeVec,
+    certificates: IntCounterVec,
+    certificates_until: IntGaugeVec,
+    restart_needed: IntGauge,
+}
+
+/// What became of something that changed while running; the label `result`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// It is in force.
+    Switched,
+    /// It cannot be used.
+    Refused,
+    /// It waits for officers.
+    Waiting,
+}
+
+impl Taken {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Switched => "switched",
+            Self::Refused => "refused",
+            Self::Waiting => "waiting",
+        }
+    }
+
+    /// In front of the reasons.
+    pub(crate) const fn says(self) -> &'static str {
+        match self {
+            Self::Switched => "taken up",
+            Self::Refused => "candidate refused",
+            Self::Waiting => "candidate waiting",
+        }
+    }
 }
 
 /// How a request ended; the label `outcome`.
@@ -80,6 +118,37 @@ impl Metrics {
             "Privacy loss charged, in 1e-9 epsilon.",
             &["budget"],
         )?;
+        let gauges = |name: &str, help: &str, labels: &[&str]| {
+            let g = IntGaugeVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(g.clone()))?;
+            Ok::<_, prometheus::Error>(g)
+        };
+        let reloads = counter(
+            "drape_policy_reload_total",
+            "Changes that were found while running, and what became of them.",
+            &["tenant", "result"],
+        )?;
+        let policies =
+            gauges("drape_policy_info", "The policies in force, by digest.", &["tenant", "digest"])?;
+        let policies_since = gauges(
+            "drape_policy_in_force_since_seconds",
+            "Since when they are in force, at the earliest since the start.",
+            &["tenant"],
+        )?;
+        let candidates = gauges(
+            "drape_policy_candidate",
+            "1 while what stands in the files is not in force.",
+            &["tenant"],
+        )?;
+        let certificates = counter(
+            "drape_certificate_reload_total",
+            "Renewed certificates, and what became of them.",
+            &["listener", "result"],
+        )?;
+        let certificates_until =
+            gauges("drape_certificate_not_after_seconds", "When the certificate expires.", &["listener"])?;
+        let restart_needed =
+            gauge("drape_restart_needed", "1 where the configuration was changed in what needs a restart.")?;
         let in_flight = gauge("drape_requests_in_flight", "Requests being worked on.")?;
         let log_size = gauge("drape_audit_log_entries", "Entries in the audit log.")?;
         let log_healthy = gauge("drape_audit_log_healthy", "1 while the log accepts entries.")?;
@@ -101,6 +170,13 @@ impl Metrics {
             log_size,
             log_healthy,
             epsilon_spent,
+            reloads,
+            policies,
+            policies_since,
+            candidates,
+            certificates,
+            certificates_until,
+            restart_needed,
         })
     }
 
@@ -138,6 +214,51 @@ impl Metrics {
     /// A budget was charged. `budget` comes from the configuration.
     pub fn charged(&self, budget: &str, nano: u64) {
         self.epsilon_spent.with_label_values(&[budget]).inc_by(nano);
+    }
+
+    /// Something of a tenant changed while running. `tenant` comes from the configuration.
+    pub fn taken(&self, tenant: &str, taken: Taken) {
+        self.reloads.with_label_values(&[tenant, taken.name()]).inc();
+    }
+
+    /// Policies came into force.
+    pub fn policies_in_force(&self, tenant: &str, digest: &str, now_s: u64) {
+        for family in self.policies.collect() {
+            for metric in family.get_metric() {
+                let label =
+                    |name: &str| metric.get_label().iter().find(|l| l.name() == name).map(|l| l.value());
+                if let (Some(of), Some(old)) = (label("tenant"), label("digest"))
+                    && of == tenant
+                    && old != digest
+                {
+                    let _ = self.policies.remove_label_values(&[of, old]);
+                }
+            }
+        }
+        self.policies.with_label_values(&[tenant, digest]).set(1);
+        self.policies_since.with_label_values(&[tenant]).set(i64::try_from(now_s).unwrap_or(i64::MAX));
+    }
+
+    /// Whether what stands in a tenant's files is not in force.
+    pub fn candidate(&self, tenant: &str, there: bool) {
+        self.candidates.with_label_values(&[tenant]).set(i64::from(there));
+    }
+
+    /// A listener's certificate changed while running.
+    pub fn certificate(&self, listener: &str, taken: Taken) {
+        self.certificates.with_label_values(&[listener, taken.name()]).inc();
+    }
+
+    /// When a listener's certificate expires.
+    pub fn certificate_until(&self, listener: &str, until_s: Option<i64>) {
+        if let Some(until_s) = until_s {
+            self.certificates_until.with_label_values(&[listener]).set(until_s);
+        }
+    }
+
+    /// Whether the configuration was changed in what is read at the start alone.
+    pub fn restart_needed(&self, needed: bool) {
+        self.restart_needed.set(i64::from(needed));
     }
 
     /// Times one request and counts it as in flight.

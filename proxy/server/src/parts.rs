@@ -5,36 +5,35 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use arc_swap::ArcSwap;
 use drape_audit::{EventSecret, Log, NoteSigner, Options, VerifierKey, os_randomness};
-use drape_keys::handle::HandleKey;
+use drape_keys::Keyring;
 use drape_keys::secret::Secret;
 use drape_keys::source::{FileSource, RootKeySource as _};
-use drape_keys::{Keyring, PseudonymMap, Pseudonymizer};
 use drape_noise::ledger::Ledger;
-use drape_policy::{Decider, PolicySet};
+use drape_policy::PolicySet;
 use drape_view::fault::Fault;
-use drape_view::{Catalogue, Labels, Overrides, Profiler, Redaction, Treatments};
+use drape_view::{Catalogue, Labels, Overrides, Redaction, Treatments};
 use sha2::Digest as _;
 use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
 use crate::config::facts::FactRules;
-use crate::config::{self, Config, Limits, PolicySource};
-use crate::discovery::Discovery;
-use crate::exports::Exports;
-use crate::facts::Lookups;
-use crate::issuers::Issuers;
+use crate::config::{self, Config, PolicySource};
 use crate::metrics::Metrics;
-use crate::page::Pages;
-use crate::tokens::Tokens;
-use crate::upstream::Upstream;
+use crate::reload::Reloads;
+use crate::reload::fingerprint::Fingerprints;
+use crate::tenant::Shared;
+pub use crate::tenant::{Budget, Tenant};
 use crate::workbench::files::SetFiles;
 
 /// All that the process holds.
 #[derive(Debug)]
 pub struct Parts {
-    /// In the order of the configuration.
-    pub tenants: Vec<Arc<Tenant>>,
+    /// In the order of the configuration; exchanged as one by a reload.
+    tenants: ArcSwap<Vec<Arc<Tenant>>>,
+    /// What was last taken up or refused while running.
+    pub reloads: Reloads,
     /// The audit log.
     pub log: Arc<Log>,
     /// Verifies its checkpoints.
@@ -53,76 +52,6 @@ pub struct Parts {
     instance: String,
 }
 
-/// One FHIR server with everything that stands before it.
-#[derive(Debug)]
-pub struct Tenant {
-    /// Its name.
-    pub name: String,
-    /// The base URL that clients use, without a trailing slash.
-    pub public_base: String,
-    authority: String,
-    base_path: String,
-    /// The server behind.
-    pub upstream: Upstream,
-    /// Who vouches for callers.
-    pub issuers: Issuers,
-    /// Tokens proved a moment ago.
-    pub tokens: Tokens,
-    /// Browser origins.
-    pub cors: config::Cors,
-    /// Whether answers are compressed for callers who accept it.
-    pub gzip: bool,
-    /// Its time zone.
-    pub time_zone: jiff::tz::TimeZone,
-    /// What decides.
-    pub decider: Arc<Decider>,
-    /// Which policies those are.
-    pub policy_digest: String,
-    /// Which category each element belongs to.
-    pub catalogue: Arc<Catalogue>,
-    /// Whether reduced records show that they are.
-    pub redaction: Redaction,
-    /// Turns facts into profiles.
-    pub profiler: Arc<Profiler>,
-    /// Data keys.
-    pub keyring: Arc<Keyring>,
-    /// Makes pseudonyms.
-    pub pseudonymizer: Arc<Pseudonymizer>,
-    /// Opens them.
-    pub pseudonyms: Arc<PseudonymMap>,
-    /// Paging handles.
-    pub pages: Pages,
-    /// Handles of bulk exports.
-    pub exports: Exports,
-    /// Marks the ETag of a treated view.
-    pub etag_secret: Secret,
-    /// The open documents.
-    pub discovery: Discovery,
-    /// What is looked up upstream about callers and patients.
-    pub facts: Lookups,
-    /// What noisy answers are charged to.
-    pub budget: Option<Budget>,
-    /// The audit log.
-    pub log: Arc<Log>,
-    /// Counters.
-    pub metrics: Metrics,
-    /// Every bound.
-    pub limits: Limits,
-    /// Room for held entries, in steps of 64 KiB.
-    pub held: Arc<Semaphore>,
-    /// The time.
-    pub clock: Clock,
-}
-
-/// A privacy budget with its ledger.
-#[derive(Debug)]
-pub struct Budget {
-    /// Its configuration.
-    pub config: config::Budget,
-    /// The charges.
-    pub ledger: Arc<Ledger>,
-}
-
 /// Why the proxy cannot start.
 #[derive(Debug, thiserror::Error)]
 #[error("{what}{}", .help.as_ref().map(|h| format!("\n  help: {h}")).unwrap_or_default())]
@@ -136,7 +65,7 @@ impl StartError {
         Self { what: what.to_string(), help: None }
     }
 
-    fn help(mut self, help: impl Into<String>) -> Self {
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
@@ -145,6 +74,8 @@ impl StartError {
 /// The policies of a tenant, loaded and checked.
 #[derive(Debug)]
 pub struct Loaded {
+    /// Where the set comes from, for people.
+    pub source: String,
     /// Which category each element belongs to.
     pub catalogue: Arc<Catalogue>,
     /// What each treatment does.
@@ -235,7 +166,12 @@ pub fn load_policies(
         PolicySource::Shipped(name) => PolicySet::shipped(name, &treatments_, &extra)?,
         PolicySource::Directory(path) => PolicySet::load(path, &treatments_, &extra)?,
     };
+    let source = match &config.source {
+        PolicySource::Shipped(name) => format!("the shipped set `{name}`"),
+        PolicySource::Directory(folder) => format!("`{}`", folder.display()),
+    };
     Ok(Loaded {
+        source,
         catalogue: Arc::new(catalogue),
         treatments: treatments_,
         labels: Arc::new(labels_),
@@ -264,19 +200,23 @@ impl Parts {
         let root = root_key(&config)?;
         let secret = log_secret(&config, &root)?;
         let keyring = Arc::new(open_keys(&config, root)?);
-        let secrets = |tenant: &str| {
-            keyring
-                .tenant(tenant)
-                .map_err(|e| StartError::new(format!("cannot open the keys of `{tenant}`: {e}")))
-        };
         let options = log_options(&config, secret, &clock)?;
         let log_key = options.signer.verifier().clone();
         let log = open_log(options)?;
         let held = Arc::new(Semaphore::new(config.limits.held_bytes_max.div_ceil(64 << 10)));
         let mut ledgers: HashMap<std::path::PathBuf, Arc<Ledger>> = HashMap::new();
         let mut tenants = Vec::new();
+        let shared = Shared {
+            config: &config,
+            keyring: &keyring,
+            log: &log,
+            metrics: &metrics,
+            held: &held,
+            clock: &clock,
+        };
         for tenant in &config.tenants {
-            let what = |e: &dyn std::fmt::Display| StartError::new(format!("tenant `{}`: {e}", tenant.name));
+            // Before anything is read: a file that changes in between is found changed later.
+            let fingerprints = Fingerprints::of(&config, &tenant.name);
             let loaded = load(tenant).map_err(|faults| {
                 let list: Vec<String> = faults.iter().map(|f| format!("  {f}")).collect();
                 StartError::new(format!(
@@ -286,11 +226,6 @@ impl Parts {
                 ))
                 .help("`drape check` shows this without starting anything")
             })?;
-            let uri: http::Uri = tenant.public_base_url.parse().map_err(|e| what(&e))?;
-            let secrets = secrets(&tenant.name)?;
-            let map_file = config.keys.directory.join(format!("pseudonyms-{}.redb", tenant.name));
-            let pseudonyms =
-                PseudonymMap::open(&map_file, &secrets, &tenant.project).map_err(|e| what(&e))?;
             let budget = match config.budgets.iter().find(|b| b.tenant == tenant.name) {
                 None => None,
                 Some(b) => {
@@ -300,61 +235,23 @@ impl Parts {
                             if let Some(parent) = b.ledger_file.parent() {
                                 make_dir(parent)?;
                             }
-                            let ledger = Arc::new(Ledger::open(&b.ledger_file).map_err(|e| what(&e))?);
+                            let ledger = Ledger::open(&b.ledger_file)
+                                .map_err(|e| StartError::new(format!("tenant `{}`: {e}", tenant.name)))?;
+                            let ledger = Arc::new(ledger);
                             ledgers.insert(b.ledger_file.clone(), Arc::clone(&ledger));
                             ledger
                         }
                     };
-                    Some(Budget { config: b.clone(), ledger })
+                    Some(Arc::new(Budget { config: b.clone(), ledger }))
                 }
             };
-            tenants.push(Arc::new(Tenant {
-                name: tenant.name.clone(),
-                public_base: tenant.public_base_url.clone(),
-                authority: uri.authority().map(|a| a.as_str().to_ascii_lowercase()).unwrap_or_default(),
-                base_path: uri.path().trim_end_matches('/').to_owned(),
-                upstream: Upstream::new(&tenant.upstream, config.limits.connect_timeout)
-                    .map_err(|e| what(&e))?,
-                issuers: Issuers::new(&tenant.issuers, config.limits.connect_timeout, &clock)
-                    .map_err(|e| what(&e))?,
-                tokens: Tokens::default(),
-                cors: tenant.cors.clone(),
-                gzip: tenant.gzip,
-                time_zone: jiff::tz::TimeZone::get(&tenant.time_zone).map_err(|e| what(&e))?,
-                policy_digest: loaded.set.digest().to_owned(),
-                decider: Arc::new(Decider::new(Arc::clone(&loaded.set)).map_err(|e| what(&e))?),
-                profiler: Arc::new(Profiler::new(Arc::clone(&loaded.labels), Arc::clone(&loaded.overrides))),
-                catalogue: loaded.catalogue,
-                redaction: loaded.redaction,
-                keyring: Arc::clone(&keyring),
-                pseudonymizer: Arc::new(Pseudonymizer::new(&secrets, &tenant.project)),
-                pseudonyms: Arc::new(pseudonyms),
-                pages: Pages::new(
-                    HandleKey::new(secrets.derive("page", &[])),
-                    &tenant.public_base_url,
-                    u64::try_from(config.limits.page_lifetime.as_millis()).unwrap_or(u64::MAX),
-                ),
-                exports: Exports::new(
-                    HandleKey::new(secrets.derive("export", &[])),
-                    &tenant.public_base_url,
-                    u64::try_from(config.limits.export_lifetime.as_millis()).unwrap_or(u64::MAX),
-                ),
-                etag_secret: secrets.derive("etag", &[]),
-                discovery: Discovery::default(),
-                facts: Lookups::new(loaded.facts, &tenant.upstream, config.limits.connect_timeout, &metrics)
-                    .map_err(|e| what(&e))?,
-                budget,
-                log: Arc::clone(&log),
-                metrics: metrics.clone(),
-                limits: config.limits.clone(),
-                held: Arc::clone(&held),
-                clock: clock.clone(),
-            }));
+            tenants.push(Arc::new(Tenant::open(&shared, tenant, loaded, fingerprints, budget)?));
         }
         let mut instance = [0; 4];
         getrandom::fill(&mut instance).map_err(StartError::new)?;
         Ok(Self {
-            tenants,
+            tenants: ArcSwap::from_pointee(tenants),
+            reloads: Reloads::default(),
             log,
             log_key,
             log_secret: EventSecret::new(secret),
@@ -365,6 +262,26 @@ impl Parts {
             requests: AtomicU64::new(0),
             instance: instance.iter().map(|b| format!("{b:02x}")).collect(),
         })
+    }
+
+    /// All tenants as they are now. Whoever asks once sees one set of policies of each.
+    pub fn tenants(&self) -> Arc<Vec<Arc<Tenant>>> {
+        self.tenants.load_full()
+    }
+
+    /// The tenant of that name as it is now.
+    pub fn tenant(&self, name: &str) -> Option<Arc<Tenant>> {
+        self.tenants.load().iter().find(|t| t.name == name).map(Arc::clone)
+    }
+
+    /// Puts `next` in the place of the tenant of its name, for every request that comes from now on.
+    pub(crate) fn put(&self, next: Tenant) {
+        let next = Arc::new(next);
+        let before = self.tenants.rcu(|all| {
+            let put = |t: &Arc<Tenant>| if t.name == next.name { Arc::clone(&next) } else { Arc::clone(t) };
+            all.iter().map(put).collect::<Vec<_>>()
+        });
+        before.iter().filter(|t| t.name == next.name).for_each(|t| t.retire());
     }
 
     /// A name for one request: unique over replicas and restarts, and saying nothing.
@@ -387,7 +304,8 @@ impl Parts {
             let rest = path.strip_prefix(&t.base_path)?;
             (rest.is_empty() || rest.starts_with('/')).then(|| rest.to_owned())
         };
-        let matching: Vec<&Arc<Tenant>> = self.tenants.iter().filter(|t| rest(t).is_some()).collect();
+        let tenants = self.tenants.load();
+        let matching: Vec<&Arc<Tenant>> = tenants.iter().filter(|t| rest(t).is_some()).collect();
         let tenant = match matching.iter().find(|t| t.authority == host) {
             Some(tenant) => tenant,
             // The longest base path: `/fhir/a` before `/fhir`.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use drape_audit::{Class, Event};
 use http::{Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use tokio::sync::watch;
@@ -18,7 +17,8 @@ use crate::discovery;
 use crate::exchange::exchange;
 use crate::listen::{Listener, stopped as until};
 use crate::officer::{Office, plain};
-use crate::parts::{Parts, StartError, Tenant};
+use crate::parts::{Parts, StartError};
+use crate::reload::{self, Front, Why, entry};
 
 /// A proxy that answers.
 #[derive(Debug)]
@@ -29,6 +29,7 @@ pub struct Running {
     pub admin_address: SocketAddr,
     /// What it holds.
     pub parts: Arc<Parts>,
+    fronts: Vec<Front>,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -43,8 +44,13 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running, StartError> 
     let listen = config.listen.clone();
     let admin = config.admin.listen.clone();
     let limits = config.limits.clone();
-    // Disks, locks and recovery block.
-    let parts = tokio::task::spawn_blocking(move || Parts::open(config, clock))
+    // Disks, locks and recovery block. What the files are is noted before they are read: what changes meanwhile is
+    // found changed at the first look.
+    let open = move || {
+        let seen = reload::fingerprint::of_all(&config);
+        Parts::open(config, clock).map(|parts| (parts, seen))
+    };
+    let (parts, seen) = tokio::task::spawn_blocking(open)
         .await
         .map_err(|e| StartError::new(format!("opening failed: {e}")))??;
     let parts = Arc::new(parts);
@@ -52,14 +58,25 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running, StartError> 
     let back = Listener::bind(&admin, &limits).await.map_err(StartError::new)?;
     let address = front.address().map_err(StartError::new)?;
     let admin_address = back.address().map_err(StartError::new)?;
-    for tenant in &parts.tenants {
+    for tenant in parts.tenants().iter() {
         // The digest itself stands in the entry's own field.
         let text = format!("started; {} policies in force", tenant.decider.policies());
         parts
             .log
-            .record(change(&parts, tenant, text))
+            .record(entry(&parts, tenant, text))
             .await
             .map_err(|e| StartError::new(format!("the audit log: {e}")))?;
+        parts.metrics.policies_in_force(&tenant.name, &tenant.policy_digest, parts.clock.now_s());
+        parts.metrics.candidate(&tenant.name, false);
+    }
+    let named = [("listen", front.certificate()), ("admin", back.certificate())];
+    let fronts: Vec<Front> = named.into_iter().filter_map(|(name, shown)| Some((name, shown?))).collect();
+    for (name, certificate) in &fronts {
+        let until = certificate.shown().valid.map(|(_, until)| until);
+        parts.metrics.certificate_until(name, until);
+        if until.is_some_and(|until| u64::try_from(until).unwrap_or(0) <= parts.clock.now_s()) {
+            tracing::warn!(listener = name, "the certificate has expired");
+        }
     }
     let (stop, stopped) = watch::channel(false);
     let ready = Arc::new(AtomicBool::new(true));
@@ -83,18 +100,24 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running, StartError> 
         until(&mut ending).await;
         ready.store(false, Ordering::SeqCst);
     }));
-    for tenant in &parts.tenants {
-        tasks.push(tokio::spawn(describe(Arc::clone(tenant), stopped.clone())));
+    for tenant in parts.tenants().iter() {
+        tasks.push(tokio::spawn(describe(Arc::clone(&parts), tenant.name.clone(), stopped.clone())));
     }
-    Ok(Running { address, admin_address, parts, stop, tasks })
+    tasks.push(tokio::spawn(reload::watch(Arc::clone(&parts), fronts.clone(), seen, stopped)));
+    Ok(Running { address, admin_address, parts, fronts, stop, tasks })
 }
 
 impl Running {
+    /// Reads everything again and takes up what is right, as SIGHUP does.
+    pub async fn reload(&self) {
+        reload::reload(&self.parts, &self.fronts, Why::Asked).await;
+    }
+
     /// Takes no more requests, lets the open ones finish within the drain timeout, and seals the log.
     pub async fn stop(self) {
         let Self { parts, stop, tasks, .. } = self;
-        for tenant in &parts.tenants {
-            if let Err(error) = parts.log.record(change(&parts, tenant, "stopping".to_owned())).await {
+        for tenant in parts.tenants().iter() {
+            if let Err(error) = parts.log.record(entry(&parts, tenant, "stopping".to_owned())).await {
                 tracing::error!(%error, "the stop cannot be entered");
             }
         }
@@ -108,18 +131,14 @@ impl Running {
     }
 }
 
-fn change(parts: &Parts, tenant: &Tenant, what: String) -> Event {
-    let mut event = Event::new(Class::Config, parts.clock.now_ms(), parts.request_id(), tenant.name.clone());
-    event.reason = Some(what);
-    event.policy_digest = Some(tenant.policy_digest.clone());
-    event.server = Some(tenant.public_base.clone());
-    event
-}
-
 /// Keeps the open documents and the issuers' keys fresh, so that no stranger's request makes Drape ask anybody.
-async fn describe(tenant: Arc<Tenant>, mut stopped: watch::Receiver<bool>) {
-    tenant.issuers.prefetch().await;
+async fn describe(parts: Arc<Parts>, name: String, mut stopped: watch::Receiver<bool>) {
+    if let Some(tenant) = parts.tenant(&name) {
+        tenant.issuers.prefetch().await;
+    }
     loop {
+        // Each time the one that is in its place now.
+        let Some(tenant) = parts.tenant(&name) else { return };
         let wait = match discovery::refresh(&tenant).await {
             Ok(()) => DISCOVERY_INTERVAL,
             Err(error) => {

@@ -437,7 +437,7 @@ async fn questions_about_codes_are_answered_in_words_that_are_listed() {
     let reply = house.get(Persona::Doctor, "ValueSet/$expand?url=http://x/vs&filter=heart").await;
     assert_eq!(reply.status, 200, "{}", reply.text);
     assert_eq!(reply.json()["expansion"]["contains"][0]["code"], "8867-4");
-    let own = house.running.parts.tenants[0].upstream.base_url().to_owned();
+    let own = house.running.parts.tenants()[0].upstream.base_url().to_owned();
     let address = format!("{}/ValueSet/1", house.base);
     house.get(Persona::Doctor, &format!("ValueSet/$expand?url={address}")).await;
     assert!(script.targets().last().unwrap().ends_with(&format!("url={own}/ValueSet/1")));

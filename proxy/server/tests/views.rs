@@ -98,7 +98,7 @@ async fn a_doctor_writes_what_she_is_shown_whole_and_a_lost_update_is_refused() 
         ask(Method::POST, &format!("{}/Observation", house.base), Some(&token), &json, &absolute).await;
     assert_eq!(made.status, 201, "{}", made.text);
     assert_eq!(made.json()["subject"]["reference"], format!("{}/Patient/p1", house.base));
-    let own = house.running.parts.tenants[0].upstream.base_url().to_owned();
+    let own = house.running.parts.tenants()[0].upstream.base_url().to_owned();
     let id = made.json()["id"].as_str().unwrap().to_owned();
     let stored = ask(Method::GET, &format!("{own}/Observation/{id}"), None, &[], "").await;
     assert_eq!(stored.json()["subject"]["reference"], format!("{own}/Patient/p1"));

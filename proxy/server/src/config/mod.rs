@@ -30,6 +30,32 @@ pub struct Config {
     pub budgets: Vec<Budget>,
     /// Every bound.
     pub limits: Limits,
+    /// How changes are taken up while running.
+    pub reload: Reload,
+    /// Where all of this stands.
+    pub origin: Origin,
+}
+
+/// Where a configuration was read from.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// Its file; none for one that was given as text.
+    pub file: Option<PathBuf>,
+    /// The folder at which relative paths start.
+    pub base: PathBuf,
+    /// The document as it was read.
+    pub document: serde_json::Value,
+}
+
+/// How changed files are taken up while running.
+#[derive(Clone, Debug)]
+pub struct Reload {
+    /// Between two looks at the files; zero: only SIGHUP makes Drape look.
+    pub interval: Duration,
+    /// Whether a set's own tests must pass before it is switched to.
+    pub tests: bool,
+    /// How long answers that stream may go on under the policies that were replaced.
+    pub streams_timeout: Duration,
 }
 
 /// A listening socket.
@@ -181,16 +207,19 @@ impl Config {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
         let base = path.parent().unwrap_or(Path::new("")).to_owned();
-        Self::parse(&text, &base).map_err(|e| match e {
+        let mut config = Self::parse(&text, &base).map_err(|e| match e {
             ConfigError::NotYaml { what, .. } => ConfigError::NotYaml { path: path.to_owned(), what },
             other => other,
-        })
+        })?;
+        config.origin.file = Some(path.to_owned());
+        Ok(config)
     }
 
     /// Reads a configuration from text; `base` is where relative paths start.
     pub fn parse(text: &str, base: &Path) -> Result<Self, ConfigError> {
         let value: serde_json::Value = serde_saphyr::from_str(text)
             .map_err(|e| ConfigError::NotYaml { path: PathBuf::from("-"), what: e.to_string() })?;
+        let document = value.clone();
         let serde_json::Value::Object(members) = value else {
             return Err(ConfigError::Faulty(vec![Fault {
                 path: "(document)".into(),
@@ -199,11 +228,13 @@ impl Config {
             }]));
         };
         let mut faults = Faults::default();
-        let config = Self::read(Table::root(members), base, &mut faults);
+        let origin = Origin { file: None, base: base.to_owned(), document };
+        let config = Self::read(Table::root(members), origin, &mut faults);
         if faults.0.is_empty() { Ok(config) } else { Err(ConfigError::Faulty(faults.0)) }
     }
 
-    fn read(mut root: Table, base: &Path, faults: &mut Faults) -> Self {
+    fn read(mut root: Table, origin: Origin, faults: &mut Faults) -> Self {
+        let base = origin.base.as_path();
         let listen = root
             .required_table("listen", "where clients connect: `{address: \"0.0.0.0:8443\", tls: …}`", faults)
             .map(|t| listen(t, base, faults))
@@ -298,9 +329,27 @@ impl Config {
             Some(t) => limits(t, faults),
             None => Limits::default(),
         };
+        let reload = reload(root.table("reload", faults), faults);
         root.finish(faults);
-        Self { listen, admin, tenants, keys, audit, budgets, limits }
+        Self { listen, admin, tenants, keys, audit, budgets, limits, reload, origin }
     }
+}
+
+fn reload(table: Option<Table>, faults: &mut Faults) -> Reload {
+    let Some(mut t) = table else {
+        return Reload {
+            interval: Duration::from_secs(5),
+            tests: true,
+            streams_timeout: Duration::from_secs(60),
+        };
+    };
+    let reload = Reload {
+        interval: t.millis("interval_ms", 5_000, 0..=3_600_000, faults),
+        tests: t.flag("tests", true, faults),
+        streams_timeout: t.millis("streams_timeout_ms", 60_000, 0..=3_600_000, faults),
+    };
+    t.finish(faults);
+    reload
 }
 
 fn nowhere() -> Listen {

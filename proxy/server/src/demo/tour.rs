@@ -69,7 +69,7 @@ fn known_as(stage: &Stage, persona: Persona, id: &str) -> Result<String, Failure
         return Ok(id.to_owned());
     }
     // A researcher finds pseudonyms in search results; the tour, which has the keys at hand, asks for the one to show.
-    Ok(stage.parts()?.tenants[0].pseudonymizer.of("Patient", id))
+    Ok(stage.parts()?.tenants()[0].pseudonymizer.of("Patient", id))
 }
 
 async fn views(stage: &Stage, findings: &mut Findings) -> Result<(), Failure> {
@@ -444,7 +444,7 @@ async fn counts(stage: &Stage, findings: &mut Findings) -> Result<(), Failure> {
 
 fn spent(stage: &Stage) -> Result<String, Failure> {
     let parts = stage.parts()?;
-    let Some(budget) = &parts.tenants[0].budget else { return Ok("nothing".into()) };
+    let Some(budget) = &parts.tenants()[0].budget.clone() else { return Ok("nothing".into()) };
     Ok(format!("ε {}", crate::stages::forward::epsilon(budget.ledger.spent(&budget.config.name)?.nano)))
 }
 
@@ -457,7 +457,7 @@ async fn policy_edit(stage: &mut Stage, findings: &mut Findings) -> Result<(), F
     head(5, "One line of policy, a restart, another view");
     let Some(lead) = lead(stage) else { return Ok(()) };
     let before = Look::take(stage, Persona::Billing, &lead).await?;
-    let digest = stage.parts()?.tenants[0].policy_digest.clone();
+    let digest = stage.parts()?.tenants()[0].policy_digest.clone();
     let file = stage.directory.join("policies/billing.cedar");
     let text = std::fs::read_to_string(&file)?;
     std::fs::write(&file, format!("{text}{EDIT}"))?;
@@ -465,7 +465,7 @@ async fn policy_edit(stage: &mut Stage, findings: &mut Findings) -> Result<(), F
     stage.stop().await;
     stage.start().await?;
     let after = Look::take(stage, Persona::Billing, &lead).await?;
-    let now = stage.parts()?.tenants[0].policy_digest.clone();
+    let now = stage.parts()?.tenants()[0].policy_digest.clone();
     say(format!("  billing's view of the birth date: {} → {}", before.born, after.born));
     let short = |d: &str| d.chars().take(12).collect::<String>();
     say(format!("  the policies in force: {}… → {}…", short(&digest), short(&now)));
@@ -479,7 +479,7 @@ fn who_saw(stage: &Stage, findings: &mut Findings) -> Result<(), Failure> {
     head(6, "Who saw this patient, why, and under which policy");
     let Some(lead) = lead(stage) else { return Ok(()) };
     let parts = stage.parts()?;
-    let tenant = &parts.tenants[0];
+    let tenant = &parts.tenants()[0].clone();
     let query = Query { patient: Some((tenant.name.clone(), lead)), limit: 400, ..Query::default() };
     let found = parts.log.reader().search(&query)?;
     let mut people: Vec<&str> = Vec::new();

@@ -25,7 +25,7 @@ use crate::client::read_bounded;
 use crate::parts::{Parts, Tenant};
 use crate::stages::admit::admit;
 use crate::stages::enter::subject;
-use page::{BudgetRow, Integrity, Page};
+use page::{BudgetRow, CandidateRow, Integrity, Page, PolicyRow};
 use session::Sessions;
 
 /// The officer pages of a process.
@@ -143,7 +143,8 @@ impl Office {
             refusals: table.refusals,
             budgets: budgets(&officer.tenants),
             patient: patient.map(|p| format!("Patient/{p}")),
-            policies: officer.tenants.iter().map(|t| (t.name.clone(), t.policy_digest.clone())).collect(),
+            policies: officer.tenants.iter().map(|tenant| policies(parts, tenant)).collect(),
+            restart: parts.reloads.restart_needed(),
         };
         html(StatusCode::OK, &page::render(&page))
     }
@@ -246,7 +247,8 @@ async fn prove(parts: &Arc<Parts>, headers: &HeaderMap, peer: SocketAddr) -> Res
     let mut found: Option<Officer> = None;
     let mut fault = "The token is not accepted.".to_owned();
     let mut others = Vec::new();
-    for tenant in &parts.tenants {
+    let tenants = parts.tenants();
+    for tenant in tenants.iter() {
         match admit(tenant, headers, Some(peer.ip())).await {
             Ok(admitted) if admitted.caller.roles.contains(&parts.config.admin.officer_role) => {
                 match &mut found {
@@ -262,7 +264,7 @@ async fn prove(parts: &Arc<Parts>, headers: &HeaderMap, peer: SocketAddr) -> Res
             }
             Err(refusal) => {
                 tenant.metrics.stranger(&tenant.name);
-                if parts.tenants.len() == 1 {
+                if tenants.len() == 1 {
                     fault = format!("The token is not accepted: {}.", refusal.public);
                 }
             }
@@ -296,6 +298,21 @@ fn look(parts: &Parts, tenant: &Tenant, caller: &Caller, patient: Option<&str>, 
     event.server = Some(tenant.public_base.clone());
     event.policy_digest = Some(tenant.policy_digest.clone());
     event
+}
+
+fn policies(parts: &Parts, tenant: &Tenant) -> PolicyRow {
+    let candidate = parts.reloads.candidate(&tenant.name).map(|candidate| CandidateRow {
+        digest: candidate.digest,
+        found: when(candidate.found_ms, &tenant.time_zone),
+        faults: candidate.faults,
+    });
+    PolicyRow {
+        tenant: tenant.name.clone(),
+        source: tenant.loaded.source.clone(),
+        digest: tenant.policy_digest.clone(),
+        since: when(tenant.in_force_since_ms, &tenant.time_zone),
+        candidate,
+    }
 }
 
 fn budgets(tenants: &[Arc<Tenant>]) -> Vec<BudgetRow> {

@@ -19,8 +19,36 @@ pub struct Page {
     pub budgets: Vec<BudgetRow>,
     /// What was searched for: a patient as `Patient/id`.
     pub patient: Option<String>,
-    /// The policy set in force, by tenant.
-    pub policies: Vec<(String, String)>,
+    /// The policy sets, by tenant.
+    pub policies: Vec<PolicyRow>,
+    /// Keys of the configuration that were changed and need a restart.
+    pub restart: Vec<String>,
+}
+
+/// One tenant's policies.
+#[derive(Clone, Debug, Default)]
+pub struct PolicyRow {
+    /// The tenant.
+    pub tenant: String,
+    /// Where they come from.
+    pub source: String,
+    /// The digest in force.
+    pub digest: String,
+    /// Since when, local time.
+    pub since: String,
+    /// What stands in the files and is not in force.
+    pub candidate: Option<CandidateRow>,
+}
+
+/// What stands in the files and is not in force.
+#[derive(Clone, Debug, Default)]
+pub struct CandidateRow {
+    /// Its digest, where it could be loaded.
+    pub digest: Option<String>,
+    /// When it was found, local time.
+    pub found: String,
+    /// Why it is not in force.
+    pub faults: Vec<String>,
 }
 
 /// The state of the log.
@@ -89,6 +117,7 @@ section{background:var(--card);border:1px solid var(--line);border-radius:10px;p
 table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.35rem .6rem .35rem 0;border-bottom:1px solid var(--line);vertical-align:top}th{font-weight:600;color:var(--dim);font-size:.85rem}
 td{overflow-wrap:break-word}td.t{white-space:nowrap}td.w{overflow-wrap:anywhere}td.w,th.w{min-width:9rem}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}tr.no td{color:var(--bad)}code{font-size:.85em;overflow-wrap:anywhere}
 .bar{display:block;width:100%;height:10px;border-radius:4px;background:var(--line)}.bar rect{fill:var(--bar)}
+h3{font-size:.95rem;margin:0 0 .3rem}dl{display:grid;grid-template-columns:max-content 1fr;gap:.25rem 1rem;margin:0}dt{color:var(--dim)}dd{margin:0;overflow-wrap:anywhere}div.banner{padding:.7rem .9rem;margin-top:.8rem;border-radius:6px}ul{margin:.4rem 0;padding-left:1.2rem}li{overflow-wrap:anywhere;white-space:pre-line}
 label{display:block;margin-bottom:.3rem}input,textarea{font:inherit;padding:.4rem .5rem;border:1px solid var(--line);border-radius:6px;background:var(--ground);color:var(--ink);width:100%;max-width:42rem}
 button{font:inherit;padding:.4rem .9rem;border:0;border-radius:6px;background:var(--button);color:#fff;cursor:pointer}form.row{display:flex;flex-wrap:wrap;gap:.5rem;align-items:center;margin-bottom:.8rem}form.row label{width:100%;margin:0}form.row input{flex:1}textarea{display:block;margin-bottom:.6rem}:focus-visible{outline:2px solid var(--bar);outline-offset:2px}
 @media print{body{background:#fff}form{display:none}section{break-inside:avoid}}";
@@ -150,11 +179,7 @@ pub fn render(page: &Page) -> String {
     budgets(&mut main, &page.budgets);
     main.push_str("</div>");
     rows(&mut main, page);
-    main.push_str("<section><h2>Policies in force</h2><table><thead><tr><th>Tenant</th><th>Digest</th></tr></thead><tbody>");
-    for (tenant, digest) in &page.policies {
-        let _ = write!(main, "<tr><td>{}</td><td><code>{}</code></td></tr>", escape(tenant), escape(digest));
-    }
-    main.push_str("</tbody></table></section>");
+    policies(&mut main, page);
     frame("Drape · privacy officer", &page.officer, &main)
 }
 
@@ -180,6 +205,42 @@ fn integrity(main: &mut String, state: &Integrity) {
         escape(&state.root),
         escape(&state.checked)
     );
+}
+
+fn policies(main: &mut String, page: &Page) {
+    for row in &page.policies {
+        let _ = write!(
+            main,
+            "<section><h2>Policies of {}</h2><dl><dt>In force</dt><dd><code>{}</code></dd><dt>Since</dt><dd>{}</dd>\
+             <dt>Source</dt><dd>{}</dd></dl>",
+            escape(&row.tenant),
+            escape(&row.digest),
+            escape(&row.since),
+            escape(&row.source)
+        );
+        if let Some(candidate) = &row.candidate {
+            let digest = candidate.digest.as_deref().map(|d| format!(" <code>{}</code>", escape(d)));
+            let _ = write!(
+                main,
+                "<div class=\"banner bad\" role=\"status\"><h3>Candidate refused{}</h3><p>Found {}. What is in force \
+                 goes on as before.</p><ul>",
+                digest.unwrap_or_default(),
+                escape(&candidate.found)
+            );
+            for fault in &candidate.faults {
+                let _ = write!(main, "<li>{}</li>", escape(fault));
+            }
+            main.push_str("</ul></div>");
+        }
+        main.push_str("</section>");
+    }
+    if !page.restart.is_empty() {
+        main.push_str("<section class=\"banner\" role=\"status\"><h2>A restart is needed</h2><p>These keys of the configuration were changed and are read at the start alone:</p><ul>");
+        for key in &page.restart {
+            let _ = write!(main, "<li><code>{}</code></li>", escape(key));
+        }
+        main.push_str("</ul></section>");
+    }
 }
 
 fn counts(main: &mut String, title: &str, head: &str, counts: &[(String, u64)], none: &str) {

@@ -101,6 +101,12 @@ impl Guard {
         if now_ms >= self.token_until_ms {
             return Err("the token ran out while the answer was streaming".into());
         }
+        // Under the policies it began with, to its end or for a stated time: an answer under two sets would be neither's.
+        if tenant.is_over(now_ms) {
+            return Err(
+                "the policies were replaced, and the answer was still streaming when its time ended".into()
+            );
+        }
         if now_ms < self.view_until_ms {
             return Ok(());
         }

@@ -27,6 +27,7 @@ use crate::trace::{Trace, Witness};
 /// Policies in front of an embedded FHIR server, with keys and a log that are thrown away.
 pub struct Bench {
     parts: Arc<Parts>,
+    tenant: Arc<Tenant>,
     store: Arc<Store>,
     hand: Arc<AtomicU64>,
     network: IpAddr,
@@ -134,12 +135,14 @@ impl Bench {
         .map_err(BenchError::new)?
         .map_err(BenchError::new)?;
         let network = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        Ok(Self { parts: Arc::new(parts), store, hand, network, _stop: stop, _folder: folder })
+        let tenant =
+            parts.tenants().first().cloned().ok_or_else(|| BenchError::new("the bench has no tenant"))?;
+        Ok(Self { parts: Arc::new(parts), tenant, store, hand, network, _stop: stop, _folder: folder })
     }
 
     /// The policies with all that stands around them.
     pub(crate) fn tenant(&self) -> Result<&Arc<Tenant>, BenchError> {
-        self.parts.tenants.first().ok_or_else(|| BenchError::new("the bench has no tenant"))
+        Ok(&self.tenant)
     }
 
     /// Sets the clock.

@@ -212,7 +212,9 @@ budgets:
             more = wishes.more,
             tenant_more = wishes.tenant_more,
         );
-        let config = Config::parse(&config, folder.path()).unwrap_or_else(|e| panic!("{e}"));
+        let file = folder.path().join("drape.yaml");
+        std::fs::write(&file, config).unwrap();
+        let config = Config::load(&file).unwrap_or_else(|e| panic!("{e}"));
         drape_server::parts::init(&config, &clock).unwrap();
         let running = start(config, clock).await.unwrap();
         let admin = format!("http://{}", running.admin_address);

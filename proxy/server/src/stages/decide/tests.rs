@@ -99,7 +99,7 @@ fn sent(tenant: &Tenant, role: &str, target: &str) -> String {
 fn records_come_whole_where_verdicts_depend_on_what_stands_in_them() {
     let folder = tempfile::tempdir().unwrap();
     let parts = parts(folder.path());
-    let tenant = &parts.tenants[0];
+    let tenant = &parts.tenants()[0].clone();
     for projection in
         ["_elements=text", "_elements=subject", "_summary=text", "_summary=true", "_summary=data"]
     {
@@ -119,7 +119,7 @@ fn records_come_whole_where_verdicts_depend_on_what_stands_in_them() {
 fn what_a_tenant_holds_prints_no_secret() {
     let folder = tempfile::tempdir().unwrap();
     let parts = parts(folder.path());
-    let tenant = &parts.tenants[0];
+    let tenant = &parts.tenants()[0].clone();
     let printed = format!("{tenant:?}");
     assert!(!printed.contains(&format!("{:?}", tenant.etag_secret.expose())), "the ETag secret prints");
     let admitted = Admitted {
