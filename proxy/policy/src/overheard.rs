@@ -40,6 +40,11 @@ pub(crate) const fn word(allowed: bool) -> &'static str {
 }
 
 impl Standing {
+    /// Whose it is.
+    pub fn caller(&self) -> &std::sync::Arc<drape_view::Caller> {
+        &self.caller
+    }
+
     /// The same with somebody who listens.
     #[must_use]
     pub fn heard_by(mut self, listener: std::sync::Arc<dyn Listener>) -> Self {

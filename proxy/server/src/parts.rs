@@ -199,6 +199,7 @@ impl Parts {
         let metrics = Metrics::new().map_err(StartError::new)?;
         let root = root_key(&config)?;
         let secret = log_secret(&config, &root)?;
+        let capture = crate::watch::secret(&root);
         let keyring = Arc::new(open_keys(&config, root)?);
         let options = log_options(&config, secret, &clock)?;
         let log_key = options.signer.verifier().clone();
@@ -213,6 +214,7 @@ impl Parts {
             metrics: &metrics,
             held: &held,
             clock: &clock,
+            capture: &capture,
         };
         for tenant in &config.tenants {
             // Before anything is read: a file that changes in between is found changed later.

@@ -66,6 +66,10 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running, StartError> 
             .record(entry(&parts, tenant, text))
             .await
             .map_err(|e| StartError::new(format!("the audit log: {e}")))?;
+        if let Some(shadow) = tenant.watch.shadow() {
+            let entered = parts.log.record(entry(&parts, tenant, shadow.told())).await;
+            entered.map_err(|e| StartError::new(format!("the audit log: {e}")))?;
+        }
         parts.metrics.policies_in_force(&tenant.name, &tenant.policy_digest, parts.clock.now_s());
         parts.metrics.candidate(&tenant.name, false);
     }
@@ -124,6 +128,11 @@ impl Running {
         let _ = stop.send(true);
         for task in tasks {
             let _ = task.await;
+        }
+        for tenant in parts.tenants().iter() {
+            let watch = Arc::clone(&tenant.watch);
+            // Waits for the disk.
+            let _ = tokio::task::spawn_blocking(move || watch.close()).await;
         }
         let log = Arc::clone(&parts.log);
         // Waits for the disk.

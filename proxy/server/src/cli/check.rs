@@ -43,6 +43,19 @@ pub(super) fn run(path: &Path) -> Result<(), Failure> {
                 );
             }
             Ok(loaded) => {
+                match tenant.policies.in_shadow().map(|p| load_policies(&p, Some(&tenant.upstream))) {
+                    None => {}
+                    Some(Ok(shadow)) => lines.push(format!(
+                        "tenant `{}`: in the shadow {}, digest {}",
+                        tenant.name,
+                        shadow.source,
+                        shadow.set.digest()
+                    )),
+                    Some(Err(found)) => faults.extend(found.iter().map(|f| {
+                        let fault = f.to_string().replace('\n', "\n  ");
+                        format!("tenant `{}`: in the shadow: {fault}", tenant.name)
+                    })),
+                }
                 let (redaction, digest) = (loaded.redaction.name(), loaded.set.digest());
                 lines.push(format!(
                     "tenant `{}`: {source}, redaction {redaction}, digest {digest}",

@@ -11,7 +11,9 @@ use std::time::Duration;
 use drape_view::fault::Fault;
 use read::{Faults, Table};
 
-pub use tenant::{Algorithm, Cors, Dialect, Issuer, Policies, PolicySource, Tenant, Upstream, UpstreamAuth};
+pub use tenant::{
+    Algorithm, Capture, Cors, Dialect, Issuer, Policies, PolicySource, Shadow, Tenant, Upstream, UpstreamAuth,
+};
 
 /// Everything that `drape serve` needs to know.
 #[derive(Clone, Debug)]

@@ -2,6 +2,9 @@
 
 use std::fmt::Write as _;
 
+use super::shadow;
+use crate::watch::ShadowView;
+
 /// Everything the page tells.
 #[derive(Clone, Debug, Default)]
 pub struct Page {
@@ -38,6 +41,8 @@ pub struct PolicyRow {
     pub since: String,
     /// What stands in the files and is not in force.
     pub candidate: Option<CandidateRow>,
+    /// What is asked beside them.
+    pub shadow: Option<ShadowView>,
 }
 
 /// What stands in the files and is not in force.
@@ -231,6 +236,9 @@ fn policies(main: &mut String, page: &Page) {
                 let _ = write!(main, "<li>{}</li>", escape(fault));
             }
             main.push_str("</ul></div>");
+        }
+        if let Some(view) = &row.shadow {
+            shadow::render(main, view);
         }
         main.push_str("</section>");
     }

@@ -27,6 +27,7 @@ use crate::page::Page;
 use crate::parts::Tenant;
 use crate::refusal::Refusal;
 use crate::upstream::UpstreamRequest;
+use crate::watch::Watch;
 pub use offers::offered;
 pub(super) use writes::{Act, At, Finding, Write};
 
@@ -147,6 +148,8 @@ pub fn decide(
         None => {
             let (kept, own) = (classified.clone(), asked.clone());
             let mut grant = settle(tenant, &admitted.caller, &admitted.token, classified, asked, true)?;
+            // All of it is asked again when that is known.
+            grant.standing.forget();
             let writes = grant.writes();
             grant.way = Way::Later(Box::new(Later { classified: kept, asked: own, writes }));
             Ok(grant)
@@ -177,6 +180,7 @@ fn settle(
         .decider
         .standing(caller)
         .map_err(|e| Refusal::unavailable("decide", "policy cannot be asked at this time", e))?;
+    let standing = Watch::attend(tenant, standing, asked.route);
     let desk = Desk { tenant, caller, standing: Arc::new(standing), own: readable(&asked.target), waits };
     let mut decided = match classified.interaction {
         Interaction::Read { resource_type, id, shape } if resource_type == "Binary" => {

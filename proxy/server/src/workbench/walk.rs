@@ -287,6 +287,9 @@ fn held_off(tenant: &config::Tenant, upstream: &str) -> config::Tenant {
     held.upstream.auth = UpstreamAuth::None;
     held.upstream.ca_file = None;
     held.upstream.gzip = false;
+    // What is tried is no request of anybody.
+    held.capture = None;
+    held.policies.shadow = None;
     held.upstream.identities.iter_mut().for_each(|(_, auth)| *auth = UpstreamAuth::None);
     held.issuers.iter_mut().for_each(|issuer| issuer.ca_file = None);
     held
