@@ -30,6 +30,10 @@ impl Judge for RecordJudge {
         verdict
     }
 
+    fn foresee(&self, profile: &Profile) -> Verdict {
+        self.standing.judge_cached(profile)
+    }
+
     fn uniform(&self) -> bool {
         self.standing.uniform()
     }

@@ -16,6 +16,7 @@ pub struct View {
     caller: Arc<Caller>,
     profiler: Arc<Profiler>,
     patient_only: bool,
+    foresees: bool,
     only: Option<Arc<BTreeMap<String, bool>>>,
     known: Arc<Known>,
 }
@@ -58,7 +59,7 @@ impl View {
         profiler: Arc<Profiler>,
         patient_only: bool,
     ) -> Self {
-        Self { judge, caller, profiler, patient_only, only: None, known: Arc::default() }
+        Self { judge, caller, profiler, patient_only, foresees: false, only: None, known: Arc::default() }
     }
 
     /// Lets nothing pass but records of these types, each with whether only those about the patient in context: scopes
@@ -80,7 +81,13 @@ impl View {
     #[must_use]
     pub fn of_named(&self) -> Self {
         let held = self.only.as_ref().is_some_and(|types| types.values().any(|held| *held));
-        Self { only: None, patient_only: self.patient_only || held, ..self.clone() }
+        Self { only: None, patient_only: self.patient_only || held, foresees: true, ..self.clone() }
+    }
+
+    /// The same view for records that it judges once more when they are shown.
+    #[must_use]
+    pub fn foreseeing(&self) -> Self {
+        Self { foresees: true, ..self.clone() }
     }
 
     /// Takes in what was looked up of patients.
@@ -141,7 +148,8 @@ impl View {
                 return Verdict::Withhold(Reason::OutOfScope);
             }
         }
-        match self.judge.judge(&profile) {
+        let verdict = if self.foresees { self.judge.foresee(&profile) } else { self.judge.judge(&profile) };
+        match verdict {
             Verdict::Keep(plan) if !plan.shows_all() && !is_open(&record.resource_type) => {
                 Verdict::Withhold(Reason::ClosedType)
             }
