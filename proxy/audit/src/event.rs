@@ -1,6 +1,7 @@
 //! What is entered in the log: one event, in the words of the proxy and as an IHE BALP AuditEvent.
 
 mod read;
+pub mod trace;
 mod write;
 
 pub use read::EventFault;
@@ -247,6 +248,10 @@ pub struct Event {
     pub records: Vec<String>,
     /// What was done to which categories.
     pub treatments: Vec<Treated>,
+    /// What was asked of policy about the request. An outcome holds what was asked after its intent.
+    pub trace: trace::Trace,
+    /// By which policies what of the records was seen.
+    pub determined: Vec<trace::Determined>,
     /// The HTTP status answered.
     pub status: Option<u16>,
     /// How it ended; an intent has no outcome yet.
@@ -286,6 +291,8 @@ impl Event {
             patients: Vec::new(),
             records: Vec::new(),
             treatments: Vec::new(),
+            trace: trace::Trace::default(),
+            determined: Vec::new(),
             status: None,
             outcome: None,
             reason: None,

@@ -34,6 +34,7 @@ pub mod tree;
 pub mod verify;
 
 pub use checkpoint::{Checkpoint, NoteSigner, VerifierKey};
+pub use event::trace;
 pub use event::{Class, Decision, Event, OutcomeCode, Stranger, Subject, Treated};
 pub use log::{Closing, Erasure, Log, LogError, OpenError, Options, Slot, Status};
 pub use reader::{Opened, Query, ReadError, Reader};

@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::checkpoint::NoteSigner;
 use crate::disk::Disk;
+use crate::event::trace::{Determined, Trace};
 use crate::event::{Class, Event, OutcomeCode, Stranger, Treated};
 use crate::leaf::hex;
 use crate::reader::Reader;
@@ -192,13 +193,17 @@ pub struct Closing {
     pub policies: Vec<String>,
     /// What was done to which categories.
     pub treatments: Vec<Treated>,
+    /// What was asked of policy about the request since the intent.
+    pub trace: Trace,
+    /// By which policies what of the records was seen.
+    pub determined: Vec<Determined>,
 }
 
 impl Closing {
     /// An outcome that names nobody.
     pub fn new(outcome: OutcomeCode, status: Option<u16>, reason: Option<String>) -> Self {
-        let (patients, records, policies, treatments) = Default::default();
-        Self { outcome, status, reason, patients, records, policies, treatments }
+        let (patients, records, policies, treatments, trace, determined) = Default::default();
+        Self { outcome, status, reason, patients, records, policies, treatments, trace, determined }
     }
 }
 
@@ -478,6 +483,8 @@ impl Slot {
             records: closing.records,
             policies,
             treatments: closing.treatments,
+            trace: closing.trace,
+            determined: closing.determined,
             status: closing.status,
             outcome: Some(closing.outcome),
             reason: closing.reason,

@@ -61,7 +61,8 @@ pub fn caller(
 ) -> Result<Caller, TokenFault> {
     let read = Reader { claims };
     let issuer = read.text("iss")?.ok_or(TokenFault::Issuer)?;
-    let subject = read.text("sub")?.ok_or_else(|| TokenFault::Claim("sub".into()))?;
+    let subject =
+        read.text("sub")?.filter(|s| !s.is_empty()).ok_or_else(|| TokenFault::Claim("sub".into()))?;
     let held = read.words(&names.roles)?;
     let purpose = read.purpose(&names.purpose_of_use)?;
     let activated =

@@ -15,11 +15,11 @@ pub enum TokenFault {
     /// `none`, a shared-secret algorithm, or one the issuer is not allowed.
     #[error("the algorithm is not accepted for this issuer")]
     Algorithm,
-    /// `jku`, `jwk`, `x5u`, `x5c`, `crit`, `b64`: the token would choose its own key or its own rules.
+    /// `jku`, `jwk`, `x5u`, `x5c`, `crit`, `b64`, `zip` …: the token would choose its own key or its own rules.
     #[error("the header carries `{0}`, which is never honoured")]
     Header(&'static str),
-    /// Not an access token by its `typ`.
-    #[error("the token's `typ` is not that of an access token")]
+    /// Not an access token by its `typ`, or by what it claims: typically an ID token.
+    #[error("the token is not an access token")]
     Type,
     /// `iss` is not configured.
     #[error("the issuer is not configured")]

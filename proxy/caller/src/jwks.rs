@@ -80,21 +80,36 @@ impl KeySet {
     }
 }
 
+/// How long a big-endian number is without its leading zeros. Exponents below 65537 have been the way into many a lax
+/// verifier, and no issuer needs them.
+fn bits(number: &[u8]) -> usize {
+    let significant = number.iter().position(|b| *b != 0).map_or(&[][..], |first| &number[first..]);
+    match significant.first() {
+        None => 0,
+        Some(first) => significant.len() * 8 - first.leading_zeros() as usize,
+    }
+}
+
 fn usable(item: &Map<String, Value>) -> Option<Key> {
     let text = |name: &str| item.get(name).and_then(Value::as_str);
-    if text("use").is_some_and(|u| u != "sig") {
+    // A member of another shape than the standard's says something that nobody can follow.
+    if ["use", "alg", "kid"].iter().any(|name| item.get(*name).is_some_and(|v| !v.is_string())) {
         return None;
     }
-    if let Some(Value::Array(operations)) = item.get("key_ops")
-        && !operations.iter().any(|o| o == "verify")
-    {
+    // A private key that is published proves nothing about who signs with it.
+    if item.contains_key("d") || text("use").is_some_and(|u| u != "sig") {
         return None;
+    }
+    match item.get("key_ops") {
+        None => {}
+        Some(Value::Array(operations)) if operations.iter().any(|o| o == "verify") => {}
+        Some(_) => return None,
     }
     let (mut algorithms, key) = match text("kty")? {
         "RSA" => {
             let modulus = URL_SAFE_NO_PAD.decode(text("n")?).ok()?;
-            let significant = modulus.iter().skip_while(|b| **b == 0).count();
-            if significant < 256 {
+            let exponent = URL_SAFE_NO_PAD.decode(text("e")?).ok()?;
+            if bits(&modulus) < 2_048 || bits(&exponent) < 17 {
                 return None;
             }
             let key = DecodingKey::from_rsa_components(text("n")?, text("e")?).ok()?;

@@ -1,6 +1,8 @@
-//! From a bearer token to a caller: strict JWTs, issuers' keys, SMART scopes, claims. No I/O.
+//! From a bearer token to a caller: strict JWTs, issuers' keys, SMART scopes, claims; and Drape's own signed assertions. No
+//! I/O.
 
 pub mod claims;
+pub mod client_assertion;
 pub mod fault;
 pub mod jwks;
 pub mod scopes;

@@ -95,18 +95,58 @@ fn resource(level: ScopeLevel, rest: &str) -> Option<Scope> {
     })
 }
 
+/// The letter that SMART has for it.
+pub fn letter(need: Need) -> &'static str {
+    match need {
+        Need::Read => "r",
+        Need::Search => "s",
+        Need::Create => "c",
+        Need::Update => "u",
+        Need::Delete => "d",
+    }
+}
+
+/// The caller's scopes that speak of `need` on `resource_type`, as SMART writes them.
+pub fn covering(caller: &Caller, need: Need, resource_type: &str) -> Vec<String> {
+    let mut texts: Vec<String> =
+        caller.scopes.iter().filter(|scope| speaks_of(scope, need, resource_type)).map(text).collect();
+    texts.sort();
+    texts.dedup();
+    texts
+}
+
+fn text(scope: &Scope) -> String {
+    let level = match scope.level {
+        ScopeLevel::Patient => "patient",
+        ScopeLevel::User => "user",
+        ScopeLevel::System => "system",
+    };
+    let rights = [
+        (scope.create, 'c'),
+        (scope.read, 'r'),
+        (scope.update, 'u'),
+        (scope.delete, 'd'),
+        (scope.search, 's'),
+    ];
+    let rights: String = rights.into_iter().filter(|(has, _)| *has).map(|(_, letter)| letter).collect();
+    let granular = if scope.granular { "?…" } else { "" };
+    format!("{level}/{}.{rights}{granular}", scope.resource_type.as_deref().unwrap_or("*"))
+}
+
+fn speaks_of(scope: &Scope, need: Need, resource_type: &str) -> bool {
+    scope.resource_type.as_deref().is_none_or(|t| t == resource_type)
+        && match need {
+            Need::Read => scope.read,
+            Need::Search => scope.search,
+            Need::Create => scope.create,
+            Need::Update => scope.update,
+            Need::Delete => scope.delete,
+        }
+}
+
 /// Whether the caller's scopes cover `need` on `resource_type`.
 pub fn check(caller: &Caller, need: Need, resource_type: &str) -> ScopeRuling {
-    let covers = |scope: &&Scope| {
-        scope.resource_type.as_deref().is_none_or(|t| t == resource_type)
-            && match need {
-                Need::Read => scope.read,
-                Need::Search => scope.search,
-                Need::Create => scope.create,
-                Need::Update => scope.update,
-                Need::Delete => scope.delete,
-            }
-    };
+    let covers = |scope: &&Scope| speaks_of(scope, need, resource_type);
     let mut patient = false;
     let mut granular = false;
     for scope in caller.scopes.iter().filter(covers) {
@@ -119,13 +159,7 @@ pub fn check(caller: &Caller, need: Need, resource_type: &str) -> ScopeRuling {
     if patient && caller.patient.is_some() {
         return ScopeRuling::Granted { patient_only: true };
     }
-    let right = match need {
-        Need::Read => "r",
-        Need::Search => "s",
-        Need::Create => "c",
-        Need::Update => "u",
-        Need::Delete => "d",
-    };
+    let right = letter(need);
     let mut text = format!("the token's scopes do not cover `{resource_type}.{right}`");
     if patient {
         text.push_str("; its `patient/` scopes need a patient in context, and the token names none");

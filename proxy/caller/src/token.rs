@@ -68,8 +68,20 @@ pub struct Rules<'a> {
     pub skew: u64,
 }
 
-/// Header members by which a token would bring its own key or change the rules.
-const REFUSED_HEADERS: [&str; 8] = ["jku", "jwk", "x5u", "x5c", "x5t", "x5t#S256", "crit", "b64"];
+/// Header members by which a token would bring its own key, change the rules, or be something else than a signed token:
+/// encrypted, compressed, one token in another. `x5t` and `x5t#S256`, which some servers send, name a certificate and
+/// bring none; nobody looks at them.
+const REFUSED_HEADERS: [&str; 16] = [
+    "jku", "jwk", "x5u", "x5c", "crit", "b64", "zip", "enc", "epk", "apu", "apv", "cty", "p2s", "p2c", "iv",
+    "tag",
+];
+
+/// Claims that access tokens do not have: of ID tokens (OpenID Connect Core 2 and 3.3.2.11), of logout tokens and
+/// security events.
+const FOREIGN_CLAIMS: [&str; 5] = ["nonce", "at_hash", "c_hash", "s_hash", "events"];
+
+/// Who is to be believed that a token lives longer than this (the year 9999) is not.
+const EXPIRY_MAX_S: u64 = 253_402_300_799;
 
 impl Peek {
     /// Reads a compact JWS of at most `bytes_max` bytes. Nothing in it is proved yet.
@@ -144,7 +156,24 @@ impl Peek {
 }
 
 fn check(claims: &Map<String, Value>, rules: &Rules<'_>, now: u64) -> Result<(), TokenFault> {
+    if FOREIGN_CLAIMS.iter().any(|name| claims.contains_key(*name)) {
+        return Err(TokenFault::Type);
+    }
+    // Keycloak and others say in a claim what the header's `typ` does not.
+    for name in ["typ", "token_use"] {
+        match claims.get(name) {
+            None => {}
+            Some(Value::String(t))
+                if ["Bearer", "access", "JWT", "at+jwt"]
+                    .iter()
+                    .any(|known| t.eq_ignore_ascii_case(known)) => {}
+            Some(_) => return Err(TokenFault::Type),
+        }
+    }
     let expiry = instant(claims, "exp")?.ok_or(TokenFault::NoExpiry)?;
+    if expiry > EXPIRY_MAX_S {
+        return Err(TokenFault::Claim("exp".into()));
+    }
     if expiry.saturating_add(rules.skew) <= now {
         return Err(TokenFault::Expired);
     }

@@ -44,6 +44,7 @@ pub struct Outcome {
     code: &'static str,
     diagnostics: String,
     request_id: Option<String>,
+    coding: Option<(&'static str, &'static str)>,
 }
 
 impl Outcome {
@@ -54,7 +55,15 @@ impl Outcome {
             code: known(code).unwrap_or("processing"),
             diagnostics: diagnostics.to_owned(),
             request_id: request_id.map(str::to_owned),
+            coding: None,
         }
+    }
+
+    /// With a code of a system that says more exactly what it is about.
+    #[must_use]
+    pub fn coded(mut self, system: &'static str, code: &'static str) -> Self {
+        self.coding = Some((system, code));
+        self
     }
 
     /// That something was done.
@@ -64,6 +73,7 @@ impl Outcome {
             code: "informational",
             diagnostics: diagnostics.to_owned(),
             request_id: None,
+            coding: None,
         }
     }
 
@@ -74,9 +84,20 @@ impl Outcome {
         out.extend_from_slice(br#"","code":""#);
         out.extend_from_slice(self.code.as_bytes());
         out.extend_from_slice(br#"","diagnostics":"#);
-        write_string(&self.diagnostics, &mut out);
+        match &self.request_id {
+            Some(id) => write_string(&format!("{} (decision {id})", self.diagnostics), &mut out),
+            None => write_string(&self.diagnostics, &mut out),
+        }
         if let Some(id) = &self.request_id {
-            out.extend_from_slice(br#","details":{"text":"#);
+            out.extend_from_slice(br#","details":{"#);
+            if let Some((system, code)) = self.coding {
+                out.extend_from_slice(br#""coding":[{"system":"#);
+                write_string(system, &mut out);
+                out.extend_from_slice(br#","code":"#);
+                write_string(code, &mut out);
+                out.extend_from_slice(b"}],");
+            }
+            out.extend_from_slice(br#""text":"#);
             write_string(&format!("request {id}"), &mut out);
             out.push(b'}');
         }
@@ -157,11 +178,14 @@ mod tests {
 
     #[test]
     fn an_outcome_is_json_whatever_it_says() {
-        let body = Outcome::error("forbidden", "a \"quoted\"\nline", Some("r1")).to_json();
+        let body = Outcome::error("forbidden", "a \"quoted\"\nline", Some("r1"))
+            .coded("https://drape.dev/fhir/CodeSystem/refusal", "scope")
+            .to_json();
         let value: serde_json::Value = serde_json::from_slice(&body).unwrap();
-        assert_eq!(value["issue"][0]["diagnostics"], "a \"quoted\"\nline");
+        assert_eq!(value["issue"][0]["diagnostics"], "a \"quoted\"\nline (decision r1)");
         assert_eq!(value["issue"][0]["code"], "forbidden");
         assert_eq!(value["issue"][0]["details"]["text"], "request r1");
+        assert_eq!(value["issue"][0]["details"]["coding"][0]["code"], "scope");
     }
 
     #[test]

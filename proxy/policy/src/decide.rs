@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use crate::cache::Cache;
 use crate::entities::{self, CedarError, name_of, uid};
 use crate::known::{self, Attributes};
-use crate::overheard::{Listener, Question};
+use crate::overheard::{Inquiry, Listener};
 use crate::set::PolicySet;
 
 /// What may be asked of a type before any record is in sight.
@@ -78,6 +78,17 @@ pub struct Ruling {
     pub policies: Vec<String>,
     /// Whether a policy erred.
     pub erred: bool,
+}
+
+/// What was asked about a request, and the answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// The Cedar action.
+    pub action: &'static str,
+    /// The type, category or budget that it was asked about.
+    pub about: String,
+    /// The answer.
+    pub ruling: Ruling,
 }
 
 /// Whether something may be a criterion.
@@ -179,7 +190,11 @@ pub struct Standing {
     pub(crate) caller: Arc<Caller>,
     pub(crate) footing: Arc<Footing>,
     pub(crate) listener: Option<Arc<dyn Listener>>,
+    asked: Mutex<Vec<Question>>,
 }
+
+/// Questions that are remembered; a request that asks more asks the same of one type after another.
+const ASKED_MAX: usize = 1_000;
 
 impl Decider {
     /// For a loaded set.
@@ -205,7 +220,9 @@ impl Decider {
                 footing
             }
         };
-        Ok(Standing { decider: Arc::clone(self), caller: Arc::clone(caller), footing, listener: None })
+        let asked = Mutex::default();
+        let (decider, caller) = (Arc::clone(self), Arc::clone(caller));
+        Ok(Standing { decider, caller, footing, asked, listener: None })
     }
 
     /// Reads nothing of the caller but what [`Who`] holds.
@@ -307,20 +324,34 @@ impl Standing {
         Ruling { allowed: response.decision() == Decision::Allow && !erred, policies, erred }
     }
 
+    /// What was asked about the request since this was last called, with the answers.
+    pub fn take_asked(&self) -> Vec<Question> {
+        std::mem::take(&mut *self.asked.lock())
+    }
+
+    fn note(&self, action: &'static str, about: &str, ruling: Ruling) -> Ruling {
+        let mut asked = self.asked.lock();
+        if asked.len() < ASKED_MAX {
+            asked.push(Question { action, about: about.to_owned(), ruling: ruling.clone() });
+        }
+        ruling
+    }
+
     /// Whether the caller may make such a request of that type at all.
     pub fn request(&self, action: Action, resource_type: &str) -> Ruling {
-        let question = || Question::Request { action, resource_type: resource_type.to_owned() };
-        self.told(question, self.request_unheard(action, resource_type))
+        let inquiry = || Inquiry::Request { action, resource_type: resource_type.to_owned() };
+        self.told(inquiry, self.request_unheard(action, resource_type))
     }
 
     pub(crate) fn request_unheard(&self, action: Action, resource_type: &str) -> Ruling {
-        self.decider.cache.request(self, action.name(), resource_type, || {
+        let ruling = self.decider.cache.request(self, action.name(), resource_type, || {
             let places = self.places(action.name(), None);
             match (uid("ResourceType", resource_type), entities::request_context(&self.caller)) {
                 (Ok(resource), Ok(context)) => self.ask(&places, action.name(), resource, context, None),
                 _ => Ruling { erred: true, ..Ruling::default() },
             }
-        })
+        });
+        self.note(action.name(), resource_type, ruling)
     }
 
     /// Whether the caller may be given a noisy answer that costs so much, in 10⁻⁹ ε.
@@ -331,13 +362,13 @@ impl Standing {
         epsilon_nano: u64,
         resource_type: &str,
     ) -> Ruling {
-        let question = || Question::Aggregate {
+        let inquiry = || Inquiry::Aggregate {
             budget: budget.to_owned(),
             organization: organization.to_owned(),
             epsilon_nano,
             resource_type: resource_type.to_owned(),
         };
-        self.told(question, self.aggregate_unheard(budget, organization, epsilon_nano, resource_type))
+        self.told(inquiry, self.aggregate_unheard(budget, organization, epsilon_nano, resource_type))
     }
 
     pub(crate) fn aggregate_unheard(
@@ -358,22 +389,24 @@ impl Standing {
             let context = entities::aggregate_context(&self.caller, epsilon_nano, resource_type)?;
             Ok(self.ask(&self.places("aggregate", None), "aggregate", resource, context, Some(&entities)))
         };
-        ask().unwrap_or(Ruling { erred: true, ..Ruling::default() })
+        let ruling = ask().unwrap_or(Ruling { erred: true, ..Ruling::default() });
+        self.note("aggregate", resource_type, ruling)
     }
 
     fn of_category(&self, action: &'static str, category: Category) -> Ruling {
-        self.decider.cache.request(self, action, category.name(), || {
+        let ruling = self.decider.cache.request(self, action, category.name(), || {
             let places = self.places(action, Some(category));
             match (uid("Category", category.name()), entities::request_context(&self.caller)) {
                 (Ok(resource), Ok(context)) => self.ask(&places, action, resource, context, None),
                 _ => Ruling { erred: true, ..Ruling::default() },
             }
-        })
+        });
+        self.note(action, category.name(), ruling)
     }
 
     /// Whether elements of the category may be counted by in an aggregate.
     pub fn count_by(&self, category: Category) -> Ruling {
-        self.told(|| Question::CountBy { category }, self.count_by_unheard(category))
+        self.told(|| Inquiry::CountBy { category }, self.count_by_unheard(category))
     }
 
     pub(crate) fn count_by_unheard(&self, category: Category) -> Ruling {
@@ -389,8 +422,8 @@ impl Standing {
     /// shown them (or their pseudonyms, for links) whatever the record; else only among patients that are proved.
     pub fn search_by(&self, category: Category, resource_type: &str) -> Criterion {
         let answer = self.search_by_unheard(category, resource_type);
-        let question = || Question::SearchBy { category, resource_type: resource_type.to_owned() };
-        self.tell(question, answer.name(), &[]);
+        let inquiry = || Inquiry::SearchBy { category, resource_type: resource_type.to_owned() };
+        self.tell(inquiry, answer.name(), &[]);
         answer
     }
 
@@ -605,12 +638,14 @@ impl Standing {
         Ruling { allowed: true, policies: policies.into_iter().collect(), erred: false }
     }
 
-    pub(crate) fn about_one(&self, action: &str, profile: &Profile, category: Category) -> Ruling {
+    pub(crate) fn about_one(&self, action: &'static str, profile: &Profile, category: Category) -> Ruling {
         let places = self.places(action, Some(category));
-        match (uid("Category", category.name()), entities::record_context(&self.caller, profile)) {
+        let ruling = match (uid("Category", category.name()), entities::record_context(&self.caller, profile))
+        {
             (Ok(resource), Ok(context)) => self.ask(&places, action, resource, context, None),
             _ => Ruling { erred: true, ..Ruling::default() },
-        }
+        };
+        self.note(action, category.name(), ruling)
     }
 
     /// Whether any policy of the set, whomever it is about, reads what a record's `fact` tells.

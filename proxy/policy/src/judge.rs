@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use drape_view::{Category, Judge, Plan, Profile, Reason, Treatment, Verdict};
+use drape_view::{Basis, Category, Judge, Plan, Profile, Reason, RefusedRung, Treatment, Verdict, Why, Whys};
 
 use crate::decide::{Ruling, Standing};
 use crate::entities::{self, uid};
@@ -36,6 +36,17 @@ impl Judge for RecordJudge {
 
     fn uniform(&self) -> bool {
         self.standing.uniform()
+    }
+
+    fn received_by(&self, profile: &Profile) -> Vec<String> {
+        let (Ok(context), Ok(resource)) = (
+            entities::record_context(&self.standing.caller, profile),
+            uid("ResourceType", &profile.resource_type),
+        ) else {
+            return Vec::new();
+        };
+        let places = self.standing.places("receive", None);
+        self.standing.ask(&places, "receive", resource, context, None).policies
     }
 }
 
@@ -102,7 +113,9 @@ impl Standing {
         let mut determining = received.policies;
         let mut answers: HashMap<(&'static str, Vec<usize>, Vec<u64>), Ruling> = HashMap::new();
         let mut treatments = [Treatment::Redact; Category::COUNT];
+        let mut whys = Whys::default();
         for category in Category::ALL {
+            let mut why = Why::default();
             for rung in self.decider.set.treatments.rungs(category) {
                 let places = self.places(rung.name(), Some(category));
                 // Policies that ask for the action, or for the resource in a way that is not understood, are always asked.
@@ -129,18 +142,23 @@ impl Standing {
                 // An error is a refusal of the category, not of this rung alone: a lesser treatment is no answer to it.
                 if erred {
                     treatments[category.index()] = Treatment::Redact;
+                    why.basis = Basis::Erred;
+                    why.refused.push(RefusedRung { rung: *rung, policies, erred });
                     break;
                 }
                 if allowed {
                     treatments[category.index()] = *rung;
-                    determining.extend(policies);
+                    determining.extend(policies.iter().cloned());
+                    (why.basis, why.policies) = (Basis::Permitted, policies);
                     break;
                 }
+                why.refused.push(RefusedRung { rung: *rung, policies, erred });
             }
+            whys.set(category, why);
         }
         determining.sort();
         determining.dedup();
-        Verdict::Keep(Arc::new(Plan::new(treatments, determining)))
+        Verdict::Keep(Arc::new(Plan::reasoned(treatments, determining, whys)))
     }
 }
 

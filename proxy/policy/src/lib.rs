@@ -1,6 +1,7 @@
 //! Cedar: loads and checks policy sets, decides about requests, judges records. No I/O but reading the files of a set.
 
 mod cache;
+mod cases;
 mod check;
 pub mod compare;
 mod decide;
@@ -13,7 +14,8 @@ mod set;
 pub mod shipped;
 mod types;
 
-pub use decide::{Action, Criterion, Decider, Ruling, Standing};
+pub use cases::CedarOutcome;
+pub use decide::{Action, Criterion, Decider, Question, Ruling, Standing};
 pub use judge::RecordJudge;
-pub use overheard::{Listener, Question};
+pub use overheard::{Inquiry, Listener};
 pub use set::PolicySet;

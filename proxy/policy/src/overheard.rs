@@ -7,7 +7,7 @@ use crate::decide::{Action, Ruling, Standing};
 /// Hears what one request asks of policy. What it is told it must take at once: it stands in the way of a request.
 pub trait Listener: std::fmt::Debug + Send + Sync {
     /// A question was answered, by these policies.
-    fn ruled(&self, question: Question, answer: &'static str, policies: &[String]);
+    fn ruled(&self, question: Inquiry, answer: &'static str, policies: &[String]);
 
     /// A record was judged.
     fn judged(&self, profile: &Profile, verdict: &Verdict);
@@ -19,7 +19,7 @@ pub trait Listener: std::fmt::Debug + Send + Sync {
 /// One question that is not about what of a record is shown.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
-pub enum Question {
+pub enum Inquiry {
     /// May such a request be made of that type?
     Request { action: Action, resource_type: String },
     /// May the category be searched by?
@@ -60,35 +60,30 @@ impl Standing {
     }
 
     /// The answer to a question in one word, and the policies that say so. Nobody is told that it was asked.
-    pub fn answer(&self, question: &Question) -> (&'static str, Vec<String>) {
+    pub fn answer(&self, question: &Inquiry) -> (&'static str, Vec<String>) {
         let Ruling { allowed, policies, .. } = match question {
-            Question::Request { action, resource_type } => self.request_unheard(*action, resource_type),
-            Question::SearchBy { category, resource_type } => {
+            Inquiry::Request { action, resource_type } => self.request_unheard(*action, resource_type),
+            Inquiry::SearchBy { category, resource_type } => {
                 let answer = self.search_by_unheard(*category, resource_type);
                 return (answer.name(), self.searched(*category).policies);
             }
-            Question::CountBy { category } => self.count_by_unheard(*category),
-            Question::Aggregate { budget, organization, epsilon_nano, resource_type } => {
+            Inquiry::CountBy { category } => self.count_by_unheard(*category),
+            Inquiry::Aggregate { budget, organization, epsilon_nano, resource_type } => {
                 self.aggregate_unheard(budget, organization, *epsilon_nano, resource_type)
             }
-            Question::Change { profile, category } => self.about_one("change", profile, *category),
-            Question::Relate { profile, category } => self.about_one("relate", profile, *category),
+            Inquiry::Change { profile, category } => self.about_one("change", profile, *category),
+            Inquiry::Relate { profile, category } => self.about_one("relate", profile, *category),
         };
         (word(allowed), policies)
     }
 
-    pub(crate) fn tell(
-        &self,
-        question: impl FnOnce() -> Question,
-        answer: &'static str,
-        policies: &[String],
-    ) {
+    pub(crate) fn tell(&self, question: impl FnOnce() -> Inquiry, answer: &'static str, policies: &[String]) {
         if let Some(listener) = &self.listener {
             listener.ruled(question(), answer, policies);
         }
     }
 
-    pub(crate) fn told(&self, question: impl FnOnce() -> Question, ruling: Ruling) -> Ruling {
+    pub(crate) fn told(&self, question: impl FnOnce() -> Inquiry, ruling: Ruling) -> Ruling {
         self.tell(question, word(ruling.allowed), &ruling.policies);
         ruling
     }
@@ -96,8 +91,8 @@ impl Standing {
     /// Whether the caller may change elements of all these categories in records of that profile.
     pub fn may_change(&self, profile: &Profile, categories: CategorySet) -> Ruling {
         self.about(categories, |category| {
-            let question = || Question::Change { profile: profile.clone(), category };
-            self.told(question, self.about_one("change", profile, category))
+            let inquiry = || Inquiry::Change { profile: profile.clone(), category };
+            self.told(inquiry, self.about_one("change", profile, category))
         })
     }
 
@@ -105,8 +100,8 @@ impl Standing {
     /// categories.
     pub fn may_relate(&self, profile: &Profile, categories: CategorySet) -> Ruling {
         self.about(categories, |category| {
-            let question = || Question::Relate { profile: profile.clone(), category };
-            self.told(question, self.about_one("relate", profile, category))
+            let inquiry = || Inquiry::Relate { profile: profile.clone(), category };
+            self.told(inquiry, self.about_one("relate", profile, category))
         })
     }
 }

@@ -193,6 +193,11 @@ impl PolicySet {
         self.policies.iter().filter(named).map(|p| (p.place.as_str(), p.id.as_str()))
     }
 
+    /// All of them: id, and where it stands.
+    pub fn ids(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.policies.iter().map(|p| (p.id.as_str(), p.place.as_str()))
+    }
+
     /// Where a policy stands, `file:line`.
     pub fn place(&self, id: &str) -> Option<&str> {
         self.policies.iter().find(|p| p.id == id).map(|p| p.place.as_str())

@@ -23,7 +23,9 @@ pub const SETS: &[ShippedSet] = &[ShippedSet {
     name: "hospital",
     title: "a hospital's daily work: care teams, wards, billing, research, patients, guardians, counts",
     files: files!("hospital": "billing.cedar", "clinical.cedar", "persons.cedar", "research.cedar", "rules.cedar",
-        "guarantees.yaml", "personas.yaml"),
+        "guarantees.yaml", "personas.yaml", "tests/billing.yaml", "tests/clinical.yaml", "tests/persons.yaml",
+        "tests/research.yaml", "tests/rules.yaml", "tests/records.json", "tests/counts.cedar.json",
+        "tests/vip.cedar.json"),
 }];
 
 impl ShippedSet {

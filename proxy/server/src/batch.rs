@@ -145,6 +145,7 @@ fn within(tenant: &Tenant, asked: &Asked, entry: &Entry<'_>, place: usize) -> As
         target: format!("/{}", below_base(tenant, entry)),
         route: "unknown",
         interaction: None,
+        witness: asked.witness.within(),
         ..asked.clone()
     }
 }

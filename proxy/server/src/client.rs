@@ -10,8 +10,10 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::config::ClientIdentity;
 
 type Connector = hyper_rustls::HttpsConnector<HttpConnector>;
 
@@ -27,6 +29,9 @@ pub enum ClientError {
     /// The roots could not be used.
     #[error("cannot use the certificate authorities in `{0}`: {1}")]
     Roots(String, String),
+    /// The certificate that Drape shows could not be used; typically its key is another's.
+    #[error("cannot use the client certificate `{0}`: {1}")]
+    Identity(String, String),
     /// Typically: the server is down, its name unknown or its certificate not trusted.
     #[error("cannot reach the server: {0}")]
     Unreachable(String),
@@ -48,6 +53,15 @@ impl Client {
     /// With the public roots, or with those in `ca_file` alone. Plain `http://` addresses are refused by the
     /// configuration, not here.
     pub fn new(ca_file: Option<&Path>, connect_timeout: Duration) -> Result<Self, ClientError> {
+        Self::with(ca_file, None, connect_timeout)
+    }
+
+    /// The same, and a certificate of its own for servers that ask for one.
+    pub fn with(
+        ca_file: Option<&Path>,
+        identity: Option<&ClientIdentity>,
+        connect_timeout: Duration,
+    ) -> Result<Self, ClientError> {
         let mut roots = rustls::RootCertStore::empty();
         match ca_file {
             None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
@@ -66,8 +80,20 @@ impl Client {
         let tls = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|e| ClientError::Roots("(built in)".into(), e.to_string()))?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+            .with_root_certificates(roots);
+        let tls = match identity {
+            None => tls.with_no_client_auth(),
+            Some(identity) => {
+                let fault =
+                    |e: String| ClientError::Identity(identity.certificate_file.display().to_string(), e);
+                let chain = CertificateDer::pem_file_iter(&identity.certificate_file)
+                    .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+                    .map_err(|e| fault(e.to_string()))?;
+                let key =
+                    PrivateKeyDer::from_pem_file(&identity.key_file).map_err(|e| fault(e.to_string()))?;
+                tls.with_client_auth_cert(chain, key).map_err(|e| fault(e.to_string()))?
+            }
+        };
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);

@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 
+use crate::authorize;
 use crate::parts::Tenant;
 use crate::refusal::Refusal;
 use crate::stages::admit::admit;
@@ -30,9 +31,15 @@ pub struct Discovery {
     offered: Mutex<HashMap<[u8; 32], Bytes>>,
     types: ArcSwapOption<Vec<String>>,
     smart: ArcSwapOption<Bytes>,
+    authorization: ArcSwapOption<String>,
 }
 
 impl Discovery {
+    /// The authorization endpoint of the first issuer itself, once it has been read.
+    pub(crate) fn authorization_endpoint(&self) -> Option<Arc<String>> {
+        self.authorization.load_full()
+    }
+
     /// The same documents for whoever takes a tenant's place, but for what was made for single callers.
     pub(crate) fn carried(&self) -> Self {
         Self {
@@ -41,6 +48,7 @@ impl Discovery {
             offered: Mutex::default(),
             types: ArcSwapOption::new(self.types.load_full()),
             smart: ArcSwapOption::new(self.smart.load_full()),
+            authorization: ArcSwapOption::new(self.authorization.load_full()),
         }
     }
 
@@ -49,6 +57,9 @@ impl Discovery {
         self.types.load().as_ref().is_none_or(|types| types.iter().any(|t| t == resource_type))
     }
 }
+
+/// Where token endpoints find the keys that Drape signs assertions with, below the public base URL.
+const KEYS_PATH: &str = "/.well-known/jwks.json";
 
 const CAPABILITIES_BYTES_MAX: usize = 16 << 20;
 
@@ -63,8 +74,10 @@ pub async fn answer(
     peer: IpAddr,
 ) -> Option<Answer> {
     let document = match path {
-        "/metadata" => &tenant.discovery.capabilities,
-        "/.well-known/smart-configuration" => &tenant.discovery.smart,
+        "/metadata" => tenant.discovery.capabilities.load_full(),
+        "/.well-known/smart-configuration" => tenant.discovery.smart.load_full(),
+        KEYS_PATH => Some(Arc::new(tenant.upstream.public_keys()?.clone())),
+        authorize::PATH => return authorize::relay(tenant, head, path),
         _ => return None,
     };
     if head.method != Method::GET && head.method != Method::HEAD {
@@ -82,7 +95,7 @@ pub async fn answer(
         "/metadata" => offered_to(tenant, head, peer).await,
         _ => None,
     };
-    match own.map(Arc::new).or_else(|| document.load_full()) {
+    match own.map(Arc::new).or(document) {
         Some(body) => {
             let mut own = Own { status: StatusCode::OK, headers: HeaderMap::new(), body: (*body).clone() };
             if path != "/metadata" {
@@ -363,6 +376,14 @@ async fn smart(tenant: &Tenant) -> Result<Value, String> {
     ] {
         if let Some(value) = theirs.get(member) {
             ours.insert(member.into(), value.clone());
+        }
+    }
+    if let Some(endpoint) = theirs.get("authorization_endpoint").and_then(Value::as_str) {
+        tenant.discovery.authorization.store(Some(Arc::new(endpoint.to_owned())));
+        // Apps name Drape as their audience; where that would be refused there, they come by here.
+        if issuer.config().authorize_audience.is_some() {
+            let ours_instead = format!("{}{}", tenant.public_base, authorize::PATH);
+            ours.insert("authorization_endpoint".into(), json!(ours_instead));
         }
     }
     let grants = theirs.get("grant_types_supported").cloned().unwrap_or(json!(["authorization_code"]));

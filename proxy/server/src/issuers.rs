@@ -53,8 +53,9 @@ pub enum Rejected {
     Keys(String),
 }
 
-/// Keys older than this are renewed.
-const FRESH_MS: u64 = 3_600_000;
+/// Keys older than this are renewed: a key that its issuer takes back counts for no longer than this and the life of a
+/// proof (`tokens.rs`).
+const FRESH_MS: u64 = 300_000;
 /// Keys older than this are not used any more, even while the issuer is down.
 const STALE_MS: u64 = 24 * 3_600_000;
 /// Between two fetches, so that invented `kid`s cannot turn Drape against its issuer.

@@ -1,5 +1,6 @@
 //! The proxy itself: configuration, listeners, the stages of a request, officer pages, command line.
 
+pub(crate) mod authorize;
 pub mod batch;
 pub mod body;
 pub mod certificate;
@@ -19,6 +20,7 @@ pub mod inflate;
 pub mod issuers;
 mod line;
 pub mod listen;
+pub mod logs;
 pub mod metrics;
 pub mod officer;
 pub mod page;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
-use drape_audit::{EventSecret, Log, NoteSigner, Options, VerifierKey, os_randomness};
+use drape_audit::Log;
 use drape_keys::Keyring;
 use drape_keys::secret::Secret;
 use drape_keys::source::{FileSource, RootKeySource as _};
@@ -14,12 +14,12 @@ use drape_noise::ledger::Ledger;
 use drape_policy::PolicySet;
 use drape_view::fault::Fault;
 use drape_view::{Catalogue, Labels, Overrides, Redaction, Treatments};
-use sha2::Digest as _;
 use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
 use crate::config::facts::FactRules;
 use crate::config::{self, Config, PolicySource};
+use crate::logs::{self, Book};
 use crate::metrics::Metrics;
 use crate::reload::Reloads;
 use crate::reload::fingerprint::Fingerprints;
@@ -34,12 +34,10 @@ pub struct Parts {
     tenants: ArcSwap<Vec<Arc<Tenant>>>,
     /// What was last taken up or refused while running.
     pub reloads: Reloads,
-    /// The audit log.
+    /// The common audit log.
     pub log: Arc<Log>,
-    /// Verifies its checkpoints.
-    pub log_key: VerifierKey,
-    /// Opens its events.
-    pub log_secret: EventSecret,
+    /// Every log that is written, the common one first.
+    pub books: Vec<Book>,
     /// Counters.
     pub metrics: Metrics,
     /// Room for requests.
@@ -198,19 +196,20 @@ impl Parts {
     ) -> Result<Self, StartError> {
         let metrics = Metrics::new().map_err(StartError::new)?;
         let root = root_key(&config)?;
-        let secret = log_secret(&config, &root)?;
         let capture = crate::watch::secret(&root);
+        let books: Vec<Book> = logs::all(&config)
+            .into_iter()
+            .map(|one| Book::open(&config, one, &root, &clock))
+            .collect::<Result<_, _>>()?;
+        let common = books.first().ok_or_else(|| StartError::new("there is no audit log"))?;
+        let log = Arc::clone(&common.log);
         let keyring = Arc::new(open_keys(&config, root)?);
-        let options = log_options(&config, secret, &clock)?;
-        let log_key = options.signer.verifier().clone();
-        let log = open_log(options)?;
         let held = Arc::new(Semaphore::new(config.limits.held_bytes_max.div_ceil(64 << 10)));
         let mut ledgers: HashMap<std::path::PathBuf, Arc<Ledger>> = HashMap::new();
         let mut tenants = Vec::new();
         let shared = Shared {
             config: &config,
             keyring: &keyring,
-            log: &log,
             metrics: &metrics,
             held: &held,
             clock: &clock,
@@ -247,7 +246,9 @@ impl Parts {
                     Some(Arc::new(Budget { config: b.clone(), ledger }))
                 }
             };
-            tenants.push(Arc::new(Tenant::open(&shared, tenant, loaded, fingerprints, budget)?));
+            let own = books.iter().find(|book| book.tenant.as_ref() == Some(&tenant.name));
+            let log = own.map_or(&log, |own| &own.log);
+            tenants.push(Arc::new(Tenant::open(&shared, tenant, log, loaded, fingerprints, budget)?));
         }
         let mut instance = [0; 4];
         getrandom::fill(&mut instance).map_err(StartError::new)?;
@@ -255,8 +256,7 @@ impl Parts {
             tenants: ArcSwap::from_pointee(tenants),
             reloads: Reloads::default(),
             log,
-            log_key,
-            log_secret: EventSecret::new(secret),
+            books,
             metrics,
             room: Arc::new(Semaphore::new(config.limits.concurrent_requests_max)),
             clock,
@@ -291,8 +291,9 @@ impl Parts {
         format!("{}-{:08x}", self.instance, self.requests.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// The tenant a request is for, and what follows its base path. The host decides between tenants that share a
-    /// path; a tenant that is alone on its path answers whatever the host is called inside the cluster.
+    /// The tenant a request is for, and what follows its base path: of those with the request's host the one with the
+    /// longest path (`/fhir/a` before `/fhir`). A host that nobody has is a name inside the cluster: then the longest path
+    /// decides, where only one tenant has it.
     pub fn tenant_of(&self, head: &http::request::Parts) -> Option<(Arc<Tenant>, String)> {
         let host = head
             .uri
@@ -307,56 +308,23 @@ impl Parts {
             (rest.is_empty() || rest.starts_with('/')).then(|| rest.to_owned())
         };
         let tenants = self.tenants.load();
-        let matching: Vec<&Arc<Tenant>> = tenants.iter().filter(|t| rest(t).is_some()).collect();
-        let tenant = match matching.iter().find(|t| t.authority == host) {
-            Some(tenant) => tenant,
-            // The longest base path: `/fhir/a` before `/fhir`.
-            None => {
-                let longest = matching.iter().map(|t| t.base_path.len()).max()?;
-                let mut candidates = matching.iter().filter(|t| t.base_path.len() == longest);
-                let only = candidates.next()?;
-                if candidates.next().is_some() {
-                    return None;
-                }
-                only
-            }
-        };
+        let named = tenants.iter().any(|t| t.is_called(&host));
+        let fitting = || tenants.iter().filter(|t| (!named || t.is_called(&host)) && rest(t).is_some());
+        let longest = fitting().map(|t| t.base_path.len()).max()?;
+        let mut candidates = fitting().filter(|t| t.base_path.len() == longest);
+        let tenant = candidates.next().filter(|_| candidates.next().is_none())?;
         Some((Arc::clone(tenant), rest(tenant)?))
+    }
+
+    /// Whether anybody's requests can be written down.
+    pub fn healthy(&self) -> bool {
+        self.tenants.load().iter().any(|t| t.log.healthy())
     }
 }
 
-fn make_dir(path: &Path) -> Result<(), StartError> {
+pub(crate) fn make_dir(path: &Path) -> Result<(), StartError> {
     std::fs::create_dir_all(path)
         .map_err(|e| StartError::new(format!("cannot make `{}`: {e}", path.display())))
-}
-
-/// How the log of a configuration is opened.
-pub fn log_options(config: &Config, secret: [u8; 32], clock: &Clock) -> Result<Options, StartError> {
-    let signer =
-        NoteSigner::from_seed_file(&config.audit.origin, &config.audit.signing_key_file).map_err(|e| {
-            StartError::new(format!("cannot use the log's signing key: {e}")).help("`drape init` makes one")
-        })?;
-    // One replica writes one log: its name is the log's.
-    let name = sha2::Sha256::digest(config.audit.origin.as_bytes());
-    let mut replica = [0; 8];
-    replica.copy_from_slice(&name[..8]);
-    let mut options = Options::new(
-        config.audit.directory.clone(),
-        Arc::new(signer),
-        EventSecret::new(secret),
-        replica,
-        clock.function(),
-        os_randomness(),
-    );
-    options.checkpoint_interval = config.audit.checkpoint_interval;
-    options.heartbeat_interval = config.audit.heartbeat_interval;
-    Ok(options)
-}
-
-fn open_log(options: Options) -> Result<Arc<Log>, StartError> {
-    Log::open(options).map(Arc::new).map_err(|e| {
-        StartError::new(format!("cannot open the audit log: {e}")).help("`drape init` makes a new one")
-    })
 }
 
 /// Reads the root key of a configuration.
@@ -373,50 +341,31 @@ pub fn open_keys(config: &Config, root: Secret) -> Result<Keyring, StartError> {
         .map_err(|e| StartError::new(format!("cannot open the key table: {e}")))
 }
 
-fn log_key_file(config: &Config) -> std::path::PathBuf {
-    config.keys.directory.join("log.key")
-}
-
-/// The secret under which events are encrypted. It lies beside the key table, so that `drape audit` can read the log
-/// of a running proxy.
-pub fn log_secret(config: &Config, root: &Secret) -> Result<[u8; 32], StartError> {
-    let secret = drape_keys::wrapped::open(&log_key_file(config), root, "log").map_err(|e| {
-        StartError::new(format!("cannot open the log's key: {e}")).help("`drape init` makes one")
-    })?;
-    Ok(*secret.expose())
-}
-
-/// Makes what must exist before the first start: root key, signing key, key table, log. What exists is left alone.
+/// Makes what must exist before the first start: root key, signing keys, key table, logs. What exists is left alone.
 pub fn init(config: &Config, clock: &Clock) -> Result<Vec<String>, StartError> {
     let mut made = Vec::new();
-    for file in [&config.keys.root_file, &config.audit.signing_key_file] {
-        if let Some(parent) = file.parent().filter(|p| !p.as_os_str().is_empty()) {
-            make_dir(parent)?;
-        }
+    if let Some(parent) = config.keys.root_file.parent().filter(|p| !p.as_os_str().is_empty()) {
+        make_dir(parent)?;
     }
     if !config.keys.root_file.exists() {
         FileSource::create(&config.keys.root_file).map_err(StartError::new)?;
         made.push(format!("root key {}", config.keys.root_file.display()));
     }
-    if !config.audit.signing_key_file.exists() {
-        NoteSigner::generate(&config.audit.origin, &config.audit.signing_key_file, &os_randomness())
-            .map_err(|e| StartError::new(format!("cannot make the signing key: {e}")))?;
-        made.push(format!("signing key {}", config.audit.signing_key_file.display()));
+    for (_, audit) in logs::all(config) {
+        logs::make_signing_key(audit, &mut made)?;
     }
     let root = root_key(config)?;
     make_dir(&config.keys.directory)?;
-    if !log_key_file(config).exists() {
-        let what = |e| StartError::new(format!("cannot make the log's key: {e}"));
-        drape_keys::wrapped::create(&log_key_file(config), &root, "log").map_err(what)?;
-        made.push(format!("log key {}", log_key_file(config).display()));
+    for (tenant, _) in logs::all(config) {
+        logs::make_secret(config, tenant, &root, &mut made)?;
     }
-    let secret = log_secret(config, &root)?;
+    let secrets: Vec<[u8; 32]> = logs::all(config)
+        .iter()
+        .map(|(tenant, _)| logs::secret(config, *tenant, &root))
+        .collect::<Result<_, _>>()?;
     drop(open_keys(config, root)?);
-    if !config.audit.directory.join("checkpoint").exists() {
-        make_dir(&config.audit.directory)?;
-        let options = log_options(config, secret, clock)?;
-        Log::create(&options).map_err(|e| StartError::new(format!("cannot make the log: {e}")))?;
-        made.push(format!("audit log {}", config.audit.directory.display()));
+    for ((_, audit), secret) in logs::all(config).into_iter().zip(secrets) {
+        logs::make(audit, secret, clock, &mut made)?;
     }
     Ok(made)
 }

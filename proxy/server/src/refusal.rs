@@ -15,10 +15,88 @@ pub struct Refusal {
     pub reason: String,
     /// The stage that refused.
     pub stage: &'static str,
+    /// The precondition that failed.
+    pub lacks: Lacks,
     /// `WWW-Authenticate`, `Retry-After`, `Allow`.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Whether nobody was authenticated: such refusals are counted, not entered one by one.
     pub stranger: bool,
+}
+
+/// The precondition that a request failed, as its caller hears it by a code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lacks {
+    /// A token that is accepted.
+    Token,
+    /// A scope that covers it.
+    Scope,
+    /// A purpose of use that activates a role.
+    Purpose,
+    /// A policy that permits such a request of the type.
+    Request,
+    /// A view that shows everything.
+    WholeView,
+    /// Leave to search by, count by or come along by what a criterion reads.
+    Criterion,
+    /// A patient whose relation to the caller is proved.
+    Relation,
+    /// Leave to write what would change.
+    Change,
+    /// A budget that is not spent.
+    Budget,
+    /// A form that is understood and offered.
+    Form,
+    /// A record that is known to the caller, whether there is one or not.
+    Record,
+    /// A policy that can be evaluated.
+    Policy,
+    /// An answer of the server behind.
+    Upstream,
+    /// Something that Drape itself needs.
+    Service,
+}
+
+/// The code system of [`Lacks`].
+pub const LACKS: &str = "https://drape.dev/fhir/CodeSystem/refusal";
+
+impl Lacks {
+    /// All of them.
+    pub const ALL: [Self; 14] = [
+        Self::Token,
+        Self::Scope,
+        Self::Purpose,
+        Self::Request,
+        Self::WholeView,
+        Self::Criterion,
+        Self::Relation,
+        Self::Change,
+        Self::Budget,
+        Self::Form,
+        Self::Record,
+        Self::Policy,
+        Self::Upstream,
+        Self::Service,
+    ];
+
+    /// The code.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Scope => "scope",
+            Self::Purpose => "purpose",
+            Self::Request => "request",
+            Self::WholeView => "whole-view",
+            Self::Criterion => "criterion",
+            Self::Relation => "relation",
+            Self::Change => "change",
+            Self::Budget => "budget",
+            Self::Form => "form",
+            Self::Record => "record",
+            Self::Policy => "policy-error",
+            Self::Upstream => "upstream",
+            Self::Service => "service",
+        }
+    }
 }
 
 impl Refusal {
@@ -30,7 +108,17 @@ impl Refusal {
         public: impl Into<String>,
     ) -> Self {
         let public = public.into();
-        Self { status, code, reason: public.clone(), public, stage, headers: Vec::new(), stranger: false }
+        let reason = public.clone();
+        // Whoever refuses for something else than the form says so.
+        let lacks = if status.is_server_error() { Lacks::Upstream } else { Lacks::Form };
+        Self { status, code, reason, public, stage, lacks, headers: Vec::new(), stranger: false }
+    }
+
+    /// With the precondition that failed.
+    #[must_use]
+    pub fn lacking(mut self, lacks: Lacks) -> Self {
+        self.lacks = lacks;
+        self
     }
 
     /// With a reason that only the officer reads.
@@ -68,6 +156,7 @@ impl Refusal {
         };
         let mut refusal = Self::new("admit", StatusCode::UNAUTHORIZED, "login", public)
             .because(reason)
+            .lacking(Lacks::Token)
             .with(header::WWW_AUTHENTICATE, &challenge);
         refusal.stranger = true;
         refusal
@@ -75,12 +164,16 @@ impl Refusal {
 
     /// 403 by policy.
     pub fn forbidden(stage: &'static str, public: impl Into<String>) -> Self {
-        Self::new(stage, StatusCode::FORBIDDEN, "forbidden", public)
+        // What is judged on the way there is what a write would change.
+        let lacks = if stage == "forward" { Lacks::Change } else { Lacks::Request };
+        Self::new(stage, StatusCode::FORBIDDEN, "forbidden", public).lacking(lacks)
     }
 
     /// 404 for what is not there and what may not be seen: the two answer alike.
     pub fn unknown(stage: &'static str, reason: impl Into<String>) -> Self {
-        Self::new(stage, StatusCode::NOT_FOUND, "not-found", "no such record is known to you").because(reason)
+        Self::new(stage, StatusCode::NOT_FOUND, "not-found", "no such record is known to you")
+            .lacking(Lacks::Record)
+            .because(reason)
     }
 
     /// 502: the upstream's fault.
@@ -98,6 +191,7 @@ impl Refusal {
     pub fn unavailable(stage: &'static str, public: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::new(stage, StatusCode::SERVICE_UNAVAILABLE, "transient", public)
             .because(reason)
+            .lacking(Lacks::Service)
             .with(header::RETRY_AFTER, "5")
     }
 }

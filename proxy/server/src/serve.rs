@@ -61,13 +61,13 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running, StartError> 
     for tenant in parts.tenants().iter() {
         // The digest itself stands in the entry's own field.
         let text = format!("started; {} policies in force", tenant.decider.policies());
-        parts
+        tenant
             .log
             .record(entry(&parts, tenant, text))
             .await
             .map_err(|e| StartError::new(format!("the audit log: {e}")))?;
         if let Some(shadow) = tenant.watch.shadow() {
-            let entered = parts.log.record(entry(&parts, tenant, shadow.told())).await;
+            let entered = tenant.log.record(entry(&parts, tenant, shadow.told())).await;
             entered.map_err(|e| StartError::new(format!("the audit log: {e}")))?;
         }
         parts.metrics.policies_in_force(&tenant.name, &tenant.policy_digest, parts.clock.now_s());
@@ -121,7 +121,7 @@ impl Running {
     pub async fn stop(self) {
         let Self { parts, stop, tasks, .. } = self;
         for tenant in parts.tenants().iter() {
-            if let Err(error) = parts.log.record(entry(&parts, tenant, "stopping".to_owned())).await {
+            if let Err(error) = tenant.log.record(entry(&parts, tenant, "stopping".to_owned())).await {
                 tracing::error!(%error, "the stop cannot be entered");
             }
         }
@@ -134,9 +134,9 @@ impl Running {
             // Waits for the disk.
             let _ = tokio::task::spawn_blocking(move || watch.close()).await;
         }
-        let log = Arc::clone(&parts.log);
+        let logs: Vec<_> = parts.books.iter().map(|book| Arc::clone(&book.log)).collect();
         // Waits for the disk.
-        let _ = tokio::task::spawn_blocking(move || log.close()).await;
+        let _ = tokio::task::spawn_blocking(move || logs.iter().for_each(|log| log.close())).await;
     }
 }
 
@@ -188,12 +188,14 @@ async fn admin_answer(
         "/startupz" => plain(StatusCode::OK, "ok\n"),
         // The upstream does not count: one that is down must not take every proxy out of service with it.
         "/readyz" if !ready.load(Ordering::SeqCst) => plain(StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
-        "/readyz" if !parts.log.healthy() => {
+        // A tenant whose own log has stopped must not take the others out of service with it.
+        "/readyz" if !parts.healthy() => {
             plain(StatusCode::SERVICE_UNAVAILABLE, "the audit log takes no entries\n")
         }
         "/readyz" => plain(StatusCode::OK, "ok\n"),
         "/metrics" => {
-            let text = parts.metrics.render(parts.log.status().size, parts.log.healthy());
+            let entries = parts.books.iter().map(|book| book.log.status().size).sum();
+            let text = parts.metrics.render(entries, parts.books.iter().all(|book| book.log.healthy()));
             let mut answer = Response::new(OutBody::whole(text));
             let media = http::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
             answer.headers_mut().insert(header::CONTENT_TYPE, media);

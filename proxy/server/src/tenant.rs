@@ -83,7 +83,7 @@ pub struct Tenant {
     pub facts: Arc<Lookups>,
     /// What noisy answers are charged to.
     pub budget: Option<Arc<Budget>>,
-    /// The audit log.
+    /// The audit log that it writes to: its own, or the common one.
     pub log: Arc<Log>,
     /// Counters.
     pub metrics: Metrics,
@@ -116,7 +116,6 @@ pub struct Budget {
 pub(crate) struct Shared<'a> {
     pub(crate) config: &'a Config,
     pub(crate) keyring: &'a Arc<Keyring>,
-    pub(crate) log: &'a Arc<Log>,
     pub(crate) metrics: &'a Metrics,
     pub(crate) held: &'a Arc<Semaphore>,
     pub(crate) clock: &'a Clock,
@@ -179,12 +178,13 @@ impl Tenant {
     pub(crate) fn open(
         shared: &Shared<'_>,
         tenant: &config::Tenant,
+        log: &Arc<Log>,
         loaded: Loaded,
         fingerprints: Fingerprints,
         budget: Option<Arc<Budget>>,
     ) -> Result<Self, StartError> {
         let what = |e: &dyn std::fmt::Display| StartError::new(format!("tenant `{}`: {e}", tenant.name));
-        let Shared { config, keyring, log, metrics, held, clock, capture } = *shared;
+        let Shared { config, keyring, metrics, held, clock, capture } = *shared;
         let secrets = keyring
             .tenant(&tenant.name)
             .map_err(|e| StartError::new(format!("cannot open the keys of `{}`: {e}", tenant.name)))?;
@@ -368,5 +368,12 @@ impl Tenant {
     /// Whether answers under its policies must have ended by then.
     pub(crate) fn is_over(&self, now_ms: u64) -> bool {
         now_ms >= self.ends_ms.load(Ordering::SeqCst)
+    }
+
+    /// Whether a `Host` header means this tenant; the usual port of its scheme may be left out.
+    pub(crate) fn is_called(&self, host: &str) -> bool {
+        let usual = if self.public_base.starts_with("https:") { ":443" } else { ":80" };
+        host.strip_suffix(usual).unwrap_or(host)
+            == self.authority.strip_suffix(usual).unwrap_or(&self.authority)
     }
 }

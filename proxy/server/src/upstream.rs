@@ -1,27 +1,25 @@
 //! The FHIR server behind: its address, the credential it is shown, and what of its answers is understood.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, IF_MATCH,
 };
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use tokio::sync::Mutex;
-use zeroize::Zeroizing;
 
+mod credential;
 mod exports;
 
 pub(crate) use exports::{NDJSON, Place};
 
 use crate::client::{Client, ClientError};
-use crate::config::{self, Dialect, UpstreamAuth};
+use crate::config::{self, Dialect};
 use crate::inflate::{Inflated, is_gzip};
+use credential::Credential;
 
 /// A FHIR server and the way to it.
 #[derive(Debug)]
@@ -29,6 +27,7 @@ pub struct Upstream {
     client: Client,
     base_url: String,
     credential: Credential,
+    public_keys: Option<Bytes>,
     /// How it pages and answers.
     pub dialect: Dialect,
     export_hosts: Vec<String>,
@@ -63,20 +62,6 @@ impl UpstreamRequest {
     }
 }
 
-#[derive(Debug)]
-#[allow(clippy::large_enum_variant, reason = "there is one a tenant")]
-enum Credential {
-    None,
-    CallerToken,
-    Fixed(HeaderValue),
-    ClientCredentials {
-        token_url: http::Uri,
-        basic: HeaderValue,
-        form: String,
-        held: Mutex<Option<(HeaderValue, Instant)>>,
-    },
-}
-
 /// Why an upstream cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
@@ -86,6 +71,9 @@ pub enum SetupError {
     /// It holds nothing that can stand in a header.
     #[error("`{0}` does not hold a usable credential")]
     Credential(String),
+    /// A private key that cannot sign what it is for.
+    #[error("the key in `{0}` cannot be used: {1}")]
+    Key(String, String),
     /// The client could not be made.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -94,58 +82,14 @@ pub enum SetupError {
     Address(String),
 }
 
-fn secret(path: &std::path::Path) -> Result<Zeroizing<String>, SetupError> {
-    let text = std::fs::read_to_string(path).map_err(|e| SetupError::File(path.display().to_string(), e))?;
-    Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
-}
-
-fn header(value: &str, path: &std::path::Path) -> Result<HeaderValue, SetupError> {
-    let mut value =
-        HeaderValue::from_str(value).map_err(|_| SetupError::Credential(path.display().to_string()))?;
-    value.set_sensitive(true);
-    Ok(value)
-}
-
 impl Upstream {
     /// Reads the credential files and makes the client.
     pub fn new(config: &config::Upstream, connect_timeout: Duration) -> Result<Self, SetupError> {
-        let credential = match &config.auth {
-            UpstreamAuth::None => Credential::None,
-            UpstreamAuth::CallerToken => Credential::CallerToken,
-            UpstreamAuth::Basic { username, password_file } => {
-                let password = secret(password_file)?;
-                let pair = Zeroizing::new(format!("{username}:{}", *password));
-                Credential::Fixed(header(
-                    &format!("Basic {}", STANDARD.encode(pair.as_bytes())),
-                    password_file,
-                )?)
-            }
-            UpstreamAuth::Header { value_file } => {
-                Credential::Fixed(header(&secret(value_file)?, value_file)?)
-            }
-            UpstreamAuth::ClientCredentials { token_url, client_id, client_secret_file, scope } => {
-                let secret = secret(client_secret_file)?;
-                let pair = Zeroizing::new(format!("{}:{}", form(client_id), form(&secret)));
-                let mut body = "grant_type=client_credentials".to_owned();
-                if let Some(scope) = scope {
-                    body.push_str(&format!("&scope={}", form(scope)));
-                }
-                Credential::ClientCredentials {
-                    token_url: token_url.parse().map_err(|_| SetupError::Address(token_url.clone()))?,
-                    basic: header(
-                        &format!("Basic {}", STANDARD.encode(pair.as_bytes())),
-                        client_secret_file,
-                    )?,
-                    form: body,
-                    held: Mutex::new(None),
-                }
-            }
-        };
-        let client = Client::new(config.ca_file.as_deref(), connect_timeout)?;
         Ok(Self {
-            client,
+            client: Client::with(config.ca_file.as_deref(), config.identity.as_ref(), connect_timeout)?,
             base_url: config.base_url.clone(),
-            credential,
+            credential: Credential::new(&config.auth)?,
+            public_keys: credential::public_keys(config)?.map(|keys| Bytes::from(keys.to_string())),
             dialect: config.dialect,
             export_hosts: config.export_hosts.clone(),
             gzip: config.gzip,
@@ -158,6 +102,11 @@ impl Upstream {
         &self.base_url
     }
 
+    /// The keys by which token endpoints know Drape, as a JWK set; `None` where it signs no assertions.
+    pub fn public_keys(&self) -> Option<&Bytes> {
+        self.public_keys.as_ref()
+    }
+
     /// Sends `request`. `caller_token` goes along only where the tenant is configured so.
     pub async fn send(
         &self,
@@ -165,8 +114,6 @@ impl Upstream {
         caller_token: &str,
         timeout: Duration,
     ) -> Result<Response<UpstreamBody>, ClientError> {
-        let unusable =
-            |e: &dyn std::fmt::Display| ClientError::Unreachable(format!("cannot build the request: {e}"));
         let mut builder = Request::builder()
             .method(request.method.clone())
             .uri(format!("{}{}", self.base_url, request.path_and_query))
@@ -177,9 +124,6 @@ impl Upstream {
                 "prefer",
                 if request.body.is_some() { "return=representation" } else { "handling=strict" },
             );
-        if let Some(authorization) = self.authorization(caller_token, timeout).await? {
-            builder = builder.header(AUTHORIZATION, authorization);
-        }
         if let Some(version) = &request.if_match {
             builder = builder.header(IF_MATCH, version);
         }
@@ -189,9 +133,8 @@ impl Upstream {
         if request.body.is_some() {
             builder = builder.header(CONTENT_TYPE, "application/fhir+json; charset=utf-8");
         }
-        let body = Full::new(request.body.clone().unwrap_or_default());
-        let built = builder.body(body).map_err(|e| unusable(&e))?;
-        let (mut head, body) = self.client.send(built, timeout).await?.into_parts();
+        let built = builder.body(Full::new(request.body.clone().unwrap_or_default())).map_err(unusable)?;
+        let (mut head, body) = self.show_and_send(built, caller_token, timeout).await?.into_parts();
         // A coding that was not asked for stays in the headers, and the answer is not taken.
         if self.gzip && is_gzip(&head.headers) == Some(true) {
             head.headers.remove(CONTENT_ENCODING);
@@ -201,63 +144,35 @@ impl Upstream {
         Ok(Response::from_parts(head, Inflated::plain(body)))
     }
 
-    async fn authorization(
+    /// Sends `request` with the credential. A server that refuses a fetched token (it was revoked, or the server was set
+    /// up anew) is shown another one, once: 401 says that nothing was done, so a write may be sent again too.
+    async fn show_and_send(
         &self,
+        mut request: Request<Full<Bytes>>,
         caller_token: &str,
         timeout: Duration,
-    ) -> Result<Option<HeaderValue>, ClientError> {
-        match &self.credential {
-            Credential::None => Ok(None),
-            Credential::CallerToken => {
-                let mut value = HeaderValue::from_str(&format!("Bearer {caller_token}")).map_err(|_| {
-                    ClientError::Unreachable("the caller's token cannot stand in a header".into())
-                })?;
-                value.set_sensitive(true);
-                Ok(Some(value))
-            }
-            Credential::Fixed(value) => Ok(Some(value.clone())),
-            Credential::ClientCredentials { token_url, basic, form, held } => {
-                // One fetch at a time: whoever comes second finds the token that the first brought.
-                let mut held = held.lock().await;
-                if let Some((value, until)) = &*held
-                    && Instant::now() < *until
-                {
-                    return Ok(Some(value.clone()));
-                }
-                let request = Request::post(token_url.clone())
-                    .header(AUTHORIZATION, basic.clone())
-                    .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-                    .header(ACCEPT, "application/json")
-                    .body(Full::new(Bytes::from(form.clone())))
-                    .map_err(|e| ClientError::Unreachable(e.to_string()))?;
-                let body = self.client.fetch_bounded(request, 64 << 10, timeout).await?;
-                let answer: TokenAnswer = serde_json::from_slice(&body)
-                    .map_err(|_| ClientError::Broken("the token endpoint's answer is not a token".into()))?;
-                if !answer.token_type.eq_ignore_ascii_case("bearer") {
-                    return Err(ClientError::Broken("the token endpoint gave no bearer token".into()));
-                }
-                let mut value = HeaderValue::from_str(&format!("Bearer {}", answer.access_token))
-                    .map_err(|_| ClientError::Broken("the token endpoint's token is malformed".into()))?;
-                value.set_sensitive(true);
-                // Renewed a little early, so that it does not run out on the way.
-                let life = Duration::from_secs(answer.expires_in.unwrap_or(60).saturating_sub(10).min(3_600));
-                *held = Some((value.clone(), Instant::now() + life));
-                Ok(Some(value))
+    ) -> Result<Response<Incoming>, ClientError> {
+        let Some(shown) = self.credential.show(&self.client, caller_token, timeout).await? else {
+            return self.client.send(request, timeout).await;
+        };
+        request.headers_mut().insert(AUTHORIZATION, shown.clone());
+        let response = self.client.send(request.clone(), timeout).await?;
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return Ok(response);
+        }
+        match self.credential.again(&self.client, &shown, timeout).await {
+            None => Ok(response),
+            Some(other) => {
+                request.headers_mut().insert(AUTHORIZATION, other);
+                self.client.send(request, timeout).await
             }
         }
     }
 }
 
-#[derive(serde::Deserialize)]
-struct TokenAnswer {
-    access_token: String,
-    token_type: String,
-    expires_in: Option<u64>,
-}
-
-/// `application/x-www-form-urlencoded` for one value.
-fn form(text: &str) -> String {
-    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+#[allow(clippy::needless_pass_by_value, reason = "for map_err")]
+fn unusable(error: http::Error) -> ClientError {
+    ClientError::Unreachable(format!("cannot build the request: {error}"))
 }
 
 /// Whether the upstream's answer is FHIR JSON that came without a coding.

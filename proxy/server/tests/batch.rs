@@ -65,7 +65,7 @@ async fn lv_61_a_batch_tells_no_more_than_its_entries_would_one_by_one() {
     // A withheld record and an unknown one, in either order and beside what is shown.
     let of = |bundle: &Value, n: usize| {
         let mut entry = bundle["entry"][n].clone();
-        entry["response"]["outcome"]["issue"][0]["details"] = Value::Null;
+        nameless(&mut entry["response"]["outcome"]["issue"][0]);
         entry
     };
     let entries =

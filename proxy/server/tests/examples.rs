@@ -166,6 +166,22 @@ fn every_guarantee_shown_in_a_document_can_be_read() {
 }
 
 #[test]
+fn every_policy_test_shown_in_a_document_can_be_read() {
+    let beside = |_: &str| Ok(Some(r#"{"resourceType":"Patient","id":"p1"}"#.to_owned()));
+    let mut shown = 0;
+    for path in documents() {
+        for (line, block) in blocks(&read(&path), "policy-tests") {
+            shown += 1;
+            if let Err(faults) = drape_server::workbench::testing::parse("shown", "shown", &block, beside) {
+                let all: Vec<_> = faults.iter().map(ToString::to_string).collect();
+                panic!("{}:{line}: {}", path.display(), all.join("\n"));
+            }
+        }
+    }
+    assert!(shown > 0, "no document shows any");
+}
+
+#[test]
 fn the_architecture_lists_every_category_and_group() {
     let text = read(&root().join("docs/architecture.md"));
     let names = Category::ALL.into_iter().map(Category::name).chain(GROUPS.iter().map(|g| g.name));

@@ -97,7 +97,7 @@ async fn get(house: &House, persona: Persona, path: &str, headers: &[(&str, &str
 /// An answer without what each answer has of its own: ids of the request, of the Bundle, of its pages.
 fn steady(mut value: Value) -> Value {
     if let Some(issue) = value.pointer_mut("/issue/0") {
-        issue["details"] = Value::Null;
+        nameless(issue);
     }
     if value["resourceType"] == "Bundle" {
         (value["id"], value["meta"]) = (Value::Null, Value::Null);
@@ -309,7 +309,7 @@ async fn a_batch_and_the_head_of_an_answer_have_the_form_that_was_asked_for() {
     for value in [&mut plain, &mut read] {
         for outcome in value["entry"].as_array_mut().unwrap() {
             if let Some(issue) = outcome.pointer_mut("/response/outcome/issue/0") {
-                issue["details"] = Value::Null;
+                nameless(issue);
             }
         }
     }

@@ -90,7 +90,9 @@ impl Ward {
 }
 
 fn diagnostics(reply: &Reply) -> String {
-    reply.json()["issue"][0]["diagnostics"].as_str().unwrap().to_owned()
+    let mut reply = reply.json();
+    nameless(&mut reply["issue"][0]);
+    reply["issue"][0]["diagnostics"].as_str().unwrap().to_owned()
 }
 
 fn named(condition: &str) -> Value {

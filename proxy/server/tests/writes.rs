@@ -103,7 +103,7 @@ impl Ward {
 /// All that a caller can tell two refusals apart by.
 fn told(reply: &Reply) -> (u16, String, Vec<(String, String)>) {
     let mut body: Value = serde_json::from_str(&reply.text).unwrap_or_default();
-    body["issue"][0]["details"] = Value::Null;
+    nameless(&mut body["issue"][0]);
     let headers = reply.headers.iter().filter(|(n, _)| !["x-request-id", "date"].contains(&n.as_str()));
     let headers = headers.map(|(n, v)| (n.to_string(), v.to_str().unwrap().to_owned()));
     (reply.status.as_u16(), body.to_string(), headers.collect())

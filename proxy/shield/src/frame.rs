@@ -11,9 +11,9 @@ mod pages;
 
 use pages::Pages;
 
-use crate::rewrite::{self, Effects, Rewriter};
+use crate::rewrite::{self, Effects, Part, Rewriter};
 use crate::tape::{TEXT_BYTES_MAX, Tape, json_fault, limits};
-use crate::{Answer, BundleKind, Expect, Fault, FaultKind, RecordSeen, Setup, Step, Summary, facts};
+use crate::{Answer, BundleKind, Expect, Fault, FaultKind, RecordSeen, Setup, Step, Summary, Treated, facts};
 
 /// One answer of the upstream on its way through. Feed it bytes, answer what it asks, finish it.
 #[derive(Debug)]
@@ -39,7 +39,8 @@ pub struct Shield {
     summary: Summary,
     /// What an entry is written to before any of it is put out; kept for the next one.
     body: Vec<u8>,
-    treated: Box<[[u64; 5]; Category::COUNT]>,
+    /// What was done under which plan since it was last told.
+    parts: Vec<Part>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +59,25 @@ enum Place {
     Asked,
     /// After the last byte.
     End,
+}
+
+/// Plans whose counts are kept apart; a page has a few.
+const PARTS_MAX: usize = 64;
+
+/// What was done under one plan, as the summary tells it.
+fn tell(part: Part, summary: &mut Summary) {
+    const NAMES: [&str; 5] = ["show", "generalize", "pseudonymize", "encrypt", "redact"];
+    for category in Category::ALL {
+        let why = part.plan.why(category);
+        for (treatment, count) in NAMES.into_iter().zip(part.treated[category.index()]) {
+            if count > 0 {
+                summary.treated.push(Treated { category, treatment, count, why: why.cloned() });
+            }
+        }
+    }
+    if part.whole > 0 {
+        summary.whole.push((part.plan, part.whole));
+    }
 }
 
 impl Shield {
@@ -85,7 +105,7 @@ impl Shield {
             asked: None,
             summary: Summary::default(),
             body: Vec::new(),
-            treated: Box::new([[0; 5]; Category::COUNT]),
+            parts: Vec::new(),
         }
     }
 
@@ -213,15 +233,7 @@ impl Shield {
     /// What happened since it was last asked.
     pub fn drain(&mut self) -> Summary {
         let mut summary = std::mem::take(&mut self.summary);
-        const NAMES: [&str; 5] = ["show", "generalize", "pseudonymize", "encrypt", "redact"];
-        for category in Category::ALL {
-            for (rank, name) in NAMES.into_iter().enumerate() {
-                let count = std::mem::take(&mut self.treated[category.index()][rank]);
-                if count > 0 {
-                    summary.treated.push((category, name, count));
-                }
-            }
-        }
+        self.parts.drain(..).for_each(|part| tell(part, &mut summary));
         summary
     }
 
@@ -504,9 +516,22 @@ impl Shield {
     }
 
     fn take(&mut self, effects: Effects) {
-        for (category, counts) in self.treated.iter_mut().zip(effects.treated.iter()) {
-            for (total, count) in category.iter_mut().zip(counts) {
-                *total += count;
+        for part in effects.parts {
+            let alike = |known: &Part| Arc::ptr_eq(&known.plan, &part.plan) || known.plan == part.plan;
+            let Some(place) = self.parts.iter().rposition(alike) else {
+                if self.parts.len() < PARTS_MAX {
+                    self.parts.push(part);
+                } else {
+                    tell(part, &mut self.summary);
+                }
+                continue;
+            };
+            let known = &mut self.parts[place];
+            known.whole += part.whole;
+            for (category, counts) in known.treated.iter_mut().zip(part.treated.iter()) {
+                for (total, count) in category.iter_mut().zip(counts) {
+                    *total += count;
+                }
             }
         }
         self.summary.minted.extend(effects.minted);
@@ -552,6 +577,7 @@ impl Shield {
         let mut rewriter = Rewriter::new(&self.setup, &self.tape, &self.held, facts, answer, effects);
         if self.setup.shows_all && all {
             if facts.records.is_empty() || self.full_url_fits(facts) {
+                rewriter.effects.whole(answer.verdicts.first());
                 rewriter.copy(0, out);
                 return Ok(Ok(()));
             }

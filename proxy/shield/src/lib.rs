@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use drape_keys::{DataKey, Pseudonymizer};
-use drape_view::{Catalogue, Category, Facts, Pointer, Reason, Verdict};
+use drape_view::{Catalogue, Category, Facts, Plan, Pointer, Reason, Verdict, Why};
 
 pub use frame::Shield;
 pub use scout::Scout;
@@ -205,9 +205,24 @@ pub struct Summary {
     /// Records that do not.
     pub withheld: BTreeMap<Reason, u64>,
     /// Elements by category and treatment.
-    pub treated: Vec<(Category, &'static str, u64)>,
+    pub treated: Vec<Treated>,
+    /// Records that were let through whole, of which no element was looked at.
+    pub whole: Vec<(Arc<Plan>, u64)>,
     /// Pseudonyms made, with the type and id each stands for.
     pub minted: Vec<(String, String, String)>,
+}
+
+/// Elements of one category that were treated in one way, for one reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Treated {
+    /// The category.
+    pub category: Category,
+    /// The treatment's name.
+    pub treatment: &'static str,
+    /// How many elements.
+    pub count: u64,
+    /// Why.
+    pub why: Option<Arc<Why>>,
 }
 
 /// Why the shield stops. What was put out before it must not be ended as if it were complete.

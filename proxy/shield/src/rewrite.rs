@@ -20,15 +20,49 @@ use crate::tape::Tape;
 use crate::{Answer, Fault, Setup, reference};
 
 /// What was done to one entry.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Effects {
-    pub(crate) treated: [[u64; 5]; Category::COUNT],
+    pub(crate) parts: Vec<Part>,
+    /// The part of the record that is being written.
+    current: usize,
     pub(crate) minted: Vec<(String, String, String)>,
 }
 
-impl Default for Effects {
-    fn default() -> Self {
-        Self { treated: [[0; 5]; Category::COUNT], minted: Vec::new() }
+/// What was done under one plan.
+#[derive(Debug)]
+pub(crate) struct Part {
+    pub(crate) plan: Arc<Plan>,
+    /// Elements by category and by the rank of their treatment.
+    pub(crate) treated: [[u64; 5]; Category::COUNT],
+    /// Records that were let through whole, of which no element was looked at.
+    pub(crate) whole: u64,
+}
+
+impl Part {
+    pub(crate) fn of(plan: &Arc<Plan>) -> Self {
+        Self { plan: Arc::clone(plan), treated: [[0; 5]; Category::COUNT], whole: 0 }
+    }
+}
+
+impl Effects {
+    /// What follows is done under that plan; gives the part before it.
+    fn begin(&mut self, plan: &Arc<Plan>) -> usize {
+        let known = self.parts.iter().position(|part| Arc::ptr_eq(&part.plan, plan));
+        let place = known.unwrap_or_else(|| {
+            self.parts.push(Part::of(plan));
+            self.parts.len() - 1
+        });
+        std::mem::replace(&mut self.current, place)
+    }
+
+    /// The record was let through whole.
+    pub(crate) fn whole(&mut self, verdict: Option<&Verdict>) {
+        if let Some(Verdict::Keep(plan)) = verdict {
+            self.begin(plan);
+            if let Some(part) = self.parts.get_mut(self.current) {
+                part.whole += 1;
+            }
+        }
     }
 }
 
@@ -204,6 +238,7 @@ impl<'a> Rewriter<'a> {
     pub(crate) fn resource(&mut self, i: usize, out: &mut Vec<u8>) -> Result<Result<(), Reason>, Fault> {
         let all = self.answer.verdicts.iter().all(|v| matches!(v, Verdict::Keep(plan) if plan.shows_all()));
         if all && self.answer.hide.is_none() {
+            self.effects.whole(self.answer.verdicts.first());
             // White space would tell a whole record from a reduced one.
             if self.setup.declared || self.setup.shows_all {
                 self.copy(i, out)
@@ -306,6 +341,7 @@ impl<'a> Rewriter<'a> {
             .catalogue
             .root(&record.resource_type)
             .ok_or_else(|| Fault::internal("an unknown type"))?;
+        let part = self.effects.begin(&plan);
         let outer = (
             std::mem::replace(&mut self.current, place),
             std::mem::take(&mut self.done),
@@ -323,6 +359,7 @@ impl<'a> Rewriter<'a> {
             written = self.meta(node, &plan, &head, contained, out);
         }
         let inner = self.done;
+        self.effects.current = part;
         let names;
         (
             self.current,
@@ -416,7 +453,10 @@ impl<'a> Rewriter<'a> {
     }
 
     pub(crate) fn count(&mut self, category: Category, treatment: Treatment) {
-        self.effects.treated[category.index()][treatment.rank()] += 1;
+        let current = self.effects.current;
+        if let Some(part) = self.effects.parts.get_mut(current) {
+            part.treated[category.index()][treatment.rank()] += 1;
+        }
         match treatment {
             Treatment::Show => {}
             Treatment::Generalize(_) => self.done.generalized = true,

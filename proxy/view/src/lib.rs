@@ -14,6 +14,7 @@ pub mod shipped;
 pub mod treatment;
 pub mod treatments;
 pub mod view;
+pub mod why;
 
 pub use caller::{Caller, Environment, Proof, Relation, Scope, ScopeLevel};
 pub use catalogue::Catalogue;
@@ -28,3 +29,4 @@ pub use profiler::{Known, Profiler};
 pub use treatment::{Coarsening, Treatment};
 pub use treatments::{Redaction, Treatments};
 pub use view::View;
+pub use why::{Basis, RefusedRung, Why, Whys};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::category::{Category, CategorySet};
 use crate::profile::Profile;
 use crate::treatment::Treatment;
+use crate::why::{Basis, Why, Whys};
 
 /// What becomes of one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +55,7 @@ impl Reason {
 pub struct Plan {
     treatments: [Treatment; Category::COUNT],
     policies: Vec<String>,
+    whys: Whys,
 }
 
 /// Decides what of a record may be seen. Pure; answers are cached by whoever implements it.
@@ -70,16 +72,33 @@ pub trait Judge: Send + Sync {
     /// Whether every record gets the same verdict, whatever it holds: then totals and last-page links say nothing
     /// that the records themselves would not.
     fn uniform(&self) -> bool;
+
+    /// Ids of the policies that let a record of that profile reach the caller, or keep it from her; for those who want to
+    /// know why.
+    fn received_by(&self, _profile: &Profile) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 impl Plan {
     /// A plan from what policy permits. `policies` are the ids of those that determined it, sorted. Carriers are
     /// redacted unless everything is shown, whatever policy says.
-    pub fn new(mut treatments: [Treatment; Category::COUNT], policies: Vec<String>) -> Self {
+    pub fn new(treatments: [Treatment; Category::COUNT], policies: Vec<String>) -> Self {
+        Self::reasoned(treatments, policies, Whys::default())
+    }
+
+    /// The same with what policy said of each category.
+    pub fn reasoned(
+        mut treatments: [Treatment; Category::COUNT],
+        policies: Vec<String>,
+        mut whys: Whys,
+    ) -> Self {
         if treatments.iter().any(|t| *t != Treatment::Show) {
             for category in Category::ALL {
-                if category.is_carrier() {
-                    treatments[category.index()] = Treatment::Redact;
+                let treatment = &mut treatments[category.index()];
+                if category.is_carrier() && *treatment != Treatment::Redact {
+                    *treatment = Treatment::Redact;
+                    whys.overrule(category, Basis::Carrier);
                 }
             }
         }
@@ -87,9 +106,10 @@ impl Plan {
             let treatment = &mut treatments[category.index()];
             if !treatment.fits(category) {
                 *treatment = Treatment::Redact;
+                whys.overrule(category, Basis::Unfit);
             }
         }
-        Self { treatments, policies }
+        Self { treatments, policies, whys }
     }
 
     /// The plan that shows everything.
@@ -106,7 +126,13 @@ impl Plan {
     pub fn unsealed(&self) -> Option<Self> {
         let sealed = self.treatments.contains(&Treatment::Encrypt);
         let leave_out = |t| if t == Treatment::Encrypt { Treatment::Redact } else { t };
-        sealed.then(|| Self::new(self.treatments.map(leave_out), self.policies.clone()))
+        sealed.then(|| {
+            let mut whys = self.whys.clone();
+            for category in Category::ALL.into_iter().filter(|c| self.treatment(*c) == Treatment::Encrypt) {
+                whys.overrule(category, Basis::Silent);
+            }
+            Self::reasoned(self.treatments.map(leave_out), self.policies.clone(), whys)
+        })
     }
 
     /// Whether nothing is treated at all.
@@ -124,12 +150,20 @@ impl Plan {
         &self.policies
     }
 
+    /// Why elements of `category` are treated so.
+    pub fn why(&self, category: Category) -> Option<&Arc<Why>> {
+        self.whys.of(category)
+    }
+
     /// The same where something of the record is hidden that no category says: the carriers could repeat it.
     #[must_use]
     pub fn without_carriers(&self) -> Plan {
         let mut plan = self.clone();
         for category in Category::ALL.into_iter().filter(|c| c.is_carrier()) {
-            plan.treatments[category.index()] = Treatment::Redact;
+            if plan.treatment(category) != Treatment::Redact {
+                plan.treatments[category.index()] = Treatment::Redact;
+                plan.whys.overrule(category, Basis::Carrier);
+            }
         }
         plan
     }
@@ -138,15 +172,20 @@ impl Plan {
     #[must_use]
     pub fn stricter(&self, other: &Plan) -> Plan {
         let mut treatments = self.treatments;
+        let mut whys = self.whys.clone();
         for category in Category::ALL {
-            let place = category.index();
-            treatments[place] = treatments[place].stricter(other.treatments[place]);
+            let treatment = &mut treatments[category.index()];
+            let stricter = treatment.stricter(other.treatment(category));
+            if stricter != *treatment {
+                *treatment = stricter;
+                whys.overrule(category, Basis::Container);
+            }
         }
         let mut policies = self.policies.clone();
         policies.extend(other.policies.iter().cloned());
         policies.sort();
         policies.dedup();
-        Plan::new(treatments, policies)
+        Plan::reasoned(treatments, policies, whys)
     }
 }
 

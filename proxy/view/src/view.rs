@@ -109,6 +109,20 @@ impl View {
         self.profiler.profile_in(&shared, facts, 0, &self.caller, &self.known)
     }
 
+    /// The profile of each record of the entry, in their order, with the policies that let it through or kept it back; for
+    /// those who want to know why.
+    pub fn explained(&self, facts: &Facts) -> Vec<(Profile, Vec<String>)> {
+        let shared = self.profiler.shared(facts, &self.caller, &self.known);
+        let profile = |index| self.profiler.profile_in(&shared, facts, index, &self.caller, &self.known);
+        (0..facts.records.len())
+            .map(profile)
+            .map(|profile| {
+                let by = self.judge.received_by(&profile);
+                (profile, by)
+            })
+            .collect()
+    }
+
     /// One verdict for each record of the entry, in their order. When the record itself is withheld, so is everything
     /// in it; a contained record is never shown more of than its container.
     pub fn rule(&self, facts: &Facts) -> Vec<Verdict> {

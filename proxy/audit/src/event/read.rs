@@ -56,6 +56,12 @@ impl Event {
         for treated in all("treated") {
             event.treatments.push(read_treated(treated).ok_or(EventFault::Element("treated"))?);
         }
+        if let Some(text) = one("trace") {
+            event.trace = serde_json::from_str(&text).map_err(|_| EventFault::Element("trace"))?;
+        }
+        for text in all("determined") {
+            event.determined.push(serde_json::from_str(text).map_err(|_| EventFault::Element("determined"))?);
+        }
         if let Some(status) = one("status") {
             event.status = Some(status.parse().map_err(|_| EventFault::Element("status"))?);
         }

@@ -28,6 +28,15 @@ fn read_by_a_doctor() -> Event {
     event.patients = vec!["p-1".into()];
     event.records = vec!["Observation/o-1/3".into()];
     event.treatments = vec![Treated { category: "note".into(), treatment: "redact".into(), count: 2 }];
+    event.trace.scoped("Observation.r", vec!["user/*.rs".into()], (true, false));
+    event.trace.asked("read", "Observation", (true, false), vec!["clinician-reads".into()]);
+    event.trace.ruled("patient", "patient-link", "open");
+    event.determined = vec![trace::Determined {
+        treatment: "redact".into(),
+        basis: "refused".into(),
+        policies: vec!["no notes".into()],
+        categories: [("note".to_owned(), 2)].into(),
+    }];
     event.status = Some(200);
     event.outcome = Some(OutcomeCode::Success);
     event.network = Some("192.0.2.7".into());
@@ -101,6 +110,52 @@ fn a_successful_read_follows_the_balp_patient_read_profile() {
     assert_eq!(json["entity"][0]["what"]["reference"], "Observation/o-1/_history/3");
     assert_eq!(json["entity"][1]["what"]["reference"], "Patient/p-1");
     assert_eq!(json["outcome"], "0");
+}
+
+#[test]
+fn what_was_asked_and_what_determined_stand_in_details_of_the_decision() {
+    let json = read_by_a_doctor().to_json();
+    let decision = json["entity"].as_array().unwrap().iter().find(|e| e["name"] == "proxy decision").unwrap();
+    let detail = |kind: &str| {
+        let found = decision["detail"].as_array().unwrap().iter().find(|d| d["type"] == kind).unwrap();
+        found["valueString"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(
+        detail("trace"),
+        r#"{"scopes":[{"needs":["Observation.r"],"by":["user/*.rs"],"granted":true}],"questions":[{"action":"read","about":["Observation"],"allowed":true,"policies":["clinician-reads"]}],"criteria":[{"name":"patient","category":"patient-link","ruling":"open"}]}"#
+    );
+    assert_eq!(
+        detail("determined"),
+        r#"{"treatment":"redact","basis":"refused","policies":["no notes"],"categories":{"note":2}}"#
+    );
+}
+
+#[test]
+fn an_entry_from_before_traces_were_kept_is_read_and_written_as_it_was() {
+    let mut old = read_by_a_doctor();
+    (old.trace, old.determined) = Default::default();
+    let stored = old.canonical();
+    let text = String::from_utf8(stored.clone()).unwrap();
+    assert!(!text.contains("\"trace\"") && !text.contains("determined"), "{text}");
+    let read = Event::from_canonical(&stored).unwrap();
+    assert!(read.trace.is_empty() && read.determined.is_empty());
+    assert_eq!(read.canonical(), stored);
+}
+
+#[test]
+fn a_trace_is_cut_where_a_caller_could_make_it_long() {
+    let mut trace = trace::Trace::default();
+    for i in 0..300 {
+        trace.ruled(&format!("{i}{}", "x".repeat(1_000)), "note", "refused");
+        trace.asked("read", &format!("Type{i}"), (false, false), Vec::new());
+        trace.asked("read", "Type1", (false, false), Vec::new());
+    }
+    assert_eq!((trace.criteria.len(), trace.questions.len(), trace.questions[0].about.len()), (200, 1, 200));
+    assert_eq!(trace.more, 200);
+    assert!(trace.criteria.iter().all(|c| c.name.len() <= 120));
+    let mut twice = trace.clone();
+    twice.extend(&trace);
+    assert_eq!(twice.criteria, trace.criteria);
 }
 
 #[test]

@@ -236,6 +236,13 @@ impl Event {
         for treated in &self.treatments {
             add("treated", Some(format!("{} {} {}", treated.category, treated.treatment, treated.count)));
         }
+        // JSON in a string: an AuditEvent has no place for what hangs together.
+        if !self.trace.is_empty() {
+            add("trace", serde_json::to_string(&self.trace).ok());
+        }
+        for determined in &self.determined {
+            add("determined", serde_json::to_string(determined).ok());
+        }
         add("status", self.status.map(|status| status.to_string()));
         for (kind, count) in &self.strangers {
             add("strangers", Some(format!("{} {count}", kind.word())));

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use drape_view::{Category, Treatment, Verdict};
 
 use crate::decide::{Action, Standing};
-use crate::overheard::{Question, is_less};
+use crate::overheard::{Inquiry, is_less};
 use crate::set::Loaded;
 use literals::Mentions;
 use search::Search;
@@ -255,14 +255,14 @@ pub fn verdict_differences(old: &Verdict, new: &Verdict) -> Vec<(What, String, S
 }
 
 /// What a question is about, and which way two different answers to it go.
-pub fn answer_difference(question: &Question, from: &str, to: &str) -> Option<(What, Kind)> {
+pub fn answer_difference(question: &Inquiry, from: &str, to: &str) -> Option<(What, Kind)> {
     let what = match question {
-        Question::Request { action, .. } => What::Request(*action),
-        Question::SearchBy { category, .. } => What::SearchBy(*category),
-        Question::CountBy { category } => What::CountBy(*category),
-        Question::Aggregate { budget, .. } => What::Aggregate(budget.clone()),
-        Question::Change { category, .. } => What::Change(*category),
-        Question::Relate { category, .. } => What::Relate(*category),
+        Inquiry::Request { action, .. } => What::Request(*action),
+        Inquiry::SearchBy { category, .. } => What::SearchBy(*category),
+        Inquiry::CountBy { category } => What::CountBy(*category),
+        Inquiry::Aggregate { budget, .. } => What::Aggregate(budget.clone()),
+        Inquiry::Change { category, .. } => What::Change(*category),
+        Inquiry::Relate { category, .. } => What::Relate(*category),
     };
     let kind = if is_less(from, to) { Kind::Lost } else { Kind::Gained };
     (from != to).then_some((what, kind))

@@ -1,16 +1,17 @@
 //! `drape audit`: verifies the log and answers who saw a patient, why, and under which policy.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Subcommand;
 use drape_audit::verify::{Check, remember};
-use drape_audit::{Class, Event, EventSecret, NoteSigner, Query, Reader, VerifierKey, verify};
+use drape_audit::{Class, Event, EventSecret, Exit, NoteSigner, Query, Reader, VerifierKey, verify};
 
 use super::{Failure, say};
 use crate::config::Config;
+use crate::logs;
 use crate::officer::when;
-use crate::parts::{log_secret, root_key};
+use crate::parts::root_key;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
@@ -26,6 +27,9 @@ pub(super) enum Verb {
         /// Instead of a configuration: the log's public key, `name+hash+base64`.
         #[arg(long, requires = "directory")]
         key: Option<String>,
+        /// Only the log that this tenant writes to; without it every log of the configuration.
+        #[arg(long, conflicts_with_all = ["directory", "key"])]
+        tenant: Option<String>,
         /// A file that keeps the last verified checkpoint: the log must continue it, and a sound one is kept there.
         /// It belongs on another machine than the log.
         #[arg(long)]
@@ -57,9 +61,16 @@ pub(super) enum Verb {
 /// Runs a verb; the exit status of `verify` is its result.
 pub(super) fn run(verb: Verb) -> Result<ExitCode, Failure> {
     match verb {
-        Verb::Verify { config, directory, key, remember } => {
+        Verb::Verify { config, directory, key, tenant, remember } => {
             // 1 is kept for a log that was tampered with: a script must not take a typing error for that.
-            verify_by(&config, directory, key, remember)
+            let verified = match (directory, key) {
+                (Some(directory), Some(key)) => VerifierKey::parse(&key)
+                    .map_err(Failure::new)
+                    .and_then(|key| check(&directory, &key, None, remember.as_deref())),
+                _ => verify_by(&config, tenant.as_deref(), remember.as_deref()),
+            };
+            verified
+                .map(|exit| ExitCode::from(exit.code()))
                 .map_err(|failure| failure.code(drape_audit::Exit::Unreadable.code()))
         }
         Verb::Search { config, patient, tenant, subject, limit, json } => {
@@ -69,40 +80,58 @@ pub(super) fn run(verb: Verb) -> Result<ExitCode, Failure> {
     }
 }
 
-fn verify_by(
-    config: &std::path::Path,
-    directory: Option<PathBuf>,
-    key: Option<String>,
-    remember: Option<PathBuf>,
-) -> Result<ExitCode, Failure> {
-    let (directory, key, secret) = match (directory, key) {
-        (Some(directory), Some(key)) => (directory, VerifierKey::parse(&key)?, None),
-        _ => {
-            let config = Config::load(config)?;
-            let signer = NoteSigner::from_seed_file(&config.audit.origin, &config.audit.signing_key_file)?;
-            let secret = log_secret(&config, &root_key(&config)?)?;
-            (config.audit.directory, signer.verifier().clone(), Some(EventSecret::new(secret)))
-        }
+/// Every log of the configuration, or the one that a tenant writes to; the worst of them is the result.
+fn verify_by(config: &Path, tenant: Option<&str>, remembered: Option<&Path>) -> Result<Exit, Failure> {
+    let config = Config::load(config)?;
+    let chosen = match tenant {
+        Some(name) if config.tenants.iter().any(|t| t.name == name) => vec![logs::of(&config, name)],
+        Some(name) => return Err(Failure::new(format!("`{name}` is no tenant of this configuration"))),
+        None => logs::all(&config),
     };
-    check(&directory, &key, secret.as_ref(), remember.as_deref())
+    if remembered.is_some() && chosen.len() > 1 {
+        let help = "say `--tenant NAME`, and keep a file for each";
+        return Err(Failure::new(format!(
+            "there are several logs, and one file remembers one of them\n  help: {help}"
+        )));
+    }
+    let root = root_key(&config)?;
+    let mut worst = Exit::Ok;
+    for (of, audit) in &chosen {
+        let signer = NoteSigner::from_seed_file(&audit.origin, &audit.signing_key_file)?;
+        let secret = EventSecret::new(logs::secret(&config, *of, &root)?);
+        if chosen.len() > 1 {
+            say(format!("the log `{}`:", audit.origin));
+        }
+        let exit = check(&audit.directory, signer.verifier(), Some(&secret), remembered)?;
+        let severity = |exit: Exit| match exit {
+            Exit::Ok => 0,
+            Exit::Incomplete => 1,
+            Exit::Unreadable => 2,
+            Exit::Tampered => 3,
+        };
+        if severity(exit) > severity(worst) {
+            worst = exit;
+        }
+    }
+    Ok(worst)
 }
 
 fn check(
-    directory: &std::path::Path,
+    directory: &Path,
     key: &VerifierKey,
     secret: Option<&EventSecret>,
-    remembered: Option<&std::path::Path>,
-) -> Result<ExitCode, Failure> {
+    remembered: Option<&Path>,
+) -> Result<Exit, Failure> {
     let report = verify(&Check { directory, key, secret, remembered });
     say(&report);
     let exit = report.exit();
-    if exit == drape_audit::Exit::Ok
+    if exit == Exit::Ok
         && let (Some(path), Some(note)) = (remembered, &report.note)
     {
         remember(path, note)
             .map_err(|e| Failure::new(format!("cannot keep the checkpoint in `{}`: {e}", path.display())))?;
     }
-    Ok(ExitCode::from(exit.code()))
+    Ok(exit)
 }
 
 fn search(
@@ -129,8 +158,9 @@ fn search(
     let zone =
         config.tenants.iter().find(|t| t.name == tenant).map(|t| t.time_zone.as_str()).unwrap_or("UTC");
     let zone = jiff::tz::TimeZone::get(zone)?;
-    let secret = EventSecret::new(log_secret(config, &root_key(config)?)?);
-    let reader = Reader::new(&config.audit.directory, secret);
+    let (of, audit) = logs::of(config, &tenant);
+    let secret = EventSecret::new(logs::secret(config, of, &root_key(config)?)?);
+    let reader = Reader::new(&audit.directory, secret);
     let query = Query {
         patient: id.map(|id| (tenant.clone(), id)),
         tenant: Some(tenant.clone()),

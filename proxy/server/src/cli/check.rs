@@ -6,7 +6,9 @@ use drape_view::Redaction;
 
 use super::{Failure, say};
 use crate::config::{Config, PolicySource};
+use crate::logs;
 use crate::parts::load_policies;
+use crate::upstream::Upstream;
 
 /// Checks; prints what it found.
 pub(super) fn run(path: &Path) -> Result<(), Failure> {
@@ -18,15 +20,19 @@ pub(super) fn run(path: &Path) -> Result<(), Failure> {
         }
     };
     missing(&config.keys.root_file, "the root key", "`drape init` makes one");
-    missing(&config.audit.signing_key_file, "the log's signing key", "`drape init` makes one");
-    missing(
-        &config.audit.directory.join("checkpoint"),
-        "the log's checkpoint",
-        "`drape init` makes an empty log",
-    );
+    for (_, audit) in logs::all(&config) {
+        missing(&audit.signing_key_file, "the log's signing key", "`drape init` makes one");
+        let checkpoint = audit.directory.join("checkpoint");
+        missing(&checkpoint, "the log's checkpoint", "`drape init` makes an empty log");
+    }
     for tls in [&config.listen.tls, &config.admin.listen.tls].into_iter().flatten() {
         missing(&tls.certificate_file, "the certificate", "PEM, leaf first");
         missing(&tls.key_file, "the private key", "PEM");
+    }
+    for tenant in &config.tenants {
+        if let Err(error) = Upstream::new(&tenant.upstream, config.limits.connect_timeout) {
+            faults.push(format!("tenant `{}`: the credential for its FHIR server: {error}", tenant.name));
+        }
     }
     let mut lines = Vec::new();
     for tenant in &config.tenants {

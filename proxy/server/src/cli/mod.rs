@@ -8,6 +8,7 @@ mod check;
 mod diff;
 mod explain;
 mod import;
+mod keys;
 mod prove;
 mod replay;
 mod schema;
@@ -23,7 +24,7 @@ use clap::{Parser, Subcommand};
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::{demo, parts, serve};
+use crate::{demo, logs, parts, serve};
 
 /// A FHIR privacy proxy: shows each caller only what policy permits, and writes down who saw what.
 #[derive(Debug, Parser)]
@@ -57,6 +58,11 @@ enum Verb {
     Audit {
         #[command(subcommand)]
         verb: audit::Verb,
+    },
+    /// Print the public halves of keys that others must know.
+    Keys {
+        #[command(subcommand)]
+        verb: keys::Verb,
     },
     /// Show the way of one request through every stage: who, what was asked, what each policy did.
     Explain(explain::Arguments),
@@ -123,6 +129,7 @@ pub fn run() -> ExitCode {
         Verb::Check { config } => check::run(&config),
         Verb::Init { config } => init(&config),
         Verb::Serve { config } => serve_until_stopped(&config),
+        Verb::Keys { verb } => keys::run(verb),
         Verb::Audit { verb } => return audit::run(verb).unwrap_or_else(|failure| fail(&failure)),
         Verb::Explain(arguments) => return explain::run(&arguments).unwrap_or_else(|failure| fail(&failure)),
         Verb::Test(arguments) => return test::run(&arguments).unwrap_or_else(|failure| fail(&failure)),
@@ -168,10 +175,14 @@ fn init(path: &std::path::Path) -> Result<(), Failure> {
     for what in made {
         say(format!("made {what}"));
     }
-    let signer =
-        drape_audit::NoteSigner::from_seed_file(&config.audit.origin, &config.audit.signing_key_file)?;
-    say("the log's public key, for whoever verifies it:");
-    say(format!("  {}", signer.verifier()));
+    for (tenant, audit) in logs::all(&config) {
+        let signer = drape_audit::NoteSigner::from_seed_file(&audit.origin, &audit.signing_key_file)?;
+        match tenant {
+            None => say("the log's public key, for whoever verifies it:"),
+            Some(name) => say(format!("that of the log of `{name}`:")),
+        }
+        say(format!("  {}", signer.verifier()));
+    }
     Ok(())
 }
 

@@ -12,7 +12,8 @@ use drape_view::fault::Fault;
 use read::{Faults, Table};
 
 pub use tenant::{
-    Algorithm, Capture, Cors, Dialect, Issuer, Policies, PolicySource, Shadow, Tenant, Upstream, UpstreamAuth,
+    Algorithm, Assertion, Capture, ClientIdentity, ClientProof, Cors, Dialect, Issuer, Policies,
+    PolicySource, Shadow, Tenant, Upstream, UpstreamAuth,
 };
 
 /// Everything that `drape serve` needs to know.
@@ -272,15 +273,9 @@ impl Config {
         let audit = match root.required_table("audit", "without a log Drape answers nobody", faults) {
             Some(mut t) => {
                 let audit = Audit {
-                    directory: base.join(t.required("directory", "holds the log", faults)),
-                    origin: t.required("origin", "the log's name, e.g. `drape.example.org/audit`", faults),
-                    signing_key_file: base.join(t.required(
-                        "signing_key_file",
-                        "make one with `drape init`",
-                        faults,
-                    )),
                     checkpoint_interval: t.millis("checkpoint_interval_ms", 1_000, 10..=600_000, faults),
                     heartbeat_interval: t.millis("heartbeat_interval_ms", 60_000, 1_000..=3_600_000, faults),
+                    ..Audit::read(&mut t, base, faults)
                 };
                 t.finish(faults);
                 audit
@@ -297,8 +292,13 @@ impl Config {
             let help = "at least one FHIR server to stand in front of".to_owned();
             faults.add("tenants", "is required", help);
         }
-        let tenants: Vec<Tenant> =
+        let mut tenants: Vec<Tenant> =
             root.tables("tenants", faults).into_iter().map(|t| tenant::read(t, base, faults)).collect();
+        for own in tenants.iter_mut().filter_map(|t| t.audit.as_mut()) {
+            own.checkpoint_interval = audit.checkpoint_interval;
+            own.heartbeat_interval = audit.heartbeat_interval;
+        }
+        own_logs(&audit, &tenants, faults);
         for (place, tenant) in tenants.iter().enumerate() {
             for earlier in &tenants[..place] {
                 if earlier.name == tenant.name {
@@ -308,7 +308,7 @@ impl Config {
                         None,
                     );
                 }
-                if earlier.public_base_url == tenant.public_base_url {
+                if place_of(&earlier.public_base_url) == place_of(&tenant.public_base_url) {
                     let what = format!("`{}` is served by tenant `{}`", tenant.public_base_url, earlier.name);
                     faults.add(&format!("tenants[{place}].public_base_url"), what, None);
                 }
@@ -334,6 +334,48 @@ impl Config {
         let reload = reload(root.table("reload", faults), faults);
         root.finish(faults);
         Self { listen, admin, tenants, keys, audit, budgets, limits, reload, origin }
+    }
+}
+
+/// Host and path by which requests are told apart: host names have no case, and the usual port may be left out.
+fn place_of(url: &str) -> Option<(String, u16, String)> {
+    let uri: http::Uri = url.parse().ok()?;
+    let usual = if uri.scheme_str() == Some("https") { 443 } else { 80 };
+    let path = uri.path().trim_end_matches('/').to_owned();
+    Some((uri.host()?.to_ascii_lowercase(), uri.port_u16().unwrap_or(usual), path))
+}
+
+/// Logs that share a directory, a name or a key would not be separate.
+fn own_logs(common: &Audit, tenants: &[Tenant], faults: &mut Faults) {
+    let mut known = vec![common];
+    for (place, own) in tenants.iter().enumerate().filter_map(|(n, t)| Some((n, t.audit.as_ref()?))) {
+        let path = format!("tenants[{place}].audit");
+        for other in &known {
+            for (key, same) in [
+                ("directory", own.directory == other.directory),
+                ("origin", own.origin == other.origin),
+                ("signing_key_file", own.signing_key_file == other.signing_key_file),
+            ] {
+                if same {
+                    let help = "a log of its own has its own directory, name and key".to_owned();
+                    faults.add(&format!("{path}.{key}"), "is that of another log", help);
+                }
+            }
+        }
+        known.push(own);
+    }
+}
+
+impl Audit {
+    /// What every log has of its own; how often it is published is said once for all.
+    fn read(t: &mut Table, base: &Path, faults: &mut Faults) -> Self {
+        Self {
+            directory: base.join(t.required("directory", "holds the log", faults)),
+            origin: t.required("origin", "the log's name, e.g. `drape.example.org/audit`", faults),
+            signing_key_file: base.join(t.required("signing_key_file", "make one with `drape init`", faults)),
+            checkpoint_interval: Duration::ZERO,
+            heartbeat_interval: Duration::ZERO,
+        }
     }
 }
 

@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use drape_caller::ClaimNames;
+use drape_caller::client_assertion::AssertionAlgorithm;
 use drape_policy::shipped;
 use drape_view::Redaction;
 
+use super::Audit;
 use super::read::{Faults, Table};
 
 /// A FHIR server that Drape stands in front of.
@@ -29,6 +31,8 @@ pub struct Tenant {
     pub policies: Policies,
     /// The project under which pseudonyms are made; another project, other pseudonyms.
     pub project: String,
+    /// A log of its own, where its entries are to stand in no other.
+    pub audit: Option<Audit>,
     /// Where requests are recorded, to be asked of other policies.
     pub capture: Option<Capture>,
 }
@@ -55,6 +59,8 @@ pub struct Upstream {
     pub identities: Vec<(String, UpstreamAuth)>,
     /// PEM roots to trust instead of the public ones.
     pub ca_file: Option<PathBuf>,
+    /// The certificate that it and its token endpoint are shown (mutual TLS).
+    pub identity: Option<ClientIdentity>,
     /// How it pages and answers.
     pub dialect: Dialect,
     /// Origins besides the base URL under which its bulk exports may lie, `https://files.example.org`.
@@ -85,17 +91,52 @@ pub enum UpstreamAuth {
         /// A file that holds the whole value.
         value_file: PathBuf,
     },
-    /// RFC 6749 section 4.4 with `client_secret_basic`.
+    /// RFC 6749 section 4.4; SMART calls it Backend Services.
     ClientCredentials {
         /// The token endpoint.
         token_url: String,
         /// The client.
         client_id: String,
-        /// A file that holds the secret.
-        client_secret_file: PathBuf,
+        /// How it proves that it is this client.
+        proof: ClientProof,
         /// The scope to ask for.
         scope: Option<String>,
     },
+}
+
+/// How Drape proves to a token endpoint which client it is.
+#[derive(Clone, Debug)]
+pub enum ClientProof {
+    /// `client_secret_basic`: a file that holds the secret.
+    Secret(PathBuf),
+    /// `private_key_jwt` (RFC 7523).
+    Assertion(Assertion),
+    /// `tls_client_auth` (RFC 8705): the certificate of [`Upstream::identity`].
+    Certificate,
+}
+
+/// A statement that Drape signs with a key of its own.
+#[derive(Clone, Debug)]
+pub struct Assertion {
+    /// The private key, PEM.
+    pub key_file: PathBuf,
+    /// What it signs with.
+    pub algorithm: AssertionAlgorithm,
+    /// `kid`; the key's thumbprint when absent.
+    pub key_id: Option<String>,
+    /// `aud`; the token endpoint when absent.
+    pub audience: Option<String>,
+    /// Where the public key lies, for servers that want the header `jku`.
+    pub jku: Option<String>,
+}
+
+/// PEM files of a certificate that Drape shows to others.
+#[derive(Clone, Debug)]
+pub struct ClientIdentity {
+    /// The chain, leaf first.
+    pub certificate_file: PathBuf,
+    /// The private key.
+    pub key_file: PathBuf,
 }
 
 /// What is known of the upstream's own ways. What is sent is the same FHIR for all, but for what stands here;
@@ -141,6 +182,9 @@ pub struct Issuer {
     pub clock_skew: std::time::Duration,
     /// Whether tokens must carry SMART scopes for what they ask.
     pub smart_scopes: bool,
+    /// The `aud` that its authorization endpoint expects of apps, where that is not the public base URL: Drape then
+    /// sends browsers there with this in place of its own.
+    pub authorize_audience: Option<String>,
 }
 
 /// A signature algorithm of RFC 7518 that Drape verifies.
@@ -238,6 +282,7 @@ pub(super) fn read(mut t: Table, base: &Path, faults: &mut Faults) -> Tenant {
                 auth: UpstreamAuth::None,
                 identities: Vec::new(),
                 ca_file: None,
+                identity: None,
                 dialect: Dialect::Generic,
                 export_hosts: Vec::new(),
                 gzip: false,
@@ -275,9 +320,26 @@ pub(super) fn read(mut t: Table, base: &Path, faults: &mut Faults) -> Tenant {
         None => Policies::of(PolicySource::Shipped(String::new())),
     };
     let project = t.string("project", faults).unwrap_or_else(|| "default".into());
+    let audit = t.table("audit", faults).map(|mut a| {
+        let audit = Audit::read(&mut a, base, faults);
+        a.finish(faults);
+        audit
+    });
     let capture = t.table("capture", faults).and_then(|c| capture(c, base, faults));
     t.finish(faults);
-    Tenant { capture, name, public_base_url, upstream, issuers, cors, gzip, time_zone, policies, project }
+    Tenant {
+        name,
+        public_base_url,
+        upstream,
+        issuers,
+        cors,
+        gzip,
+        time_zone,
+        policies,
+        project,
+        audit,
+        capture,
+    }
 }
 
 /// A base URL without a trailing slash, a query or a fragment. Plain HTTP only where `plaintext: true` stands beside.
@@ -329,26 +391,41 @@ fn upstream(mut t: Table, base: &Path, faults: &mut Faults) -> Upstream {
     let unsearchable_identifier_systems = t
         .strings("unsearchable_identifier_systems", faults)
         .unwrap_or_else(|| dialect.unsearchable().iter().map(|s| (*s).to_owned()).collect());
-    let ca_file = t.table("tls", faults).and_then(|mut tls| {
-        let file = tls.file("ca_file", base, faults);
+    let (mut ca_file, mut identity) = (None, None);
+    if let Some(mut tls) = t.table("tls", faults) {
+        ca_file = tls.file("ca_file", base, faults);
+        let certificate = tls.file("client_certificate_file", base, faults);
+        let key = tls.file("client_key_file", base, faults);
+        identity = match (certificate, key) {
+            (Some(certificate_file), Some(key_file)) => Some(ClientIdentity { certificate_file, key_file }),
+            (None, None) => None,
+            _ => {
+                let help = "`client_certificate_file` and `client_key_file` belong together".to_owned();
+                faults.add(tls.path(), "names half of a client certificate", help);
+                None
+            }
+        };
+        if identity.is_some() && base_url.starts_with("http://") {
+            let help = "only https shows it; leave it out where the way there is plain HTTP".to_owned();
+            faults.add(tls.path(), "has a client certificate that would never be shown", help);
+        }
         tls.finish(faults);
-        file
-    });
+    }
     let auth = match t.required_table("auth", "`{kind: none}` if the upstream asks for no credential", faults)
     {
-        Some(a) => auth(a, base, plaintext, faults),
+        Some(a) => auth(a, base, plaintext, identity.is_some(), faults),
         None => UpstreamAuth::None,
     };
     let mut identities = Vec::new();
-    for (name, identity) in t.named_tables("identities", faults) {
-        let path = identity.path().to_owned();
-        let identity = self::auth(identity, base, plaintext, faults);
-        if matches!(identity, UpstreamAuth::CallerToken) {
+    for (name, other) in t.named_tables("identities", faults) {
+        let path = other.path().to_owned();
+        let other = self::auth(other, base, plaintext, identity.is_some(), faults);
+        if matches!(other, UpstreamAuth::CallerToken) {
             let help =
                 "facts are looked up on the proxy's own behalf; give it a credential of its own".to_owned();
             faults.add(&path, "would look up facts with the caller's token", help);
         }
-        identities.push((name, identity));
+        identities.push((name, other));
     }
     let export_hosts = t.strings("export_hosts", faults).unwrap_or_default();
     for host in &export_hosts {
@@ -364,6 +441,7 @@ fn upstream(mut t: Table, base: &Path, faults: &mut Faults) -> Upstream {
         auth,
         identities,
         ca_file,
+        identity,
         dialect,
         export_hosts,
         gzip,
@@ -371,7 +449,7 @@ fn upstream(mut t: Table, base: &Path, faults: &mut Faults) -> Upstream {
     }
 }
 
-fn auth(mut t: Table, base: &Path, plaintext: bool, faults: &mut Faults) -> UpstreamAuth {
+fn auth(mut t: Table, base: &Path, plaintext: bool, certified: bool, faults: &mut Faults) -> UpstreamAuth {
     let kind = t.required("kind", "none, caller-token, basic, header or client-credentials", faults);
     let auth = match kind.as_str() {
         "none" | "" => UpstreamAuth::None,
@@ -390,11 +468,7 @@ fn auth(mut t: Table, base: &Path, plaintext: bool, faults: &mut Faults) -> Upst
         "client-credentials" => UpstreamAuth::ClientCredentials {
             token_url: url(&mut t, "token_url", "the upstream's token endpoint", plaintext, faults),
             client_id: t.required("client_id", "the client at the upstream", faults),
-            client_secret_file: base.join(t.required(
-                "client_secret_file",
-                "a file that holds the secret",
-                faults,
-            )),
+            proof: client_proof(&mut t, base, plaintext, certified, faults),
             scope: t.string("scope", faults),
         },
         other => {
@@ -405,6 +479,59 @@ fn auth(mut t: Table, base: &Path, plaintext: bool, faults: &mut Faults) -> Upst
     };
     t.finish(faults);
     auth
+}
+
+/// Exactly one of secret and assertion; neither where the connection itself proves it.
+fn client_proof(
+    t: &mut Table,
+    base: &Path,
+    plaintext: bool,
+    certified: bool,
+    faults: &mut Faults,
+) -> ClientProof {
+    let secret = t.file("client_secret_file", base, faults);
+    let assertion = t.table("assertion", faults).map(|a| assertion(a, base, plaintext, faults));
+    match (secret, assertion) {
+        (Some(file), None) => ClientProof::Secret(file),
+        (None, Some(assertion)) => ClientProof::Assertion(assertion),
+        (None, None) if certified => ClientProof::Certificate,
+        (None, None) => {
+            let help = "give `client_secret_file`, or `assertion: {key_file: …, algorithm: RS384}`; where the server knows \
+                        Drape by its certificate, `tls: {client_certificate_file: …}` under `upstream`"
+                .to_owned();
+            faults.add(t.path(), "does not say how Drape proves which client it is", help);
+            ClientProof::Certificate
+        }
+        (Some(file), Some(_)) => {
+            faults.add(t.path(), "has both a secret and an assertion", "keep one of the two".to_owned());
+            ClientProof::Secret(file)
+        }
+    }
+}
+
+fn assertion(mut t: Table, base: &Path, plaintext: bool, faults: &mut Faults) -> Assertion {
+    let key_file = base.join(t.required("key_file", "a private key in PEM", faults));
+    let name = t.required("algorithm", "RS384 (an RSA key) or ES384 (a key on P-384)", faults);
+    let algorithm = AssertionAlgorithm::parse(&name).unwrap_or_else(|| {
+        if !name.is_empty() {
+            let help = "SMART Backend Services know RS384 and ES384".to_owned();
+            faults.add(&t.at("algorithm"), format!("`{name}` is not accepted"), help);
+        }
+        AssertionAlgorithm::Rs384
+    });
+    let jku = t.string("jku", faults);
+    if let Some(jku) = &jku {
+        check_url(jku, &t, "jku", plaintext, faults);
+    }
+    let assertion = Assertion {
+        key_file,
+        algorithm,
+        key_id: t.string("kid", faults),
+        audience: t.string("audience", faults),
+        jku,
+    };
+    t.finish(faults);
+    assertion
 }
 
 fn issuer(mut t: Table, base: &Path, public_base: &str, faults: &mut Faults) -> Issuer {
@@ -451,8 +578,20 @@ fn issuer(mut t: Table, base: &Path, public_base: &str, faults: &mut Faults) -> 
     }
     let clock_skew = t.millis("clock_skew_ms", 30_000, 0..=60_000, faults);
     let smart_scopes = t.flag("smart_scopes", true, faults);
+    let authorize_audience = t.string("authorize_audience", faults);
     t.finish(faults);
-    Issuer { issuer, audiences, jwks_url, algorithms, ca_file, claims, purposes, clock_skew, smart_scopes }
+    Issuer {
+        issuer,
+        audiences,
+        jwks_url,
+        algorithms,
+        ca_file,
+        claims,
+        purposes,
+        clock_skew,
+        smart_scopes,
+        authorize_audience,
+    }
 }
 
 fn claims(table: Option<Table>, faults: &mut Faults) -> ClaimNames {

@@ -12,7 +12,8 @@ use super::http_client::Reply;
 use super::looks::{Look, records};
 use super::stage::Stage;
 use crate::cli::{Failure, entry_line, say};
-use crate::parts::{log_secret, root_key};
+use crate::logs;
+use crate::parts::root_key;
 
 /// What the tour found wrong.
 #[derive(Default)]
@@ -515,7 +516,7 @@ fn flipped_byte(stage: &Stage, findings: &mut Findings) -> Result<(), Failure> {
     head(7, "The log verifies, and a flipped byte is found");
     let config = stage.config()?;
     let signer = NoteSigner::from_seed_file(&config.audit.origin, &config.audit.signing_key_file)?;
-    let secret = EventSecret::new(log_secret(&config, &root_key(&config)?)?);
+    let secret = EventSecret::new(logs::secret(&config, None, &root_key(&config)?)?);
     let check = |directory: &Path| {
         verify(&Check { directory, key: signer.verifier(), secret: Some(&secret), remembered: None })
     };

@@ -59,7 +59,9 @@ impl Failure {
             ClientError::TooLarge(_) => Self::Limit,
             ClientError::Status(_) => Self::Status,
             ClientError::Broken(_) => Self::Body,
-            ClientError::Unreachable(_) | ClientError::Roots(..) => Self::Unreachable,
+            ClientError::Unreachable(_) | ClientError::Roots(..) | ClientError::Identity(..) => {
+                Self::Unreachable
+            }
         }
     }
 }

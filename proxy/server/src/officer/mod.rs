@@ -8,14 +8,16 @@ mod table;
 
 pub(crate) use table::when;
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use drape_audit::verify::{Check, Exit};
-use drape_audit::{Class, Decision, Event, OutcomeCode, Query, Report};
+use drape_audit::{Class, Decision, Event, Opened, OutcomeCode, Query, Report};
 use drape_view::Caller;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use hyper::body::Incoming;
@@ -23,6 +25,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::body::OutBody;
 use crate::client::read_bounded;
+use crate::logs::Book;
 use crate::parts::{Parts, Tenant};
 use crate::stages::admit::admit;
 use crate::stages::enter::subject;
@@ -33,8 +36,8 @@ use session::Sessions;
 #[derive(Debug, Default)]
 pub struct Office {
     sessions: Sessions,
-    /// The last verification and when it was made; whoever finds it fresh need not make another.
-    verified: tokio::sync::Mutex<Option<(Instant, Integrity)>>,
+    /// The last verification of each log and when it was made; whoever finds it fresh need not make another.
+    verified: tokio::sync::Mutex<HashMap<PathBuf, (Instant, Integrity)>>,
 }
 
 /// A verification this old is made anew when somebody looks.
@@ -93,33 +96,21 @@ impl Office {
         if let Err(answer) = entered(parts, &officer, patient.as_deref(), peer).await {
             return *answer;
         }
-        let integrity = self.integrity(parts).await;
-        let reader = parts.log.reader();
-        let tenants: Vec<String> = officer.tenants.iter().map(|t| t.name.clone()).collect();
-        let wanted = patient.clone();
-        let read = tokio::task::spawn_blocking(move || match wanted {
-            None => reader.tail(ENTRIES_MAX),
-            Some(patient) => {
-                let mut found = Vec::new();
-                for tenant in tenants {
-                    let query = Query {
-                        patient: Some((tenant, patient.clone())),
-                        limit: ENTRIES_MAX,
-                        ..Query::default()
-                    };
-                    found.extend(reader.search(&query)?);
-                }
-                found.sort_by_key(|e| std::cmp::Reverse(e.index));
-                Ok(found)
+        // The logs that the officer's tenants write to, each read for those who write there.
+        let mut table = table::Table::default();
+        let mut integrity = Vec::new();
+        for book in &parts.books {
+            let writes = |t: &&Arc<Tenant>| Arc::ptr_eq(&t.log, &book.log);
+            let tenants: Vec<Arc<Tenant>> = officer.tenants.iter().filter(writes).cloned().collect();
+            if tenants.is_empty() {
+                continue;
             }
-        })
-        .await;
-        let entries = match read {
-            Ok(Ok(entries)) => entries,
-            Ok(Err(error)) => return unreadable(&error.to_string()),
-            Err(error) => return unreadable(&error.to_string()),
-        };
-        let table = table::Table::of(&entries, &officer.tenants);
+            integrity.push(self.integrity(book, parts.clock.now_ms()).await);
+            match read(book, &tenants, patient.clone()).await {
+                Ok(entries) => table.add(table::Table::of(&entries, &tenants)),
+                Err(error) => return unreadable(&error),
+            }
+        }
         let page = Page {
             officer: officer.caller.name.clone().unwrap_or_else(|| officer.caller.subject.clone()),
             integrity,
@@ -215,35 +206,60 @@ impl Office {
 
     /// The state of the log in words. Verifying reads all of it, so it is done at most every few seconds, by one
     /// request at a time.
-    async fn integrity(&self, parts: &Arc<Parts>) -> Integrity {
+    async fn integrity(&self, book: &Book, now_ms: u64) -> Integrity {
+        let directory = book.log.directory().to_owned();
         let mut held = self.verified.lock().await;
-        if let Some((made, integrity)) = &*held
+        if let Some((made, integrity)) = held.get(&directory)
             && made.elapsed() < FRESH
         {
             return integrity.clone();
         }
-        let of = Arc::clone(parts);
+        let of = book.clone();
         let report = tokio::task::spawn_blocking(move || {
-            let key = of.log_key.clone();
-            let secret = of.log_secret.clone();
-            let directory = of.log.directory().to_owned();
             drape_audit::verify(&Check {
-                directory: &directory,
-                key: &key,
-                secret: Some(&secret),
+                directory: of.log.directory(),
+                key: &of.key,
+                secret: Some(&of.secret),
                 remembered: None,
             })
         })
         .await;
-        let integrity = match report {
-            Ok(report) => describe(&report, parts.clock.now_ms()),
+        let mut integrity = match report {
+            Ok(report) => describe(&report, now_ms),
             Err(error) => {
                 Integrity { summary: format!("The verification failed: {error}"), ..Integrity::default() }
             }
         };
-        *held = Some((Instant::now(), integrity.clone()));
+        if let Some(tenant) = &book.tenant {
+            integrity.summary = format!("The log of `{tenant}`: {}", integrity.summary);
+        }
+        held.insert(directory, (Instant::now(), integrity.clone()));
         integrity
     }
+}
+
+/// The newest entries of a log, newest first; of one patient of those tenants where one is asked for.
+async fn read(book: &Book, tenants: &[Arc<Tenant>], patient: Option<String>) -> Result<Vec<Opened>, String> {
+    let reader = book.log.reader();
+    let names: Vec<String> = tenants.iter().map(|t| t.name.clone()).collect();
+    let read = tokio::task::spawn_blocking(move || match patient {
+        None => reader.tail(ENTRIES_MAX),
+        Some(patient) => {
+            let mut found = Vec::new();
+            for tenant in names {
+                let query = Query {
+                    patient: Some((tenant, patient.clone())),
+                    limit: ENTRIES_MAX,
+                    ..Query::default()
+                };
+                found.extend(reader.search(&query)?);
+            }
+            found.sort_by_key(|e| std::cmp::Reverse(e.index));
+            Ok(found)
+        }
+    })
+    .await;
+    read.map_err(|e| e.to_string())?.map_err(|e| e.to_string())
 }
 
 fn describe(report: &Report, now_ms: u64) -> Integrity {
@@ -311,7 +327,7 @@ async fn prove(parts: &Arc<Parts>, headers: &HeaderMap, peer: SocketAddr) -> Res
             event.status = Some(StatusCode::UNAUTHORIZED.as_u16());
             event.outcome = Some(OutcomeCode::MinorFailure);
             event.reason = Some("officer: not a privacy officer".to_owned());
-            if let Err(error) = parts.log.record(event).await {
+            if let Err(error) = tenant.log.record(event).await {
                 tracing::error!(%error, "a refused look cannot be entered");
             }
         }
@@ -327,7 +343,7 @@ async fn entered(
     peer: SocketAddr,
 ) -> Result<(), Box<Response<OutBody>>> {
     for tenant in &officer.tenants {
-        if let Err(error) = parts.log.record(look(parts, tenant, &officer.caller, patient, peer)).await {
+        if let Err(error) = tenant.log.record(look(parts, tenant, &officer.caller, patient, peer)).await {
             tracing::error!(%error, "an officer's look cannot be entered; nothing is shown");
             let text = "the audit log cannot be written at this time\n";
             return Err(Box::new(plain(StatusCode::SERVICE_UNAVAILABLE, text)));

@@ -10,8 +10,8 @@ use crate::watch::ShadowView;
 pub struct Page {
     /// Who looks.
     pub officer: String,
-    /// The log's state in words.
-    pub integrity: Integrity,
+    /// The state of each log in words.
+    pub integrity: Vec<Integrity>,
     /// The newest entries, newest first.
     pub rows: Vec<Row>,
     /// Accesses by purpose.
@@ -177,7 +177,7 @@ pub fn sign_in(fault: Option<&str>) -> String {
 /// The officer's overview.
 pub fn render(page: &Page) -> String {
     let mut main = String::new();
-    integrity(&mut main, &page.integrity);
+    page.integrity.iter().for_each(|state| integrity(&mut main, state));
     main.push_str("<div class=\"pair\">");
     counts(&mut main, "Accesses by purpose", "Purpose", &page.purposes, "No access has been entered yet.");
     counts(&mut main, "Refusals by reason", "Reason", &page.refusals, "Nothing has been refused yet.");
@@ -366,8 +366,8 @@ mod tests {
 
     #[test]
     fn a_broken_log_is_said_first_and_plainly() {
-        let integrity =
-            Integrity { sound: false, faults: vec!["entry 17 was changed".into()], ..Integrity::default() };
+        let faults = vec!["entry 17 was changed".into()];
+        let integrity = vec![Integrity { sound: false, faults, ..Integrity::default() }];
         let html = render(&Page { integrity, ..Page::default() });
         assert!(html.contains("The log does not verify"));
         assert!(html.contains("entry 17 was changed"));

@@ -31,6 +31,19 @@ struct Request<'a> {
 }
 
 impl Table {
+    /// Takes in what another log holds; its rows stand behind those that are there.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.rows.extend(other.rows);
+        for (ours, theirs) in [(&mut self.purposes, other.purposes), (&mut self.refusals, other.refusals)] {
+            for (name, count) in theirs {
+                match ours.iter_mut().find(|(known, _)| *known == name) {
+                    Some((_, sum)) => *sum += count,
+                    None => ours.push((name, count)),
+                }
+            }
+        }
+    }
+
     /// From entries, newest first; those of other tenants are left out, heartbeats too.
     pub(crate) fn of(entries: &[Opened], tenants: &[Arc<Tenant>]) -> Self {
         let zone = |name: &str| tenants.iter().find(|t| t.name == name).map(|t| t.time_zone.clone());

@@ -193,7 +193,7 @@ async fn take_up(
     // In the log first: a crash here leaves an entry about a set that never judged anything, and no record that was
     // judged by a set that the log does not know.
     let text = format!("taken up: {}", changed.join("; "));
-    if let Err(error) = parts.log.record(entry(parts, &made, text.clone())).await {
+    if let Err(error) = made.log.record(entry(parts, &made, text.clone())).await {
         let fault = format!("the change cannot be entered in the audit log: {error}");
         return refuse(parts, tenant, Some(Arc::clone(&made.loaded)), vec![fault], Taken::Refused).await;
     }
@@ -225,7 +225,7 @@ async fn beside(parts: &Arc<Parts>, tenant: &Arc<Tenant>, next: &config::Tenant)
         }
         Err(error) => return tracing::error!(%error, "the shadow policies cannot be loaded"),
     };
-    if let Err(error) = parts.log.record(entry(parts, tenant, text)).await {
+    if let Err(error) = tenant.log.record(entry(parts, tenant, text)).await {
         tracing::error!(%error, "a change of shadow policies cannot be entered");
     }
 }
@@ -282,7 +282,7 @@ async fn refuse(
     tracing::error!(tenant = tenant.name, "{text}");
     let mut event = entry(parts, tenant, text.chars().take(REASON_CHARS_MAX).collect());
     event.outcome = Some(OutcomeCode::MinorFailure);
-    if let Err(error) = parts.log.record(event).await {
+    if let Err(error) = tenant.log.record(event).await {
         tracing::error!(%error, "a refused candidate cannot be entered");
     }
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::config::Config;
 
 /// Keys of a tenant on which keys, links and pseudonyms hang.
-const OF_TENANT: [&str; 2] = ["public_base_url", "project"];
+const OF_TENANT: [&str; 3] = ["public_base_url", "project", "audit"];
 
 /// The keys that differ and need a restart. What is written differently counts as different.
 pub(super) fn needed(before: &Config, now: &Config) -> Vec<String> {
@@ -107,6 +107,11 @@ limits: { page_lifetime_ms: 1000 }
             ("8090/fhir", "8091/fhir", "tenants: upstream.base_url of `main`"),
             ("time_zone", "project: other\n    time_zone", "tenants: project of `main`"),
             ("name: main", "name: other", "tenants: `main` is gone"),
+            (
+                "time_zone",
+                "audit: { directory: log2, origin: a.example.org/2, signing_key_file: k2 }\n    time_zone",
+                "tenants: audit of `main`",
+            ),
             ("limits:", "reload: { tests: false }\nlimits:", "reload"),
         ] {
             let found = told(from, to);

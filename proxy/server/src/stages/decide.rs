@@ -25,7 +25,8 @@ use super::admit::Admitted;
 use super::classify::{Asked, Classified, Unless};
 use crate::page::Page;
 use crate::parts::Tenant;
-use crate::refusal::Refusal;
+use crate::refusal::{Lacks, Refusal};
+use crate::trace::Witness;
 use crate::upstream::UpstreamRequest;
 use crate::watch::Watch;
 pub use offers::offered;
@@ -48,6 +49,8 @@ pub struct Grant {
     names: Vec<String>,
     pub(super) unless: Unless,
     pub(super) token: zeroize::Zeroizing<String>,
+    /// The request's id, and who hears what is done for it.
+    pub(super) witness: (String, Witness),
 }
 
 /// What the grant is for.
@@ -132,6 +135,9 @@ impl Grant {
     }
 }
 
+/// Said of a projection that is not sent on.
+const WHOLE: &str = "what would cut records down is not sent on: they are judged by all that stands in them";
+
 const EXACT_COUNT: &str = "an exact count is given only to callers whose view does not depend on the record";
 
 /// Settles whether the request may be made.
@@ -181,7 +187,21 @@ fn settle(
         .standing(caller)
         .map_err(|e| Refusal::unavailable("decide", "policy cannot be asked at this time", e))?;
     let standing = Watch::attend(tenant, standing, asked.route);
-    let desk = Desk { tenant, caller, standing: Arc::new(standing), own: readable(&asked.target), waits };
+    let standing = Arc::new(standing);
+    let (own, witness) = (readable(&asked.target), &asked.witness);
+    let desk = Desk { tenant, caller, standing: Arc::clone(&standing), own, waits, witness };
+    let granted = grant(desk, token, classified, asked);
+    asked.witness.questions(standing.take_asked());
+    granted
+}
+
+fn grant(
+    desk: Desk<'_>,
+    token: &zeroize::Zeroizing<String>,
+    classified: Classified,
+    asked: &Asked,
+) -> Result<Grant, Refusal> {
+    let (tenant, caller) = (desk.tenant, desk.caller);
     let mut decided = match classified.interaction {
         Interaction::Read { resource_type, id, shape } if resource_type == "Binary" => {
             desk.binary(&id, shape.raw)?
@@ -231,6 +251,7 @@ fn settle(
         names: decided.names,
         unless: classified.unless,
         token: token.clone(),
+        witness: (asked.id.clone(), asked.witness.clone()),
     })
 }
 
@@ -262,6 +283,7 @@ struct Desk<'a> {
     own: String,
     /// Whether relations are still to be looked up.
     waits: bool,
+    witness: &'a Witness,
 }
 
 struct Decided {
@@ -293,22 +315,28 @@ impl Desk<'_> {
         let ruling = self.standing.request(action, resource_type);
         if ruling.erred {
             return Err(Refusal::forbidden("decide", "a policy that should have decided could not")
+                .lacking(Lacks::Policy)
                 .because(format!("a policy erred; determining: {}", ruling.policies.join(", "))));
         }
         if !ruling.allowed {
             let roles: Vec<&str> = self.caller.roles.iter().map(String::as_str).collect();
-            let public = format!("policy does not let you {} {resource_type}", word(action));
+            let mut public = format!("policy does not let you {} {resource_type}", word(action));
+            let idle = self.caller.roles.is_empty() && !self.caller.held_roles.is_empty();
+            if idle {
+                public.push_str("; no purpose of use that activates one of your roles was stated");
+            }
             let reason = format!(
                 "no policy permits {} on {resource_type} (roles: {}; purpose: `{}`)",
                 word(action),
                 if roles.is_empty() { "none active".to_owned() } else { roles.join(", ") },
                 self.caller.purpose
             );
-            return Err(Refusal::forbidden("decide", public).because(reason));
+            let lacks = if idle { Lacks::Purpose } else { Lacks::Request };
+            return Err(Refusal::forbidden("decide", public).lacking(lacks).because(reason));
         }
         if !is_open(resource_type) && !self.standing.shows_all() {
             let public = format!("{resource_type} is open only to callers who are shown everything");
-            return Err(Refusal::forbidden("decide", public));
+            return Err(Refusal::forbidden("decide", public).lacking(Lacks::WholeView));
         }
         Ok(Cleared { patient_only, policies: ruling.policies })
     }
@@ -318,10 +346,32 @@ impl Desk<'_> {
         if !wants && self.caller.scopes.is_empty() {
             return Ok(false);
         }
-        match scopes::check(self.caller, need, resource_type) {
+        let ruling = scopes::check(self.caller, need, resource_type);
+        let (granted, patient_only) = match ruling {
+            ScopeRuling::Granted { patient_only } => (true, patient_only),
+            ScopeRuling::Refused(_) => (false, false),
+        };
+        let needs = format!("{resource_type}.{}", scopes::letter(need));
+        let by = scopes::covering(self.caller, need, resource_type);
+        self.witness.scoped(&needs, by, (granted, patient_only));
+        match ruling {
             ScopeRuling::Granted { patient_only } => Ok(patient_only),
-            ScopeRuling::Refused(text) => Err(Refusal::forbidden("decide", text)),
+            ScopeRuling::Refused(text) => Err(Refusal::forbidden("decide", text).lacking(Lacks::Scope)),
         }
+    }
+
+    /// Whether something may be a criterion, told to the witness under the name of what reads it.
+    fn search_by(&self, name: &str, category: Category, resource_type: &str) -> Criterion {
+        let answer = self.standing.search_by(category, resource_type);
+        let word = match answer {
+            Criterion::Open => "open",
+            Criterion::Shown => "shown",
+            Criterion::ByPseudonym => "by-pseudonym",
+            Criterion::Narrowed => "narrowed",
+            Criterion::Refused => "refused",
+        };
+        self.witness.ruled(name, category.name(), word);
+        answer
     }
 
     /// Whether records must come whole because verdicts depend on what stands in them: `_elements=text` would bring the
@@ -381,7 +431,11 @@ impl Desk<'_> {
     fn read(&self, resource_type: &str, id: &str, shape: &str) -> Result<Decided, Refusal> {
         let cleared = self.clear(Need::Read, Action::Read, resource_type)?;
         let id = self.id(resource_type, id)?;
-        let shape = if self.whole_records(&cleared) { "" } else { shape };
+        let whole = self.whole_records(&cleared);
+        if whole && !shape.is_empty() {
+            self.witness.rewrote(WHOLE);
+        }
+        let shape = if whole { "" } else { shape };
         let mark = if shape.is_empty() { "" } else { "?" };
         let path = format!("/{resource_type}/{id}{mark}{shape}");
         let expect =
@@ -408,13 +462,14 @@ impl Desk<'_> {
         let cleared = self.clear(Need::Read, Action::History, resource_type)?;
         let depends = self.whole_records(&cleared);
         if history.count == Some(0) && depends {
-            return Err(Refusal::forbidden("decide", EXACT_COUNT));
+            return Err(Refusal::forbidden("decide", EXACT_COUNT).lacking(Lacks::WholeView));
         }
-        let dated = matches!(self.standing.search_by(Category::RecordedDate, resource_type), Criterion::Open);
+        let dated = history.since.is_some()
+            && self.search_by("_since", Category::RecordedDate, resource_type) == Criterion::Open;
         if history.since.is_some() && (depends || !dated) {
             // Which versions come then tells when a record changed of which the caller may not be shown the time.
             let public = "`_since` is offered to callers who are shown of every record when it changed";
-            return Err(Refusal::forbidden("decide", public));
+            return Err(Refusal::forbidden("decide", public).lacking(Lacks::Criterion));
         }
         let opened = self.id(resource_type, id)?;
         let upstream = format!("/{resource_type}/{opened}/_history");
@@ -451,7 +506,7 @@ impl Desk<'_> {
             let public = format!(
                 "the history of {what} is open only to callers who are shown everything; read that of a record"
             );
-            return Err(Refusal::forbidden("decide", public));
+            return Err(Refusal::forbidden("decide", public).lacking(Lacks::WholeView));
         }
         let own = history.resource_type.as_ref().map(|t| format!("/{t}")).unwrap_or_default();
         let own = format!("{own}/_history");

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use drape_audit::{Class, Closing, Decision, Event, OutcomeCode, Slot, Stranger, Subject};
-use drape_view::Caller;
+use drape_policy::Standing;
+use drape_shield::Answer as Rulings;
+use drape_view::{Caller, Facts, View};
 use http::StatusCode;
 
 use super::classify::Asked;
@@ -12,7 +14,7 @@ use super::seal::Totals;
 use crate::metrics::Ending;
 use crate::parts::Tenant;
 use crate::refusal::Refusal;
-use crate::trace::Witness;
+use crate::trace::{Part, Witness};
 
 /// What the first three stages found.
 #[derive(Debug)]
@@ -38,6 +40,8 @@ pub struct Entered {
     route: &'static str,
     id: String,
     witness: Witness,
+    /// Of whom everything about the request is asked.
+    standing: Arc<Standing>,
 }
 
 /// Proof that an entry was made durable, for what is asked of the upstream beside the request itself. Its field is private
@@ -68,6 +72,10 @@ pub async fn enter(tenant: &Arc<Tenant>, judged: Judged) -> Result<(Grant, Enter
             Err(refusal) => trace.refusal = Some(refusal.into()),
         }
     });
+    if let Err(refusal) = &result {
+        asked.witness.lacks(refusal);
+    }
+    event.trace = asked.witness.take_asked(&asked.id);
     match result {
         Ok(grant) => {
             event.class = Class::Intent;
@@ -77,7 +85,8 @@ pub async fn enter(tenant: &Arc<Tenant>, judged: Judged) -> Result<(Grant, Enter
             match tenant.log.enter(event).await {
                 Ok(slot) => {
                     let Asked { id, route, witness, .. } = asked;
-                    let entered = Entered { slot, tenant: Arc::clone(tenant), route, id, witness };
+                    let (tenant, standing) = (Arc::clone(tenant), Arc::clone(&grant.standing));
+                    let entered = Entered { slot, tenant, route, id, witness, standing };
                     Ok((grant, entered))
                 }
                 Err(error) => Err(unwritable(tenant, asked.route, &error)),
@@ -154,6 +163,28 @@ impl Entered {
         Durable(())
     }
 
+    /// The request was decided once more: the rest is asked of that standing.
+    pub(super) fn decided_again(&mut self, grant: &Grant) {
+        self.standing = Arc::clone(&grant.standing);
+    }
+
+    /// Tells the workbench how the records of an entry were judged.
+    pub(super) fn judged(&self, part: Part, view: &View, facts: &Facts, rulings: &Rulings) {
+        let hides = rulings.hide.is_some();
+        self.witness.judged(&self.id, part, view, facts, (&rulings.verdicts, hides));
+    }
+
+    /// What was asked since the intent, for the outcome.
+    fn close(&self, closing: &mut Closing, totals: &Totals) {
+        self.witness.questions(self.standing.take_asked());
+        closing.trace = self.witness.take_asked(&self.id);
+        totals.describe(closing);
+        self.witness.tell(&self.id, |trace| {
+            trace.determined.clone_from(&closing.determined);
+            trace.withheld = totals.withheld.iter().map(|(reason, n)| (reason.name(), *n)).collect();
+        });
+    }
+
     /// Says how far the request has come, for the entry that is written if everything is dropped.
     pub(super) fn at(&mut self, stage: &'static str) {
         self.slot.at(stage);
@@ -176,7 +207,7 @@ impl Entered {
         let window = totals.take_window();
         (closing.patients, closing.records, closing.policies) =
             (window.patients, window.records, window.policies);
-        totals.describe(&mut closing);
+        self.close(&mut closing, &totals);
         self.slot.outcome(closing).await.map(drop)
     }
 
@@ -192,7 +223,8 @@ impl Entered {
         self.witness.tell(&self.id, |trace| trace.refusal = Some(refusal.into()));
         let reason = format!("{}: {}", refusal.stage, refusal.reason);
         let mut closing = Closing::new(code, Some(refusal.status.as_u16()), Some(reason));
-        totals.describe(&mut closing);
+        self.witness.lacks(refusal);
+        self.close(&mut closing, &totals);
         self.slot.outcome(closing).await.map(drop)
     }
 
@@ -201,7 +233,7 @@ impl Entered {
         self.count(Ending::Cut, &totals);
         let mut closing =
             Closing::new(OutcomeCode::SeriousFailure, Some(200), Some(format!("cut: {reason}")));
-        totals.describe(&mut closing);
+        self.close(&mut closing, &totals);
         if let Err(error) = self.slot.outcome(closing).await {
             tracing::error!(%error, "the outcome of a cut answer cannot be written");
         }

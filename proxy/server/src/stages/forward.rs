@@ -33,7 +33,8 @@ use super::{Guard, Own};
 use crate::client::{ClientError, read_bounded};
 use crate::facts::Ahead;
 use crate::parts::Tenant;
-use crate::refusal::Refusal;
+use crate::refusal::{Lacks, Refusal};
+use crate::trace::{Sent, Witness};
 use crate::upstream::{UpstreamBody, UpstreamRequest, error_status, is_fhir_json};
 
 /// What came of the grant.
@@ -52,7 +53,7 @@ pub enum Upstream {
 pub async fn forward(tenant: &Arc<Tenant>, grant: Grant, entered: &mut Entered) -> Result<Upstream, Refusal> {
     entered.at("forward");
     let durable = entered.durable();
-    let (desk, way, standing) = Desk::of(tenant, settled(tenant, grant, durable).await?, durable);
+    let (desk, way, standing) = Desk::of(tenant, settled(tenant, grant, entered).await?, durable);
     match way {
         Way::Nothing { address } => Ok(Upstream::Own(desk.nothing(&address))),
         Way::Records(records) => {
@@ -75,10 +76,11 @@ pub async fn forward(tenant: &Arc<Tenant>, grant: Grant, entered: &mut Entered) 
 
 /// The grant for good: one that waits to know what the caller is to whom is decided once more, before anything else is
 /// asked of the upstream.
-async fn settled(tenant: &Tenant, mut grant: Grant, durable: Durable) -> Result<Grant, Refusal> {
+async fn settled(tenant: &Tenant, mut grant: Grant, entered: &mut Entered) -> Result<Grant, Refusal> {
     if let Way::Later(later) = grant.way {
-        let caller = tenant.facts.look_up(tenant, grant.view.caller(), durable).await?;
+        let caller = tenant.facts.look_up(tenant, grant.view.caller(), entered.durable()).await?;
         grant = decide_later(tenant, &caller, &grant.token, *later)?;
+        entered.decided_again(&grant);
     }
     Ok(grant)
 }
@@ -93,6 +95,7 @@ pub(super) struct Desk {
     unless: Unless,
     durable: Durable,
     token: zeroize::Zeroizing<String>,
+    witness: (String, Witness),
 }
 
 const OUTCOME_BYTES_MAX: usize = 64 << 10;
@@ -100,7 +103,7 @@ const OUTCOME_BYTES_MAX: usize = 64 << 10;
 impl Desk {
     /// The desk of a grant, what it is for, and how its caller stands.
     fn of(tenant: &Arc<Tenant>, grant: Grant, durable: Durable) -> (Arc<Self>, Way, Arc<Standing>) {
-        let Grant { way, view, standing, token, unless, .. } = grant;
+        let Grant { way, view, standing, token, unless, witness, .. } = grant;
         let desk = Self {
             tenant: Arc::clone(tenant),
             view,
@@ -110,11 +113,16 @@ impl Desk {
             unless,
             durable,
             token,
+            witness,
         };
         (Arc::new(desk), way, standing)
     }
 
     async fn send(&self, request: &UpstreamRequest) -> Result<Response<UpstreamBody>, Refusal> {
+        self.witness.1.tell(&self.witness.0, |trace| {
+            let (method, target) = (request.method.to_string(), request.path_and_query.clone());
+            trace.sent.push(Sent { method, target });
+        });
         let sent = self.tenant.upstream.send(request, &self.token, self.tenant.limits.upstream_timeout).await;
         sent.map_err(|error| self.unreachable(&error))
     }
@@ -154,6 +162,7 @@ impl Desk {
         let code = drape_fhir::outcome::issue_code(&body).unwrap_or("processing");
         let public = format!("the FHIR server behind answered {}", ours.as_u16());
         let mut refusal = Refusal::new("forward", ours, code, public)
+            .lacking(Lacks::Upstream)
             .because(format!("the upstream answers {status} ({code})"));
         if let Some(retry) = retry.filter(|r| r.bytes().all(|b| b.is_ascii_digit())) {
             refusal = refusal.with(header::RETRY_AFTER, &retry);

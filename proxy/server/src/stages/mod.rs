@@ -30,7 +30,7 @@ pub use protect::Shielded;
 
 use crate::body::OutBody;
 use crate::parts::Tenant;
-use crate::refusal::Refusal;
+use crate::refusal::{LACKS, Refusal};
 use crate::watch::Watch;
 use seal::Totals;
 
@@ -189,7 +189,8 @@ impl Answer {
             }
             Self::Refused(refusal) => {
                 let body =
-                    drape_fhir::outcome::Outcome::error(refusal.code, &refusal.public, Some(request_id));
+                    drape_fhir::outcome::Outcome::error(refusal.code, &refusal.public, Some(request_id))
+                        .coded(LACKS, refusal.lacks.code());
                 let headers = refusal.headers.into_iter().collect();
                 words(refusal.status, headers, body.to_json().into(), format, true)
             }

@@ -19,7 +19,7 @@ mod held;
 pub use held::{Held, hold};
 pub(super) use held::{Related, What};
 
-use super::enter::{Durable, Entered};
+use super::enter::Entered;
 use super::forward::{Files, Pages};
 use super::seal::{Outcome, Totals, seal};
 use super::{Answer, Guard};
@@ -27,6 +27,7 @@ use crate::body::{OutBody, Piece};
 use crate::facts::Ahead;
 use crate::parts::Tenant;
 use crate::refusal::Refusal;
+use crate::trace::Part;
 use crate::upstream::UpstreamBody;
 
 /// Upstream records on their way to the caller, with everything that judges them. Only `forward` makes one.
@@ -111,7 +112,7 @@ pub async fn protect(tenant: &Arc<Tenant>, stream: Stream, mut entered: Entered,
         empty_pages: 0,
     };
     loop {
-        match pump.turn(entered.durable()).await {
+        match pump.turn(&entered).await {
             Ok(Turn::More) if pump.out.len() <= WHOLE_BYTES_MAX => {}
             Ok(Turn::More) => break,
             Ok(Turn::Done) => {
@@ -343,11 +344,11 @@ async fn seal_key(tenant: &Arc<Tenant>, facts: &Facts) -> Result<Arc<DataKey>, F
 
 impl Pump {
     /// One step: takes what the upstream sent, judges what is complete.
-    async fn turn(&mut self, durable: Durable) -> Result<Turn, Fault> {
+    async fn turn(&mut self, entered: &Entered) -> Result<Turn, Fault> {
         if self.pending.is_empty() {
-            match self.next_prepared(durable).await? {
+            match self.next_prepared(entered).await? {
                 Some(chunk) => self.pending = chunk,
-                None => return self.end(durable).await,
+                None => return self.end(entered).await,
             }
         }
         let chunk = std::mem::take(&mut self.pending);
@@ -356,7 +357,7 @@ impl Pump {
         let (consumed, step) = shield.feed(&chunk, sink).map_err(Fault::Shield)?;
         self.pending = chunk.slice(consumed..);
         self.account()?;
-        self.answer(step, durable).await?;
+        self.answer(step, entered).await?;
         if let Some(xml) = &mut self.xml {
             xml.write(&mut self.out)?;
         }
@@ -364,7 +365,7 @@ impl Pump {
     }
 
     /// The next piece, after what the records in it need was looked up for as many as were read ahead.
-    async fn next_prepared(&mut self, durable: Durable) -> Result<Option<Bytes>, Fault> {
+    async fn next_prepared(&mut self, entered: &Entered) -> Result<Option<Bytes>, Fault> {
         let enough = self.shield.as_ref().is_some_and(|s| s.has_enough());
         if enough || !self.ahead.as_ref().is_some_and(Ahead::reads) {
             return self.next_chunk().await;
@@ -380,13 +381,13 @@ impl Pump {
                 }
             }
         }
-        self.prepare(&seen, durable).await?;
+        self.prepare(&seen, entered).await?;
         Ok(self.ahead.as_mut().and_then(Ahead::take))
     }
 
-    async fn prepare(&mut self, seen: &[Arc<Facts>], durable: Durable) -> Result<(), Fault> {
+    async fn prepare(&mut self, seen: &[Arc<Facts>], entered: &Entered) -> Result<(), Fault> {
         let Some(ahead) = self.ahead.as_mut().filter(|_| !seen.is_empty()) else { return Ok(()) };
-        let ready = ahead.prepare(&self.tenant, &mut self.guard.view, seen, durable);
+        let ready = ahead.prepare(&self.tenant, &mut self.guard.view, seen, entered.durable());
         match timeout_at(self.deadline, ready).await {
             Ok(ready) => ready.map_err(Fault::Refused),
             Err(_) => Err(Fault::TimedOut),
@@ -394,9 +395,9 @@ impl Pump {
     }
 
     /// Judges what the shield asks about, if it asks.
-    async fn answer(&mut self, step: Step, durable: Durable) -> Result<(), Fault> {
+    async fn answer(&mut self, step: Step, entered: &Entered) -> Result<(), Fault> {
         let Step::Ask(facts) = step else { return Ok(()) };
-        let rulings = self.judge(&facts, durable).await?;
+        let rulings = self.judge(&facts, entered).await?;
         let shield = self.shield.as_mut().ok_or_else(|| Fault::Own("the shield ended".into()))?;
         let sink = self.xml.as_mut().map_or(&mut self.out, |xml| &mut xml.json);
         shield.answer(rulings, sink).map_err(Fault::Shield)
@@ -413,15 +414,15 @@ impl Pump {
     }
 
     /// The last line of a file may want its end of line; then it is judged only now.
-    async fn last_line(&mut self, durable: Durable) -> Result<(), Fault> {
+    async fn last_line(&mut self, entered: &Entered) -> Result<(), Fault> {
         let shield = self.shield.as_mut().ok_or_else(|| Fault::Own("the shield ended twice".into()))?;
         let step = shield.close().map_err(Fault::Shield)?;
-        self.answer(step, durable).await
+        self.answer(step, entered).await
     }
 
     /// After the last byte of the upstream's body, or of as much of it as is wanted.
-    async fn end(&mut self, durable: Durable) -> Result<Turn, Fault> {
-        self.last_line(durable).await?;
+    async fn end(&mut self, entered: &Entered) -> Result<Turn, Fault> {
+        self.last_line(entered).await?;
         let mut shield = self.shield.take().ok_or_else(|| Fault::Own("the shield ended twice".into()))?;
         let mut xml = self.xml.take();
         let sink = xml.as_mut().map_or(&mut self.out, |xml| &mut xml.json);
@@ -494,12 +495,13 @@ impl Pump {
         }
     }
 
-    async fn judge(&mut self, facts: &Arc<Facts>, durable: Durable) -> Result<Rulings, Fault> {
+    async fn judge(&mut self, facts: &Arc<Facts>, entered: &Entered) -> Result<Rulings, Fault> {
         self.guard.hold(&self.tenant).map_err(Fault::Own)?;
         if !self.ahead.as_ref().is_some_and(Ahead::covers) {
-            self.prepare(std::slice::from_ref(facts), durable).await?;
+            self.prepare(std::slice::from_ref(facts), entered).await?;
         }
         let rulings = rulings(&self.tenant, &self.guard.view, facts, self.ahead.as_ref()).await?;
+        entered.judged(Part::Answer, &self.guard.view, facts, &rulings);
         for verdict in &rulings.verdicts {
             if let Verdict::Keep(plan) = verdict {
                 self.totals.determined(plan.policies());
@@ -573,7 +575,7 @@ impl Pump {
             {
                 return entered.cut(reason, self.totals).await;
             }
-            match self.turn(entered.durable()).await {
+            match self.turn(&entered).await {
                 Ok(Turn::More) => {}
                 Ok(Turn::Done) => break,
                 // Typically: the upstream's body broke off. The client sees a body without an end.

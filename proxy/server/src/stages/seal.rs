@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use drape_audit::{Closing, Treated};
-use drape_shield::Summary;
-use drape_view::{Category, Reason};
+use drape_audit::Closing;
+use drape_audit::trace::Determined;
+use drape_shield::{Summary, Treated};
+use drape_view::{Basis, Category, Reason};
 
 use super::enter::Entered;
 use super::{Answer, Own, Shielded};
@@ -19,6 +20,7 @@ pub struct Totals {
     /// Records withheld, by reason.
     pub withheld: BTreeMap<Reason, u64>,
     treated: BTreeMap<(Category, &'static str), u64>,
+    determined: Vec<Determined>,
 }
 
 /// What reached the caller since the last log entry.
@@ -43,6 +45,9 @@ impl Records {
     }
 }
 
+/// Reasons that are told apart in one answer; there are as many as policies speak differently of categories.
+const DETERMINED_MAX: usize = 200;
+
 impl Totals {
     /// Takes in what the shield saw since it was last asked.
     pub(super) fn add(&mut self, summary: Summary) {
@@ -63,8 +68,39 @@ impl Totals {
         for (reason, count) in summary.withheld {
             *self.withheld.entry(reason).or_default() += count;
         }
-        for (category, treatment, count) in summary.treated {
+        for treated in summary.treated {
+            let Treated { category, treatment, count, why } = treated;
             *self.treated.entry((category, treatment)).or_default() += count;
+            let why = why.unwrap_or_default();
+            let policies = match why.basis {
+                Basis::Permitted => why.policies.clone(),
+                // What would show more and was not to be.
+                _ => {
+                    let mut forbids: Vec<String> =
+                        why.refused.iter().flat_map(|rung| rung.policies.iter().cloned()).collect();
+                    forbids.sort();
+                    forbids.dedup();
+                    forbids
+                }
+            };
+            self.reasoned(treatment, why.basis, policies, category.name(), count);
+        }
+        for (plan, count) in summary.whole {
+            self.reasoned("show", Basis::Permitted, plan.policies().to_vec(), "all", count);
+        }
+    }
+
+    /// So many elements were treated so, for that reason.
+    fn reasoned(&mut self, treatment: &str, basis: Basis, policies: Vec<String>, category: &str, count: u64) {
+        let alike = |known: &&mut Determined| {
+            known.treatment == treatment && known.basis == basis.name() && known.policies == policies
+        };
+        if let Some(known) = self.determined.iter_mut().find(alike) {
+            *known.categories.entry(category.to_owned()).or_default() += count;
+        } else if self.determined.len() < DETERMINED_MAX {
+            let categories = BTreeMap::from([(category.to_owned(), count)]);
+            let (treatment, basis) = (treatment.to_owned(), basis.name().to_owned());
+            self.determined.push(Determined { treatment, basis, policies, categories });
         }
     }
 
@@ -110,9 +146,10 @@ impl Totals {
     }
 
     pub(super) fn describe(&self, closing: &mut Closing) {
+        closing.determined.clone_from(&self.determined);
         closing.treatments = self
             .treated()
-            .map(|(category, treatment, count)| Treated {
+            .map(|(category, treatment, count)| drape_audit::Treated {
                 category: category.name().to_owned(),
                 treatment: treatment.to_owned(),
                 count,

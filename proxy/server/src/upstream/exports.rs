@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, LOCATION};
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, LOCATION};
 use http::{Method, Request, Response, Uri};
 use http_body_util::Full;
 
-use super::{Upstream, UpstreamBody};
+use super::{Upstream, UpstreamBody, unusable};
 use crate::client::ClientError;
 use crate::inflate::Inflated;
 
@@ -64,11 +64,8 @@ impl Upstream {
         if body.is_some() {
             builder = builder.header(CONTENT_TYPE, "application/fhir+json; charset=utf-8");
         }
-        if let Some(authorization) = self.authorization(caller_token, timeout).await? {
-            builder = builder.header(AUTHORIZATION, authorization);
-        }
-        let request = builder.body(Full::new(body.unwrap_or_default()));
-        Ok(self.client.send(request.map_err(unusable)?, timeout).await?.map(Inflated::plain))
+        let request = builder.body(Full::new(body.unwrap_or_default())).map_err(unusable)?;
+        Ok(self.show_and_send(request, caller_token, timeout).await?.map(Inflated::plain))
     }
 
     /// Asks a place of an export. A redirect is followed for files alone, and only to a place that may be asked.
@@ -82,18 +79,17 @@ impl Upstream {
     ) -> Result<Response<UpstreamBody>, ClientError> {
         let mut place = place.clone();
         for _ in 0..=REDIRECTS_MAX {
-            let mut builder = Request::builder()
+            let builder = Request::builder()
                 .method(method.clone())
                 .uri(&place.uri)
                 .header(ACCEPT, accept)
                 .header(ACCEPT_ENCODING, "identity");
-            if place.own
-                && let Some(authorization) = self.authorization(caller_token, timeout).await?
-            {
-                builder = builder.header(AUTHORIZATION, authorization);
-            }
             let request = builder.body(Full::default()).map_err(unusable)?;
-            let response = self.client.send(request, timeout).await?.map(Inflated::plain);
+            let response = match place.own {
+                true => self.show_and_send(request, caller_token, timeout).await?,
+                false => self.client.send(request, timeout).await?,
+            }
+            .map(Inflated::plain);
             if !response.status().is_redirection() || accept != NDJSON {
                 return Ok(response);
             }
@@ -110,10 +106,6 @@ impl Upstream {
 
 /// The media type of the files.
 pub(crate) const NDJSON: &str = "application/fhir+ndjson";
-
-fn unusable(error: http::Error) -> ClientError {
-    ClientError::Unreachable(format!("cannot build the request: {error}"))
-}
 
 /// Scheme, host and port.
 fn origin(uri: &str) -> Option<(String, String, u16)> {
@@ -135,6 +127,7 @@ mod tests {
             identities: Vec::new(),
             auth: UpstreamAuth::None,
             ca_file: None,
+            identity: None,
             dialect: Dialect::Generic,
             gzip: false,
             unsearchable_identifier_systems: Vec::new(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use drape_keys::secret::{Secret, blind_index};
 use drape_policy::compare::{Difference, answer_difference, treatment, verdict_differences};
-use drape_policy::{Action, Question, Standing};
+use drape_policy::{Action, Inquiry, Standing};
 use drape_view::{
     Caller, Category, Coarsening, Environment, Plan, Profile, Proof, Reason, Subject, Treatment, Verdict,
 };
@@ -35,7 +35,7 @@ pub struct Heard {
 #[derive(Clone, Debug)]
 pub struct Answered {
     /// What was asked.
-    pub question: Question,
+    pub question: Inquiry,
     /// In one word.
     pub answer: String,
     /// By these policies.
@@ -108,13 +108,13 @@ fn as_seen(verdict: Verdict, profile: &Profile, silent: bool) -> Verdict {
     }
 }
 
-fn of_type(question: &Question) -> &str {
+fn of_type(question: &Inquiry) -> &str {
     match question {
-        Question::Request { resource_type, .. }
-        | Question::SearchBy { resource_type, .. }
-        | Question::Aggregate { resource_type, .. } => resource_type,
-        Question::CountBy { .. } => "",
-        Question::Change { profile, .. } | Question::Relate { profile, .. } => &profile.resource_type,
+        Inquiry::Request { resource_type, .. }
+        | Inquiry::SearchBy { resource_type, .. }
+        | Inquiry::Aggregate { resource_type, .. } => resource_type,
+        Inquiry::CountBy { .. } => "",
+        Inquiry::Change { profile, .. } | Inquiry::Relate { profile, .. } => &profile.resource_type,
     }
 }
 
@@ -324,30 +324,30 @@ impl AskedFacts {
         };
         let named = |category: &Category| Some(category.name().to_owned());
         match &one.question {
-            Question::Request { action, resource_type } => {
+            Inquiry::Request { action, resource_type } => {
                 facts.action = action.name().to_owned();
                 facts.resource_type = Some(resource_type.clone());
             }
-            Question::SearchBy { category, resource_type } => {
+            Inquiry::SearchBy { category, resource_type } => {
                 facts.action = "searchBy".to_owned();
                 facts.category = named(category);
                 facts.resource_type = Some(resource_type.clone());
             }
-            Question::CountBy { category } => {
+            Inquiry::CountBy { category } => {
                 facts.action = "countBy".to_owned();
                 facts.category = named(category);
             }
-            Question::Aggregate { budget, organization, epsilon_nano, resource_type } => {
+            Inquiry::Aggregate { budget, organization, epsilon_nano, resource_type } => {
                 facts.action = "aggregate".to_owned();
                 facts.budget = Some((budget.clone(), organization.clone(), *epsilon_nano));
                 facts.resource_type = Some(resource_type.clone());
             }
-            Question::Change { profile, category } => {
+            Inquiry::Change { profile, category } => {
                 facts.action = "change".to_owned();
                 facts.category = named(category);
                 facts.profile = Some(ProfileFacts::of(profile));
             }
-            Question::Relate { profile, category } => {
+            Inquiry::Relate { profile, category } => {
                 facts.action = "relate".to_owned();
                 facts.category = named(category);
                 facts.profile = Some(ProfileFacts::of(profile));
@@ -361,15 +361,15 @@ impl AskedFacts {
         let resource_type = self.resource_type.clone();
         let profile = || Some(self.profile.as_ref()?.profile());
         let question = match self.action.as_str() {
-            "searchBy" => Question::SearchBy { category: category()?, resource_type: resource_type? },
-            "countBy" => Question::CountBy { category: category()? },
+            "searchBy" => Inquiry::SearchBy { category: category()?, resource_type: resource_type? },
+            "countBy" => Inquiry::CountBy { category: category()? },
             "aggregate" => {
                 let (budget, organization, epsilon_nano) = self.budget.clone()?;
-                Question::Aggregate { budget, organization, epsilon_nano, resource_type: resource_type? }
+                Inquiry::Aggregate { budget, organization, epsilon_nano, resource_type: resource_type? }
             }
-            "change" => Question::Change { profile: profile()?, category: category()? },
-            "relate" => Question::Relate { profile: profile()?, category: category()? },
-            action => Question::Request {
+            "change" => Inquiry::Change { profile: profile()?, category: category()? },
+            "relate" => Inquiry::Relate { profile: profile()?, category: category()? },
+            action => Inquiry::Request {
                 action: Action::ALL.into_iter().find(|a| a.name() == action)?,
                 resource_type: resource_type?,
             },

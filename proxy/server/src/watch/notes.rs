@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use drape_policy::{Listener, Question};
+use drape_policy::{Inquiry, Listener};
 use drape_view::{Caller, Profile, Verdict};
 use parking_lot::Mutex;
 
@@ -28,7 +28,7 @@ pub(super) struct Notes {
 
 #[derive(Debug, Default)]
 struct Taken {
-    questions: HashMap<Question, (&'static str, Vec<String>)>,
+    questions: HashMap<Inquiry, (&'static str, Vec<String>)>,
     records: HashMap<Profile, (Verdict, u64)>,
     more: u64,
 }
@@ -48,7 +48,7 @@ impl Notes {
 }
 
 impl Listener for Notes {
-    fn ruled(&self, question: Question, answer: &'static str, policies: &[String]) {
+    fn ruled(&self, question: Inquiry, answer: &'static str, policies: &[String]) {
         let mut taken = self.taken.lock();
         if taken.questions.len() < DISTINCT_MAX {
             taken.questions.entry(question).or_insert_with(|| (answer, policies.to_vec()));

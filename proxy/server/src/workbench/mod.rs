@@ -3,4 +3,5 @@
 pub mod diff;
 pub mod files;
 pub mod personas;
+pub mod testing;
 pub mod walk;

@@ -19,6 +19,16 @@ pub(crate) mod script;
 
 pub(crate) const ZONE: &str = "America/New_York";
 
+/// An issue without the name of the request, which differs from answer to answer; all else of it stays.
+pub(crate) fn nameless(issue: &mut Value) {
+    let Some(text) = issue["details"]["text"].as_str().map(str::to_owned) else { return };
+    let id = text.strip_prefix("request ").unwrap();
+    let said = issue["diagnostics"].as_str().unwrap();
+    assert!(said.ends_with(&format!(" (decision {id})")), "{said}");
+    issue["diagnostics"] = said.replace(id, "ID").into();
+    issue["details"]["text"] = "request ID".into();
+}
+
 /// A hospital of a few records.
 pub(crate) fn records() -> Vec<Resource> {
     let resource = |value: Value| Resource {
@@ -82,6 +92,10 @@ pub(crate) struct Wishes<'a> {
     pub upstream: Option<String>,
     /// Put under `upstream:` besides its address.
     pub upstream_more: &'a str,
+    /// Put among the keys of the issuer, each line indented by eight.
+    pub issuer_more: &'a str,
+    /// More issuers, each beginning with `      - issuer:`.
+    pub issuers_more: &'a str,
     /// Put among the keys of the tenant.
     pub tenant_more: &'a str,
     /// Instead of `plaintext: true` of the listener; names files in the folder.
@@ -193,6 +207,10 @@ tenants:
           HRESCH: [researcher]
           PUBHLTH: [analyst]
           HOPERAT: [privacy-officer, records-officer]
+          ETREAT: [clinician]
+          BTG: [clinician]
+{issuer_more}
+{issuers_more}
     policies: {{ {policies}{policies_more}{facts} }}
     {tenant_more}
 budgets:
@@ -212,6 +230,8 @@ budgets:
             policies = if wishes.policy.is_some() { "directory: policies" } else { "set: hospital" },
             policies_more = wishes.policies_more,
             more = wishes.more,
+            issuer_more = wishes.issuer_more,
+            issuers_more = wishes.issuers_more,
             tenant_more = wishes.tenant_more,
         );
         let file = folder.path().join("drape.yaml");

@@ -71,10 +71,14 @@ impl Script {
         Self { base, asked }
     }
 
+    /// Everything that it was asked so far.
+    pub(crate) fn all(&self) -> Vec<Asked> {
+        self.asked.lock().unwrap().clone()
+    }
+
     /// What it was asked so far, but for what Drape asks at its start.
     pub(crate) fn asked(&self) -> Vec<Asked> {
-        let all = self.asked.lock().unwrap();
-        all.iter().filter(|a| a.target != "/fhir/metadata").cloned().collect()
+        self.all().into_iter().filter(|a| a.target != "/fhir/metadata").collect()
     }
 
     /// The targets, decoded.

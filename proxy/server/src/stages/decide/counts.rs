@@ -10,7 +10,7 @@ use drape_view::Caller;
 use http::StatusCode;
 
 use super::{Aggregate, Decided, Desk, Way};
-use crate::refusal::Refusal;
+use crate::refusal::{Lacks, Refusal};
 
 impl Desk<'_> {
     /// Whether the caller may look at patients or what is about them record by record, in any role that the token
@@ -44,11 +44,11 @@ impl Desk<'_> {
     /// A noisy count: for callers who may aggregate and may not search the same population.
     pub(super) fn aggregate(&self, search: Search) -> Result<Decided, Refusal> {
         let Some(budget) = &self.tenant.budget else {
-            return Err(Refusal::forbidden("decide", "no budget is kept for counts"));
+            return Err(Refusal::forbidden("decide", "no budget is kept for counts").lacking(Lacks::Budget));
         };
         if self.scope(Need::Search, &search.resource_type)? {
             let public = "the token's scopes cover only the patient in context";
-            return Err(Refusal::forbidden("decide", public));
+            return Err(Refusal::forbidden("decide", public).lacking(Lacks::Scope));
         }
         self.guesses(&search)?;
         self.hops(&search)?;
@@ -79,11 +79,15 @@ impl Desk<'_> {
             for revealed in criterion.reveals.iter().filter(|r| !r.link) {
                 for category in self.categories(criterion, revealed).iter() {
                     let ruling = self.standing.count_by(category);
+                    let word = if ruling.allowed { "counted" } else { "refused" };
+                    self.witness.ruled(&criterion.name, category.name(), word);
                     if !ruling.allowed {
                         let public = format!("you may not count by `{}`", criterion.name);
                         let reason =
                             format!("`{}` reveals {category}, which may not be counted by", criterion.name);
-                        return Err(Refusal::forbidden("decide", public).because(reason));
+                        return Err(Refusal::forbidden("decide", public)
+                            .lacking(Lacks::Criterion)
+                            .because(reason));
                     }
                     policies.extend(ruling.policies);
                 }

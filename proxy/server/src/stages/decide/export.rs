@@ -15,7 +15,7 @@ use serde_json::json;
 
 use super::{Decided, Desk, Way, misread};
 use crate::exports::{File, Job};
-use crate::refusal::Refusal;
+use crate::refusal::{Lacks, Refusal};
 use crate::upstream::Place;
 
 /// What is done about an export.
@@ -166,7 +166,7 @@ impl Desk<'_> {
         let cleared = self.clear(Need::Search, Action::Export, resource_type)?;
         if patient_only || cleared.patient_only {
             let public = "an export needs scopes that cover more than the patient in context";
-            return Err(Refusal::forbidden("decide", public));
+            return Err(Refusal::forbidden("decide", public).lacking(Lacks::Scope));
         }
         Ok(cleared.policies)
     }
@@ -252,7 +252,7 @@ impl Desk<'_> {
         }
         let public =
             "name patients whose relation to you is proved; such an export is not made over everybody";
-        Err(Refusal::forbidden("decide", public))
+        Err(Refusal::forbidden("decide", public).lacking(Lacks::Relation))
     }
 
     /// The upstream's query: types named one by one, each filter as it was judged.

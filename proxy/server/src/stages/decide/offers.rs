@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::Desk;
 use crate::parts::Tenant;
 use crate::refusal::Refusal;
+use crate::trace::Witness;
 
 /// The capability statement cut down to what the caller may ask for. That something is offered says nothing about what
 /// the answer will hold; that it is not, saves a request that would be refused.
@@ -21,7 +22,9 @@ pub fn offered(tenant: &Tenant, caller: &Arc<Caller>, statement: &Value) -> Resu
         .standing(caller)
         .map_err(|e| Refusal::unavailable("decide", "policy cannot be asked at this time", e))?;
     let standing = Arc::new(standing);
-    let desk = Desk { tenant, caller, standing, own: String::new(), waits: false };
+    // Nobody wants to know what would be refused.
+    let witness = &Witness::default();
+    let desk = Desk { tenant, caller, standing, own: String::new(), waits: false, witness };
     let mut statement = statement.clone();
     let Some(rest) = statement.pointer_mut("/rest/0") else { return Ok(statement) };
     let mut transacts = false;

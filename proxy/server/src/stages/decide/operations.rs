@@ -16,7 +16,7 @@ use http::StatusCode;
 
 use super::{Cleared, Decided, Desk, Way, misread, paging};
 use crate::page::Page;
-use crate::refusal::Refusal;
+use crate::refusal::{Lacks, Refusal};
 
 /// What goes on to an operation whose answer is rebuilt.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ impl Desk<'_> {
             self.clear(Need::Read, Action::Read, &asked.resource_type)?;
         }
         if asked.count == Some(0) && self.whole_records(&cleared) {
-            return Err(Refusal::forbidden("decide", super::EXACT_COUNT));
+            return Err(Refusal::forbidden("decide", super::EXACT_COUNT).lacking(Lacks::WholeView));
         }
         if !asked.types.is_empty() {
             for resource_type in &asked.types {
@@ -115,7 +115,7 @@ impl Desk<'_> {
         types: impl Iterator<Item = &'t String>,
     ) -> Result<(), Refusal> {
         for of in types {
-            let answer = self.standing.search_by(category, of);
+            let answer = self.search_by(name, category, of);
             let told = match answer {
                 // Pages are filled, so that what is withheld leaves no gap.
                 Criterion::Open | Criterion::Shown => true,
@@ -136,7 +136,7 @@ impl Desk<'_> {
         let cleared = self.clear(Need::Read, Action::Operation, &asked.resource_type)?;
         if cleared.patient_only {
             let public = "the token's scopes cover only the patient in context";
-            return Err(Refusal::forbidden("decide", public));
+            return Err(Refusal::forbidden("decide", public).lacking(Lacks::Scope));
         }
         let id = asked.id.as_deref().map(|id| self.id(&asked.resource_type, id)).transpose()?;
         let public = &self.tenant.public_base;
@@ -168,7 +168,8 @@ impl Desk<'_> {
     fn validate(&self, resource_type: &str, body: Option<Bytes>) -> Result<Decided, Refusal> {
         let cleared = self.clear(Need::Create, Action::Operation, resource_type)?;
         if self.standing.ids_by_pseudonym() {
-            return Err(Refusal::forbidden("decide", "who is shown pseudonyms cannot write"));
+            return Err(Refusal::forbidden("decide", "who is shown pseudonyms cannot write")
+                .lacking(Lacks::WholeView));
         }
         let body = body.filter(|b| !b.is_empty()).ok_or_else(|| {
             Refusal::new("decide", StatusCode::BAD_REQUEST, "required", "the body is missing")

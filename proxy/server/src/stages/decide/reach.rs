@@ -8,7 +8,7 @@ use drape_policy::{Action, Criterion};
 use drape_view::view::is_open;
 
 use super::{Cleared, Desk};
-use crate::refusal::Refusal;
+use crate::refusal::{Lacks, Refusal};
 
 impl Desk<'_> {
     /// A criterion that goes through other records reads their types as well, of whomever they are.
@@ -18,7 +18,7 @@ impl Desk<'_> {
                 if self.scope(Need::Search, &revealed.resource_type)? {
                     let public =
                         format!("`{}` reads records of others than the patient in context", criterion.name);
-                    return Err(Refusal::forbidden("decide", public));
+                    return Err(Refusal::forbidden("decide", public).lacking(Lacks::Scope));
                 }
             }
         }
@@ -47,19 +47,19 @@ impl Desk<'_> {
             // A reverse include brings one type; a forward one may lead to several, each judged as it comes.
             if readable.is_empty() {
                 let public = format!("you may not read what `{name}={}` would bring", include.value);
-                return Err(Refusal::forbidden("decide", public));
+                return Err(Refusal::forbidden("decide", public).lacking(Lacks::Criterion));
             }
+            let shown = format!("{name}={}", include.value);
             for revealed in &include.reveals {
                 for category in
                     self.tenant.catalogue.category_at(&revealed.resource_type, revealed.path).iter()
                 {
-                    let answer = self.standing.search_by(category, &revealed.resource_type);
+                    let answer = self.search_by(&shown, category, &revealed.resource_type);
                     // What comes along tells of the link that it came by: it must be one that the caller is shown,
                     // if not in every record then in each that is received.
                     let told = matches!(answer, Criterion::Open | Criterion::ByPseudonym)
                         || self.standing.shows_where_received(category, &revealed.resource_type);
                     if !told || answer == Criterion::Refused && category.is_link() {
-                        let shown = format!("{name}={}", include.value);
                         return Err(self.refused(&shown, category, answer, false));
                     }
                 }

@@ -10,10 +10,10 @@ use drape_shield::{BundleKind, Expect};
 use drape_view::{Category, CategorySet};
 use http::StatusCode;
 
-use super::{Decided, Desk, EXACT_COUNT, Way, paging};
+use super::{Decided, Desk, EXACT_COUNT, WHOLE, Way, paging};
 use crate::dialect::could_match;
 use crate::page::Page;
-use crate::refusal::Refusal;
+use crate::refusal::{Lacks, Refusal};
 
 /// More patients than this are not put into one search.
 const NARROWED_MAX: usize = 200;
@@ -36,12 +36,15 @@ impl Desk<'_> {
                 // The policies have changed since the first page, and the upstream's cursor brings cut records.
                 return Err(Refusal::new("decide", StatusCode::GONE, "expired", "search again"));
             }
+            if search.is_projected() {
+                self.witness.rewrote(WHOLE);
+            }
             search.without_projection();
         }
         let address = search.to_target();
         let standing = &self.standing;
         if counts && (cleared.patient_only || !standing.uniform()) {
-            return Err(Refusal::forbidden("decide", EXACT_COUNT));
+            return Err(Refusal::forbidden("decide", EXACT_COUNT).lacking(Lacks::WholeView));
         }
         let needed =
             match (self.criteria(&mut search, true)?, self.compartment(&mut search, cleared.patient_only)?) {
@@ -50,6 +53,9 @@ impl Desk<'_> {
                     needed
                 }
                 _ => {
+                    self.witness.rewrote(
+                        "a pseudonym stands for nothing that was given out: answered empty, nothing is sent",
+                    );
                     return Ok(Decided {
                         way: Way::Nothing { address },
                         patient_only: cleared.patient_only,
@@ -65,9 +71,16 @@ impl Desk<'_> {
         let dialect = self.tenant.upstream.dialect;
         if let Some(lack) = dialect.lacks(&search) {
             let public = format!("the FHIR server behind wants {lack} in a search of {resource_type}");
-            return Err(Refusal::new("decide", StatusCode::BAD_REQUEST, "required", public));
+            return Err(
+                Refusal::new("decide", StatusCode::BAD_REQUEST, "required", public).lacking(Lacks::Criterion)
+            );
         }
+        let before = search.to_query();
         dialect.adapt(&mut search);
+        if search.to_query() != before {
+            self.witness
+                .rewrote("what the server's dialect does not know and only changes the look is not sent on");
+        }
         let path = match &page {
             Some(page) => page.upstream.clone(),
             None => search.to_target(),
@@ -105,6 +118,9 @@ impl Desk<'_> {
             let id = compartment.id.clone();
             if let Some(parameter) = patient_parameter(&resource_type) {
                 search.criteria.push(patient_criterion(&resource_type, parameter, &[id]));
+                self.witness.rewrote(
+                    "the patient's compartment is searched by who records are about, not by who took part",
+                );
                 // A search of the type, which every server has: the compartment holds all that it can find.
                 search.compartment = None;
             }
@@ -128,7 +144,7 @@ impl Desk<'_> {
             let mut by_pseudonym = false;
             for revealed in &criterion.reveals {
                 for category in self.categories(criterion, revealed).iter() {
-                    match self.standing.search_by(category, &revealed.resource_type) {
+                    match self.search_by(&criterion.name, category, &revealed.resource_type) {
                         Criterion::Open => {}
                         // Pages are filled, so that a match which is withheld leaves no gap.
                         Criterion::Shown if filled && !revealed.elsewhere => {}
@@ -143,27 +159,27 @@ impl Desk<'_> {
                 }
             }
             if by_pseudonym {
+                self.witness.rewrote(format!(
+                    "pseudonyms in `{}` are replaced by what they stand for",
+                    criterion.name
+                ));
                 matched &= self.translate(criterion)?;
             }
         }
         for key in &search.sort {
+            let name = format!("_sort={}", key.text);
             for revealed in &key.reveals {
                 for category in
                     self.tenant.catalogue.categories_at(&revealed.resource_type, revealed.path).iter()
                 {
-                    match self.standing.search_by(category, &revealed.resource_type) {
+                    match self.search_by(&name, category, &revealed.resource_type) {
                         Criterion::Open => {}
                         Criterion::Shown if filled => {}
                         Criterion::Narrowed => {
                             narrowed.insert(category);
                         }
                         answer => {
-                            return Err(self.refused(
-                                &format!("_sort={}", key.text),
-                                category,
-                                answer,
-                                false,
-                            ));
+                            return Err(self.refused(&name, category, answer, false));
                         }
                     }
                 }
@@ -187,7 +203,7 @@ impl Desk<'_> {
                 let public = format!(
                     "`{name}` must name a system, as in `{name}=system|value`, and not one whose numbers the FHIR server behind matches without ever showing them"
                 );
-                return Err(Refusal::forbidden("decide", public).because(format!(
+                return Err(Refusal::forbidden("decide", public).lacking(Lacks::Criterion).because(format!(
                     "`{name}` could match an identifier of `unsearchable_identifier_systems`"
                 )));
             }
@@ -214,7 +230,9 @@ impl Desk<'_> {
             Criterion::ByPseudonym => "which the caller knows by pseudonym only",
             Criterion::Open => "which is open",
         };
-        Refusal::forbidden("decide", public).because(format!("`{name}` reveals {category}, {why}"))
+        Refusal::forbidden("decide", public)
+            .lacking(Lacks::Criterion)
+            .because(format!("`{name}` reveals {category}, {why}"))
     }
 
     /// What a criterion reads. Codes, dates, numbers and links are compared by themselves; strings are searched
@@ -289,9 +307,10 @@ impl Desk<'_> {
                 (Some(named), _) if named.iter().all(|n| n == own) => {}
                 (Some(_), _) | (None, None) => {
                     let public = "the token's scopes cover only the patient in context";
-                    return Err(Refusal::forbidden("decide", public));
+                    return Err(Refusal::forbidden("decide", public).lacking(Lacks::Scope));
                 }
                 (None, Some(parameter)) => {
+                    self.witness.rewrote("held to the patient in context, as the token's scopes are");
                     search.criteria.push(patient_criterion(&resource_type, parameter, &[own.to_owned()]))
                 }
             }
@@ -308,17 +327,22 @@ impl Desk<'_> {
                 }
                 let public = "you may search like this only among patients whose relation to you is proved";
                 Err(Refusal::forbidden("decide", public)
+                    .lacking(Lacks::Relation)
                     .because("a named patient is not related to the caller"))
             }
             (None, Some(parameter)) if !patients.is_empty() && patients.len() <= NARROWED_MAX => {
                 let ids: Vec<String> = patients.into_iter().collect();
+                self.witness.rewrote(format!(
+                    "held to {} patient(s) whose relation to the caller is proved",
+                    ids.len()
+                ));
                 search.criteria.push(patient_criterion(&resource_type, parameter, &ids));
                 Ok(())
             }
             _ if needed.is_empty() => Ok(()),
             _ => {
                 let public = "name a patient whose relation to you is proved; such a search is not made over everybody";
-                Err(Refusal::forbidden("decide", public))
+                Err(Refusal::forbidden("decide", public).lacking(Lacks::Relation))
             }
         }
     }

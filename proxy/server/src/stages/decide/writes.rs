@@ -10,7 +10,7 @@ use drape_policy::Action;
 use http::StatusCode;
 
 use super::{Cleared, Decided, Desk, Way};
-use crate::refusal::Refusal;
+use crate::refusal::{Lacks, Refusal};
 use crate::stages::classify::Return;
 
 /// One write, as far as it can be judged before the stored record is in sight.
@@ -154,7 +154,8 @@ impl Desk<'_> {
         body: Option<Option<Bytes>>,
     ) -> Result<Decided, Refusal> {
         if self.standing.ids_by_pseudonym() {
-            return Err(Refusal::forbidden("decide", "who is shown pseudonyms cannot write"));
+            return Err(Refusal::forbidden("decide", "who is shown pseudonyms cannot write")
+                .lacking(Lacks::WholeView));
         }
         let missing = || Refusal::new("decide", StatusCode::BAD_REQUEST, "required", "the body is missing");
         let body = match body {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::Desk;
 use crate::client::read_bounded;
 use crate::parts::{Budget, Tenant};
-use crate::refusal::Refusal;
+use crate::refusal::{Lacks, Refusal};
 use crate::stages::Own;
 use crate::stages::decide::Aggregate;
 use crate::upstream::{UpstreamRequest, is_fhir_json};
@@ -35,7 +35,7 @@ struct Counting {
 impl Counting {
     async fn run(self) -> Result<Own, Refusal> {
         let Some(budget) = &self.tenant.budget else {
-            return Err(Refusal::forbidden("forward", "no budget is kept for counts"));
+            return Err(Refusal::forbidden("forward", "no budget is kept for counts").lacking(Lacks::Budget));
         };
         let cost = budget.config.per_query_nano;
         let canonical = self.aggregate.search.canonical();
@@ -59,7 +59,8 @@ impl Counting {
                     epsilon(cost),
                     epsilon(left)
                 );
-                return Err(Refusal::new("forward", StatusCode::FORBIDDEN, "too-costly", public));
+                return Err(Refusal::new("forward", StatusCode::FORBIDDEN, "too-costly", public)
+                    .lacking(Lacks::Budget));
             }
             Reserve::Reserved(reservation) => reservation,
         };

@@ -55,7 +55,7 @@ pub async fn transact(tenant: &Arc<Tenant>, members: Vec<Member>) -> Result<Vec<
     for Member { grant, mut entered, full_url, number } in members {
         entered.at("forward");
         let durable = entered.durable();
-        let grant = match (&refused, settled(tenant, grant, durable).await) {
+        let grant = match (&refused, settled(tenant, grant, &mut entered).await) {
             (None, Ok(grant)) => grant,
             (_, settled) => {
                 refused = refused.or(settled.err().map(|refusal| in_entry(number, refusal)));

@@ -18,8 +18,9 @@ use crate::facts::Ahead;
 use crate::parts::Tenant;
 use crate::refusal::Refusal;
 use crate::stages::Answer;
-use crate::stages::enter::{Durable, Entered};
+use crate::stages::enter::Entered;
 use crate::stages::seal::{Outcome, Totals, seal};
+use crate::trace::Part;
 
 /// An answer that is held whole, with what judges it. Only `forward` makes one.
 pub struct Held {
@@ -61,11 +62,10 @@ pub(in crate::stages) struct Related {
 pub async fn hold(tenant: &Arc<Tenant>, held: Held, mut entered: Entered, format: Format) -> Answer {
     entered.at("protect");
     let Held { view, ahead, what, room } = held;
-    let durable = entered.durable();
     let mut totals = Totals::default();
     let judged = match what {
         What::Binary { id, text, raw, unbound, related } => {
-            belongs(tenant, view, ahead, &related, unbound, &mut totals, durable)
+            belongs(tenant, view, ahead, &related, unbound, &mut totals, &entered)
                 .await
                 .and_then(|()| binary(tenant, &id, &text, raw, &mut totals))
         }
@@ -115,7 +115,7 @@ async fn belongs(
     related: &[Related],
     unbound: bool,
     totals: &mut Totals,
-    durable: Durable,
+    entered: &Entered,
 ) -> Result<(), Refusal> {
     if related.is_empty() && !unbound {
         return Err(unknown("it belongs to no record"));
@@ -136,11 +136,13 @@ async fn belongs(
         }
         // As a read judges it; a reference that is left out leaves a record that is not whole.
         if let Some(ahead) = &mut ahead {
-            let looked = ahead.prepare(tenant, &mut view, std::slice::from_ref(&facts), durable).await;
+            let looked =
+                ahead.prepare(tenant, &mut view, std::slice::from_ref(&facts), entered.durable()).await;
             looked.map_err(|r| unknown(&format!("what it belongs to cannot be judged: {}", r.reason)))?;
         }
         let ruled = rulings(tenant, &view, &facts, ahead.as_ref()).await;
         let ruled = ruled.map_err(|_| unknown("what it belongs to cannot be judged"))?;
+        entered.judged(Part::Owner, &view, &facts, &ruled);
         let verdicts = ruled.verdicts;
         if ruled.hide.is_some()
             || !verdicts.iter().all(|v| matches!(v, Verdict::Keep(plan) if plan.shows_all()))

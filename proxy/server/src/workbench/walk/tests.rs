@@ -65,6 +65,45 @@ async fn a_request_that_policy_refuses_never_reaches_the_server() {
 }
 
 #[tokio::test]
+async fn the_trace_says_what_was_asked_of_policy_and_what_each_category_rests_on() {
+    let bench = bench().await;
+    let opioid = json!({"coding": [{"system": "http://hl7.org/fhir/sid/icd-10-cm", "code": "F11.20"}]});
+    bench
+        .hold(vec![
+            patient("p1"),
+            json!({"resourceType": "Condition", "id": "c1", "subject": {"reference": "Patient/p1"}, "code": {"text": "Cough"}}),
+            json!({"resourceType": "Condition", "id": "c2", "subject": {"reference": "Patient/p1"}, "code": opioid}),
+        ])
+        .unwrap();
+    let walk = get(&bench, &person(&bench, "nurse"), "/Condition?patient=p1").await;
+    assert_eq!(walk.status, StatusCode::OK, "{:?}", walk.trace);
+    let trace = &walk.trace;
+    let question = &trace.asked.questions[0];
+    assert_eq!((question.action.as_str(), question.allowed), ("search", true));
+    assert_eq!(question.policies, trace.policies);
+    assert_eq!(trace.asked.scopes[0].by, ["user/*.cruds"]);
+    assert_eq!(trace.asked.criteria[0].name, "patient");
+    assert_eq!(trace.sent[0].target, "/Condition?patient=p1");
+    let names: Vec<&str> = trace.records.iter().map(|r| r.name.as_str()).collect();
+    assert_eq!(names, ["Condition/c1", "Condition/c2"]);
+    // One is withheld by name of the policy that does it; of the other each category has its own reason.
+    let withheld: u64 = trace.withheld.values().sum();
+    let kept = trace.records.iter().filter(|r| matches!(r.verdict, drape_view::Verdict::Keep(_))).count();
+    assert_eq!(withheld + kept as u64, 2, "{trace:?}");
+    assert!(trace.records.iter().all(|r| !r.received_by.is_empty()), "{:?}", trace.records);
+    let counted: u64 = trace.determined.iter().flat_map(|d| d.categories.values()).sum();
+    assert!(counted > 0);
+    for judged in &trace.records {
+        let drape_view::Verdict::Keep(plan) = &judged.verdict else { continue };
+        for category in drape_view::Category::ALL {
+            let why = plan.why(category).unwrap();
+            let shown = plan.treatment(category) != drape_view::Treatment::Redact;
+            assert_eq!(shown, !why.policies.is_empty(), "{category}: {why:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn other_records_and_another_time_replace_those_before() {
     let bench = bench().await;
     let doctor = person(&bench, "doctor");

@@ -16,6 +16,7 @@ use crate::refusal::Refusal;
 use crate::stages::decide::{Act, Write};
 use crate::stages::protect::rulings;
 use crate::stages::{marked, opaque};
+use crate::trace::Part;
 use crate::upstream::UpstreamRequest;
 
 /// A stored record that reaches the caller.
@@ -96,6 +97,9 @@ impl Desk {
         let answer = rulings(tenant, &seen.view, &shared, seen.ahead.as_ref())
             .await
             .map_err(|fault| fault.refusal())?;
+        let hides = answer.hide.is_some();
+        let (id_of_request, witness) = &self.witness;
+        witness.judged(id_of_request, Part::Stored, &seen.view, &shared, (&answer.verdicts, hides));
         let facts = Arc::unwrap_or_clone(shared);
         let beside = Beside { text: &text, facts: &facts, answer: &answer };
         let view =
