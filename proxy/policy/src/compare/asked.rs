@@ -39,7 +39,7 @@ pub fn requests(old: Side<'_>, new: Side<'_>, types: &[&str]) -> Compared {
     });
     let space = Space::new(&mentions, &old.standing.caller, types);
     let (cases, whole) = space.cases(&[], &[], REQUEST_CASES_MAX);
-    let mut met: BTreeMap<(Key, u16), (Vec<Case>, Vec<String>, Vec<String>)> = BTreeMap::new();
+    let mut met: BTreeMap<(Key, u16), Met> = BTreeMap::new();
     let mut asked_at: BTreeMap<u16, usize> = BTreeMap::new();
     for case in &cases {
         *asked_at.entry(case[0]).or_default() += 1;
@@ -64,6 +64,9 @@ pub fn requests(old: Side<'_>, new: Side<'_>, types: &[&str]) -> Compared {
     }
     Compared { differences, cases: cases.len(), cut: !whole }
 }
+
+/// Where a difference was met, and the policies of both sides that decide there.
+type Met = (Vec<Case>, Vec<String>, Vec<String>);
 
 /// Moments and types in which requests are compared.
 const REQUEST_CASES_MAX: usize = 2_000;

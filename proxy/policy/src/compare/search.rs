@@ -8,6 +8,9 @@ use super::table::Table;
 use super::words::{REASONS_MAX, told};
 use super::{Difference, Key, What, differing, merge};
 
+/// The type and what the policies of both sides say.
+type Signatures = (u16, Vec<usize>, Vec<usize>);
+
 /// Two sets before one caller, over every case.
 pub(super) struct Search<'s, 'a> {
     pub(super) space: &'s Space,
@@ -15,7 +18,7 @@ pub(super) struct Search<'s, 'a> {
     keys: Vec<Key>,
     by_key: HashMap<Key, usize>,
     /// The differences of cases that both sides have met alike: their type and what the policies of both say.
-    seen: HashMap<(u16, Vec<usize>, Vec<usize>), Rc<[usize]>>,
+    seen: HashMap<Signatures, Rc<[usize]>>,
 }
 
 impl<'s, 'a> Search<'s, 'a> {

@@ -319,13 +319,14 @@ fn around(numbers: &BTreeSet<i64>) -> BTreeSet<i64> {
 
 /// Types that the same mentioned names and groups hold, and that are open or closed alike.
 fn type_classes(mentioned: &BTreeSet<String>, types: &[&str]) -> Vec<Value> {
-    let key = |name: &str| -> (bool, Vec<&str>) {
+    type Key<'a> = (bool, Vec<&'a str>);
+    let key = |name: &str| -> Key<'_> {
         let groups = TYPE_GROUPS.iter().filter(|(_, members)| members.contains(&name)).map(|(g, _)| *g);
         let names = [name].into_iter().chain(groups);
         let held = names.filter_map(|n| mentioned.get(n).map(String::as_str)).collect();
         (drape_view::view::is_open(name), held)
     };
-    let mut classes: Vec<((bool, Vec<&str>), Vec<String>)> = Vec::new();
+    let mut classes: Vec<(Key<'_>, Vec<String>)> = Vec::new();
     for name in types {
         let key = key(name);
         match classes.iter_mut().find(|(k, _)| *k == key) {

@@ -129,3 +129,69 @@ impl Scribe {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watch::recording::Reader;
+
+    fn heard() -> Arc<Heard> {
+        let caller = crate::workbench::personas::caller(
+            &serde_json::Map::new(),
+            &[],
+            crate::workbench::diff::callers::noon(1_795_000_000_000),
+        );
+        Arc::new(Heard {
+            digest: "d".into(),
+            route: "read".into(),
+            caller: Arc::new(caller.unwrap()),
+            silent: false,
+            answers: Vec::new(),
+            records: Vec::new(),
+            more: 1,
+        })
+    }
+
+    fn count(metrics: &Metrics, outcome: &str) -> bool {
+        let text = String::from_utf8(metrics.render(0, true)).unwrap();
+        text.contains(&format!("drape_capture_items_total{{outcome=\"{outcome}\",tenant=\"main\"}} 1"))
+    }
+
+    #[test]
+    fn a_recording_that_is_full_or_closed_takes_nothing_more_and_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("rec/a");
+        let (metrics, secret) = (Metrics::new().unwrap(), Secret::new([1; 32]));
+        let one = serde_json::to_vec(&Captured::of(&heard(), "main", &secret)).unwrap().len() as u64;
+        // Room for one and a half.
+        let capture = config::Capture {
+            file: file.clone(),
+            sample_per_million: 1_000_000,
+            bytes_max: one * 3 / 2 + 100,
+        };
+        let recorder = Recorder::open(&capture, "main", &secret, &metrics).unwrap();
+        assert!(recorder.takes_this_one());
+        recorder.take(heard());
+        recorder.take(heard());
+        recorder.close();
+        recorder.take(heard());
+        for outcome in ["written", "full", "dropped"] {
+            assert!(count(&metrics, outcome), "{outcome}");
+        }
+        let read: Result<Vec<_>, _> = Reader::open(&file, "main", &secret).unwrap().collect();
+        assert_eq!(read.unwrap().len(), 1);
+    }
+
+    #[test]
+    fn chance_takes_about_as_many_as_it_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a");
+        let capture = config::Capture { file, sample_per_million: 250_000, bytes_max: 1 << 20 };
+        let metrics = Metrics::new().unwrap();
+        let recorder = Recorder::open(&capture, "main", &Secret::new([1; 32]), &metrics).unwrap();
+        let taken = (0..4_000).filter(|_| recorder.takes_this_one()).count();
+        // Seven standard deviations around a thousand.
+        assert!((800..1_200).contains(&taken), "{taken}");
+        recorder.close();
+    }
+}
