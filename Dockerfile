@@ -13,6 +13,7 @@ WORKDIR /src
 COPY Cargo.toml Cargo.lock clippy.toml ./
 COPY proxy proxy
 COPY policies policies
+COPY config config
 # Not built, but Cargo reads the manifest of every member of the workspace.
 COPY conformance conformance
 RUN cargo build --locked --profile dist --bin drape \

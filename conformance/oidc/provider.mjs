@@ -1,7 +1,8 @@
 // Starts a real OpenID provider whose clients are the personas of the suite: provider.mjs PORT PERSONAS.json AUDIENCE
 // PERSONAS.json maps a client id to the claims its access tokens carry; it is read anew for every token. The member
-// `ttl_s` is no claim: it says how long tokens of that client live. Tokens are for AUDIENCE, or for the one resource
-// that a request names.
+// `ttl_s` is no claim: it says how long tokens of that client live. Nor is `jwks`: a client that has one proves itself by
+// an assertion under these keys (private_key_jwt) and has no secret. Tokens are for AUDIENCE, or for the one resource that
+// a request names.
 import fs from 'node:fs';
 import { Provider } from 'oidc-provider';
 
@@ -11,9 +12,13 @@ const issuer = `http://127.0.0.1:${port}`;
 const scope = 'system/*.cruds user/*.cruds patient/*.cruds user/*.rs patient/*.rs system/*.rs';
 
 const provider = new Provider(issuer, {
-  clients: Object.keys(read()).map((client_id) => ({
+  clientAuthMethods: ['client_secret_basic', 'private_key_jwt'],
+  enabledJWA: { clientAuthSigningAlgValues: ['RS384', 'ES384'] },
+  clients: Object.entries(read()).map(([client_id, { jwks }]) => ({
     client_id,
-    client_secret: `${client_id}-secret`,
+    ...(jwks
+      ? { jwks, token_endpoint_auth_method: 'private_key_jwt', token_endpoint_auth_signing_alg: jwks.keys[0].alg }
+      : { client_secret: `${client_id}-secret` }),
     grant_types: ['client_credentials'],
     redirect_uris: [],
     response_types: [],
@@ -38,7 +43,7 @@ const provider = new Provider(issuer, {
     },
   },
   extraTokenClaims: (_ctx, token) => {
-    const { ttl_s, ...claims } = read()[token.clientId] ?? {};
+    const { ttl_s, jwks, ...claims } = read()[token.clientId] ?? {};
     return claims;
   },
 });

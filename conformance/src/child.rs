@@ -84,6 +84,11 @@ impl Child {
         Err(Fault(format!("{} did not end within {limit:?} of SIGTERM", self.name)))
     }
 
+    /// The id of the process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// The end of what it said.
     pub fn last_words(&self) -> String {
         let said = std::fs::read_to_string(&self.log).unwrap_or_default();

@@ -17,8 +17,14 @@ pub struct Settings {
     pub upstream: String,
     /// Its dialect.
     pub dialect: &'static str,
+    /// How Drape proves to it who it is.
+    pub auth: Value,
     /// The issuer's URL, and the algorithm it signs with.
     pub issuer: (String, &'static str),
+    /// Other keys of the issuer.
+    pub issuer_more: Value,
+    /// Files that the configuration names, written beside it.
+    pub files: Vec<(&'static str, String)>,
     /// All of the budget and a question's cost, as decimals.
     pub epsilon: (&'static str, &'static str),
     /// Limits that are not the defaults.
@@ -55,7 +61,10 @@ impl Settings {
         Self {
             upstream: upstream.to_owned(),
             dialect,
+            auth: json!({ "kind": "none" }),
             issuer: (issuer.to_owned(), algorithm),
+            issuer_more: json!({}),
+            files: Vec::new(),
             epsilon: ("5", "0.1"),
             limits: json!({}),
             facts: None,
@@ -71,6 +80,17 @@ impl Settings {
         if self.facts.is_some() {
             policies["facts_file"] = json!("facts.yaml");
         }
+        let mut issuer = json!({
+            "issuer": self.issuer.0, "plaintext": true, "algorithms": [self.issuer.1], "clock_skew_ms": 0,
+            "purposes": {
+                "TREAT": ["clinician", "nurse"], "HPAYMT": ["billing"], "HRESCH": ["researcher"],
+                "PATRQT": ["patient"], "FAMRQT": ["guardian"], "PUBHLTH": ["analyst"],
+                "HOPERAT": ["privacy-officer", "records-officer"],
+            },
+        });
+        for (name, value) in self.issuer_more.as_object().into_iter().flatten() {
+            issuer[name] = value.clone();
+        }
         json!({
             "listen": { "address": format!("127.0.0.1:{port}"), "plaintext": true },
             "admin": { "address": format!("127.0.0.1:{admin}"), "plaintext": true },
@@ -84,16 +104,9 @@ impl Settings {
                 "public_base_url": format!("http://127.0.0.1:{port}/fhir"),
                 "time_zone": "America/New_York",
                 "upstream": {
-                    "base_url": self.upstream, "plaintext": true, "dialect": self.dialect, "auth": { "kind": "none" },
+                    "base_url": self.upstream, "plaintext": true, "dialect": self.dialect, "auth": self.auth,
                 },
-                "issuers": [{
-                    "issuer": self.issuer.0, "plaintext": true, "algorithms": [self.issuer.1], "clock_skew_ms": 0,
-                    "purposes": {
-                        "TREAT": ["clinician", "nurse"], "HPAYMT": ["billing"], "HRESCH": ["researcher"],
-                        "PATRQT": ["patient"], "FAMRQT": ["guardian"], "PUBHLTH": ["analyst"],
-                        "HOPERAT": ["privacy-officer", "records-officer"],
-                    },
-                }],
+                "issuers": [issuer],
                 "policies": policies,
             }],
             "budgets": [{
@@ -118,6 +131,9 @@ impl Drape {
         let (port, admin) = (places::free_port()?, places::free_port()?);
         std::fs::create_dir_all(folder)?;
         std::fs::write(folder.join("drape.yaml"), settings.text(port, admin))?;
+        for (name, text) in &settings.files {
+            std::fs::write(folder.join(name), text)?;
+        }
         if let Some(facts) = settings.facts {
             std::fs::write(folder.join("facts.yaml"), facts)?;
         }
@@ -194,6 +210,13 @@ impl Drape {
         } else {
             Err(Fault(format!("drape ended with {status}: {}", child.last_words())))
         }
+    }
+
+    /// SIGHUP: everything is read again, the issuers' keys too.
+    pub fn reload(&self) -> Outcome {
+        let Some(child) = &self.child else { return Err(Fault::new("drape is not running")) };
+        let id = child.id().to_string();
+        run(Command::new("kill").args(["-HUP", &id]), Duration::from_secs(5)).map(drop)
     }
 
     /// Runs a verb of the command line on this configuration, to its end.

@@ -2,14 +2,17 @@
 //!
 //! Nothing here is on the way of a real request; the program under test is only ever run as a process.
 
+pub mod backend;
 pub mod bytes;
 pub mod child;
 pub mod drape;
 pub mod fault;
+pub mod forge;
 pub mod hapi;
 pub mod http;
 pub mod issuer;
 pub mod judge;
+pub mod keycloak;
 pub mod oidc;
 pub mod places;
 pub mod recorder;

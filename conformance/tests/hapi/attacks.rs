@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use drape_conformance::child::wait_for;
 use drape_conformance::fault::Faults;
+use drape_conformance::forge::forged;
 use drape_conformance::http::{Call, Reply, encode};
 use drape_conformance::judge::refusal;
 use drape_conformance::{Fault, Outcome};
@@ -76,6 +77,12 @@ pub(crate) fn tokens(world: &World) -> Outcome {
         &Call::get(&url).bearer(&format!("{}.{raised}.{}", parts[0], parts[2])).send()?,
     );
     strangers("cut", &Call::get(&url).bearer(&doctor[..doctor.len() - 8]).send()?);
+
+    let keys = Call::get(format!("{}/jwks", world.provider.url)).send()?.expect(200)?.json()?;
+    let forged = forged(doctor, &keys, "http://127.0.0.1:9")?;
+    for (name, token) in &forged {
+        strangers(name, &Call::get(&url).bearer(token).send()?);
+    }
 
     // Well signed, by somebody whom nobody trusts; and in the name of the issuer who is trusted.
     let own = world.hostile.token(Persona::RecordsOfficer, &world.drape.base)?;

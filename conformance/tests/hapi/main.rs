@@ -10,6 +10,7 @@ mod bundles;
 mod clients;
 mod counts;
 mod crash;
+mod credential;
 mod demo;
 mod exact;
 mod export;
@@ -33,7 +34,7 @@ type Step = (&'static str, fn(&World) -> Outcome);
 
 /// In this order: what writes comes late, what spends the budget after it, then the log is searched, and what all of them
 /// were answered is judged.
-const STEPS: [Step; 50] = [
+const STEPS: [Step; 51] = [
     ("views-of-a-patient", views::of_a_patient),
     ("views-of-an-observation", views::of_an_observation),
     ("views-of-sensitive-records", views::of_sensitive_records),
@@ -50,6 +51,7 @@ const STEPS: [Step; 50] = [
     ("no-canary-in-searches", leaks::searches),
     ("no-canary-in-reads", leaks::reads),
     ("attacks-on-tokens", attacks::tokens),
+    ("credential-by-assertion", credential::by_assertion),
     ("attacks-by-criteria", attacks::criteria),
     ("attacks-on-the-interaction", attacks::interactions),
     ("attacks-in-bundles", bundles::attacks),

@@ -27,11 +27,13 @@ pub enum Class {
     Heartbeat,
     /// Events were erased, with the legal basis.
     Tombstone,
+    /// An officer approved of a policy digest.
+    Approval,
 }
 
 impl Class {
     /// Every class, in the order of its byte.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Intent,
         Self::Segment,
         Self::Outcome,
@@ -41,6 +43,7 @@ impl Class {
         Self::Config,
         Self::Heartbeat,
         Self::Tombstone,
+        Self::Approval,
     ];
 
     /// The byte in the leaf, from 1; fixed for version 1 of the leaf.
@@ -55,6 +58,7 @@ impl Class {
             Self::Config => 7,
             Self::Heartbeat => 8,
             Self::Tombstone => 9,
+            Self::Approval => 10,
         }
     }
 
@@ -75,6 +79,7 @@ impl Class {
             Self::Config => "config",
             Self::Heartbeat => "heartbeat",
             Self::Tombstone => "tombstone",
+            Self::Approval => "approval",
         }
     }
 
@@ -224,6 +229,10 @@ pub struct Event {
     pub organization: Option<String>,
     /// A v3 PurposeOfUse code, such as `TREAT` (`purposeOfEvent`).
     pub purpose: Option<String>,
+    /// By what the purpose was stated: `token`, `header`, `launch`, `certificate`.
+    pub stated_by: Option<String>,
+    /// Why an emergency was declared under which this happened. Such entries are to be reviewed.
+    pub emergency: Option<String>,
     /// A FHIR restful-interaction code, such as `search-type` (`subtype`).
     pub interaction: Option<String>,
     /// The resource type asked for.
@@ -280,6 +289,8 @@ impl Event {
             client: None,
             organization: None,
             purpose: None,
+            stated_by: None,
+            emergency: None,
             interaction: None,
             resource_type: None,
             method: None,

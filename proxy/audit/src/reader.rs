@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::event::{Event, EventFault};
+use crate::event::{Class, Event, EventFault};
 use crate::leaf::{Leaf, LeafFault};
 use crate::seal::{EventSecret, OpenFault, TAG_BYTES, open, split_tags};
 use crate::store::{Found, Scan, Segment, Stored, segments};
@@ -59,6 +59,8 @@ pub struct Query {
     pub subject: Option<String>,
     /// Only of this request.
     pub request: Option<String>,
+    /// Only of this class: told by the leaf, without decrypting anything else.
+    pub class: Option<Class>,
     /// Not before, in milliseconds since the epoch.
     pub from_ms: Option<u64>,
     /// Before.
@@ -124,7 +126,9 @@ impl Reader {
                     split_tags(stored.body)
                         .is_some_and(|(tags, _)| tags.as_chunks::<TAG_BYTES>().0.contains(tag))
                 };
+                let of_class = |class| Leaf::decode(stored.leaf).is_ok_and(|leaf| leaf.class == class);
                 if tag.as_ref().is_none_or(tagged)
+                    && query.class.is_none_or(of_class)
                     && let Some(opened) = self.open(stored)
                     && fits(query, &opened)
                 {

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use drape_view::{Caller, Environment, Proof, Relation};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use drape_view::{Caller, Environment, Proof, Relation, StatedBy, Statement};
 use serde_json::{Map, Value};
 
 use crate::fault::TokenFault;
@@ -65,9 +67,7 @@ pub fn caller(
         read.text("sub")?.filter(|s| !s.is_empty()).ok_or_else(|| TokenFault::Claim("sub".into()))?;
     let held = read.words(&names.roles)?;
     let purpose = read.purpose(&names.purpose_of_use)?;
-    let activated =
-        purposes.iter().find(|(p, _)| *p == purpose).map(|(_, roles)| roles.as_slice()).unwrap_or_default();
-    let roles = held.iter().filter(|r| activated.contains(r)).cloned().collect();
+    let roles = activated(&held, &purpose, purposes);
     let client = match read.text(&names.client)? {
         Some(client) => Some(client),
         None => read.text("azp")?,
@@ -87,6 +87,7 @@ pub fn caller(
         patient: read.text(&names.patient)?.map(|p| bare(&p, &names.patient)).transpose()?,
         scopes: read.words_in_order(&names.scope)?.iter().flat_map(|s| scopes::parse(s)).collect(),
         relations: read.relations(&names.relations)?,
+        statement: Statement { by: (!purpose.is_empty()).then_some(StatedBy::Token), emergency: None },
         purpose,
         proof: Proof {
             token_id: read.text("jti")?,
@@ -95,6 +96,37 @@ pub fn caller(
         },
         environment,
     })
+}
+
+fn activated(held: &BTreeSet<String>, purpose: &str, purposes: &[(String, Vec<String>)]) -> BTreeSet<String> {
+    let activated =
+        purposes.iter().find(|(p, _)| p == purpose).map(|(_, roles)| roles.as_slice()).unwrap_or_default();
+    held.iter().filter(|r| activated.contains(r)).cloned().collect()
+}
+
+/// The caller acts for another purpose than the token says, in the roles which that one activates.
+pub fn act_for(caller: &mut Caller, purpose: &str, by: StatedBy, purposes: &[(String, Vec<String>)]) {
+    caller.roles = activated(&caller.held_roles, purpose, purposes);
+    purpose.clone_into(&mut caller.purpose);
+    caller.statement.by = Some(by);
+}
+
+/// The SHA-256 of the client certificate to which the token is bound (RFC 8705, `cnf`); `None` where it is bound to
+/// nothing. A binding of another kind is a fault: what is not understood is not passed over.
+pub fn bound_certificate(claims: &Map<String, Value>) -> Result<Option<[u8; 32]>, TokenFault> {
+    let Some(cnf) = claims.get("cnf") else { return Ok(None) };
+    let Some(Value::String(thumbprint)) =
+        cnf.as_object().filter(|c| c.len() == 1).and_then(|c| c.get("x5t#S256"))
+    else {
+        return Err(TokenFault::Binding);
+    };
+    let bytes = URL_SAFE_NO_PAD.decode(thumbprint).map_err(|_| TokenFault::Binding)?;
+    bytes.try_into().map(Some).map_err(|_| TokenFault::Binding)
+}
+
+/// `intent` of a SMART launch: what the app was opened for.
+pub fn launch_intent(claims: &Map<String, Value>) -> Result<Option<String>, TokenFault> {
+    Reader { claims }.text("intent")
 }
 
 struct Reader<'a> {

@@ -42,6 +42,12 @@ pub enum TokenFault {
     /// `aud` does not name this service.
     #[error("the token is for another audience")]
     Audience,
+    /// The issuer says that the token is not, or no longer, good.
+    #[error("the issuer says that the token is not active")]
+    Inactive,
+    /// `cnf`: the token is bound to a client certificate that did not come with it, or to something that is not understood.
+    #[error("the token is bound to another key than the connection's")]
+    Binding,
     /// A claim has another shape than configured.
     #[error("the claim `{0}` has an unexpected shape")]
     Claim(String),
@@ -57,6 +63,9 @@ impl TokenFault {
             Self::Expired => ("invalid_token", "the token has expired"),
             Self::NotYet => ("invalid_token", "the token is not valid yet"),
             Self::Audience => ("invalid_token", "the token is for another audience"),
+            Self::Binding => {
+                ("invalid_token", "the token is bound to a client certificate that was not shown")
+            }
             Self::Claim(_) => ("invalid_token", "the token's claims cannot be understood"),
             _ => ("invalid_token", "the token is not accepted"),
         }

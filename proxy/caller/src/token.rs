@@ -33,7 +33,7 @@ impl Algorithm {
         [Self::Rs256, Self::Rs384, Self::Es256, Self::Es384].into_iter().find(|a| a.name() == name)
     }
 
-    const fn library(self) -> jsonwebtoken::Algorithm {
+    pub(crate) const fn library(self) -> jsonwebtoken::Algorithm {
         match self {
             Self::Rs256 => jsonwebtoken::Algorithm::RS256,
             Self::Rs384 => jsonwebtoken::Algorithm::RS384,
@@ -155,7 +155,8 @@ impl Peek {
     }
 }
 
-fn check(claims: &Map<String, Value>, rules: &Rules<'_>, now: u64) -> Result<(), TokenFault> {
+/// Whether the claims of a token are those of one that is good now, and meant for this service.
+pub(crate) fn check(claims: &Map<String, Value>, rules: &Rules<'_>, now: u64) -> Result<(), TokenFault> {
     if FOREIGN_CLAIMS.iter().any(|name| claims.contains_key(*name)) {
         return Err(TokenFault::Type);
     }

@@ -1,8 +1,9 @@
 //! Claims become callers: roles by purpose, relations, scopes; unexpected shapes refuse the token.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
-use drape_caller::{ClaimNames, Need, ScopeRuling, TokenFault, caller, scopes};
-use drape_view::{Caller, Environment};
+use drape_caller::{ClaimNames, Need, ScopeRuling, TokenFault, act_for, bound_certificate, caller, scopes};
+use drape_view::granular::Condition;
+use drape_view::{Bounds, Caller, Cover, Environment, StatedBy};
 use serde_json::{Value, json};
 
 fn names() -> ClaimNames {
@@ -104,14 +105,18 @@ fn patient_scopes_need_a_patient_in_context() {
         }
         scopes::check(&read(changes).unwrap(), need, kind)
     };
-    let granted = |patient_only| ScopeRuling::Granted { patient_only };
+    let granted = |patient_only| ScopeRuling::Granted {
+        bounds: if patient_only { Bounds::patient() } else { Bounds::free() },
+    };
     assert_eq!(check("user/Patient.rs", None, Need::Search, "Patient"), granted(false));
     assert_eq!(check("patient/*.rs", Some("p1"), Need::Read, "Observation"), granted(true));
     assert_eq!(check("patient/*.rs user/*.r", Some("p1"), Need::Read, "Patient"), granted(false));
     assert_eq!(check("patient/*.rs user/*.r", Some("p1"), Need::Search, "Patient"), granted(true));
     for (scope, need, hint) in [
         ("patient/*.rs", Need::Read, "names none"),
-        ("user/Observation.rs?category=laboratory", Need::Read, "grant nothing yet"),
+        ("user/Observation.rs?date=gt2020", Need::Read, "`date` is not among"),
+        ("user/*.rs?class=AMB", Need::Read, "`class` is not judged on Observation"),
+        ("user/Observation.rs?status=s|final", Need::Read, "has no system"),
         ("user/Patient.rs", Need::Read, "do not cover"),
         ("user/*.r", Need::Search, "do not cover"),
         ("", Need::Read, "do not cover"),
@@ -120,5 +125,68 @@ fn patient_scopes_need_a_patient_in_context() {
             ScopeRuling::Refused(text) => assert!(text.contains(hint), "{scope}: {text}"),
             granted => panic!("{scope}: {granted:?}"),
         }
+    }
+}
+
+#[test]
+fn granular_scopes_leave_what_meets_them_and_plain_ones_beside_them_leave_more() {
+    let check = |scope: &str, kind| {
+        scopes::check(&read(json!({ "scope": scope, "patient": "p1" })).unwrap(), Need::Search, kind)
+    };
+    let condition = |value: &str| Condition::parse("category", value).unwrap();
+    let bounds = |covers: &[(bool, &[&str])]| {
+        let of = |(patient, values): &(bool, &[&str])| Cover {
+            patient: *patient,
+            conditions: values.iter().map(|v| condition(v)).collect(),
+        };
+        ScopeRuling::Granted { bounds: Bounds::of(covers.iter().map(of)).unwrap() }
+    };
+    let lab = "patient/Observation.rs?category=s|laboratory";
+    assert_eq!(check(lab, "Observation"), bounds(&[(true, &["s|laboratory"])]));
+    let two = format!("{lab} user/Observation.rs?category=vital-signs");
+    assert_eq!(check(&two, "Observation"), bounds(&[(true, &["s|laboratory"]), (false, &["vital-signs"])]));
+    assert_eq!(
+        check(&format!("{two} patient/*.s"), "Observation"),
+        bounds(&[(true, &[]), (false, &["vital-signs"])])
+    );
+    assert_eq!(
+        check(&format!("{two} system/*.s"), "Observation"),
+        ScopeRuling::Granted { bounds: Bounds::free() }
+    );
+    assert!(matches!(check(lab, "Condition"), ScopeRuling::Refused(_)));
+    // For every type that has what is asked for; others are not covered.
+    assert_eq!(check("user/*.rs?category=a", "Condition"), bounds(&[(false, &["a"])]));
+    assert!(matches!(check("user/*.rs?category=a", "Patient"), ScopeRuling::Refused(_)));
+    assert!(matches!(check("user/*.rs?_tag=a", "Binary"), ScopeRuling::Refused(_)));
+}
+
+#[test]
+fn another_purpose_activates_other_roles_and_none_that_the_token_does_not_hold() {
+    let mut caller = read(json!({})).unwrap();
+    assert_eq!(caller.statement.by, Some(StatedBy::Token));
+    let purposes = [("ETREAT".to_owned(), vec!["clinician".to_owned(), "officer".to_owned()])];
+    act_for(&mut caller, "ETREAT", StatedBy::Header, &purposes);
+    assert_eq!((caller.purpose.as_str(), caller.statement.by), ("ETREAT", Some(StatedBy::Header)));
+    assert_eq!(caller.roles.iter().map(String::as_str).collect::<Vec<_>>(), ["clinician"]);
+    assert_eq!(read(json!({"purpose_of_use": null})).unwrap().statement.by, None);
+}
+
+#[test]
+fn a_binding_that_is_not_understood_is_a_fault_and_never_passed_over() {
+    let bound = |cnf: Value| bound_certificate(json!({ "cnf": cnf }).as_object().unwrap());
+    let digest = "A".repeat(43);
+    assert_eq!(bound(json!({"x5t#S256": digest})), Ok(Some([0; 32])));
+    assert_eq!(bound_certificate(json!({}).as_object().unwrap()), Ok(None));
+    for cnf in [
+        json!({"jkt": digest}),
+        json!({"x5t#S256": digest, "jkt": digest}),
+        json!({"x5t#S256": "AAAA"}),
+        json!({"x5t#S256": 7}),
+        json!({"x5t#S256": format!("{digest}=")}),
+        json!({}),
+        json!(null),
+        json!("x"),
+    ] {
+        assert_eq!(bound(cnf.clone()), Err(TokenFault::Binding), "{cnf}");
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use cedar_policy::{ActionConstraint, Effect, EntityUid, Policy, ResourceConstraint};
 use drape_view::category::{CategorySet, GROUPS};
+use drape_view::fault::near;
 use drape_view::{Category, Fault, Treatment, Treatments};
 
 use crate::entities::{category_ancestors, name_of};
@@ -95,22 +96,8 @@ impl Reach {
     }
 }
 
-fn scope_entity(constraint: &ResourceConstraint) -> Option<&EntityUid> {
-    match constraint {
-        ResourceConstraint::In(uid) | ResourceConstraint::Eq(uid) | ResourceConstraint::IsIn(_, uid) => {
-            Some(uid)
-        }
-        _ => None,
-    }
-}
-
 /// The faults of one policy.
-pub(crate) fn one(
-    loaded: &Loaded,
-    treatments: &Treatments,
-    faults: &mut Vec<Fault>,
-    warnings: &mut Vec<Fault>,
-) {
+pub(crate) fn one(loaded: &Loaded, treatments: &Treatments, faults: &mut Vec<Fault>) {
     names(&loaded.json, loaded, faults);
     let action = loaded.policy.action_constraint();
     let resource = loaded.policy.resource_constraint();
@@ -136,7 +123,7 @@ pub(crate) fn one(
                     );
                     let help =
                         "forbid `action in Action::\"release\"`, or every more revealing treatment too";
-                    faults.push(Fault::new(&loaded.place, what).help(help));
+                    faults.push(loaded.fault("reveals-more", what, &["action"]).help(help));
                     break;
                 }
                 // One that looks at the record means the record: letting a lesser treatment through is a hole.
@@ -150,7 +137,7 @@ pub(crate) fn one(
                         open.name()
                     );
                     let help = "forbid `action in Action::\"release\"`, or `Action::\"observe\"` to withhold the record";
-                    faults.push(Fault::new(&loaded.place, what).help(help));
+                    faults.push(loaded.fault("falls-through", what, &["action"]).help(help));
                     break;
                 }
             }
@@ -162,25 +149,26 @@ pub(crate) fn one(
                 ActionConstraint::Any => false,
             };
             for name in RUNGS.into_iter().filter(|n| direct(n)) {
+                if categories.is_empty() {
+                    let what = format!(
+                        "`{}` permits to {name} a type, but what may be shown is asked category by category",
+                        loaded.id
+                    );
+                    let help = "leave the type out of the scope: `resource) when { context.record.type == ResourceType::\"…\" }`";
+                    faults.push(
+                        loaded.fault("wrong-resource", what, &["ResourceType::", "resource"]).help(help),
+                    );
+                    break;
+                }
                 let ruled = categories.iter().any(|c| treatments.rungs(*c).iter().any(|t| t.name() == name));
                 if !ruled {
                     let what =
                         format!("`{}` permits to {name} where treatments.yaml has no such rule", loaded.id);
-                    faults.push(
-                        Fault::new(&loaded.place, what)
-                            .help("add the treatment to the category's list, or drop the permit"),
-                    );
+                    let fault = loaded.fault("no-rung", what, &[&format!("Action::\"{name}\"")]);
+                    faults.push(fault.help("add the treatment to the category's list, or drop the permit"));
                 }
             }
         }
-    }
-    if categories.is_empty()
-        && scope_entity(&resource).is_some_and(|u| u.type_name().to_string() == "Category")
-    {
-        warnings.push(Fault::new(
-            &loaded.place,
-            format!("`{}` can never match: its category has no leaves", loaded.id),
-        ));
     }
 }
 
@@ -202,14 +190,21 @@ fn names(value: &serde_json::Value, loaded: &Loaded, faults: &mut Vec<Fault>) {
                     _ => true,
                 };
                 if !known {
-                    let help = match kind {
-                        "Category" => "the categories are listed in docs/architecture.md",
+                    let near = match kind {
+                        "Category" => near(id, category_names()),
+                        _ => near(id, type_names()),
+                    };
+                    let help = match (near, kind) {
+                        (Some(near), _) => format!("did you mean `{kind}::\"{near}\"`?"),
+                        (None, "Category") => "the categories are listed in docs/architecture.md".to_owned(),
                         _ => {
-                            "name a FHIR R4 type or one of: clinical, claims, notes, scheduling, directory, definitions"
+                            let groups = TYPE_GROUPS.map(|(group, _)| group).join(", ");
+                            format!("name a FHIR R4 type or one of: {groups}")
                         }
                     };
-                    let what = format!("`{}` names `{kind}::\"{id}\"`, which does not exist", loaded.id);
-                    faults.push(Fault::new(&loaded.place, what).help(help));
+                    let name = format!("{kind}::\"{id}\"");
+                    let what = format!("`{}` names `{name}`, which does not exist", loaded.id);
+                    faults.push(loaded.fault("unknown-name", what, &[&name]).help(help));
                 }
             }
             map.values().for_each(|v| names(v, loaded, faults));
@@ -218,23 +213,10 @@ fn names(value: &serde_json::Value, loaded: &Loaded, faults: &mut Vec<Fault>) {
     }
 }
 
-/// Categories that no policy ever shows.
-pub(crate) fn all(policies: &[Loaded], warnings: &mut Vec<Fault>) {
-    let never: Vec<&str> = Category::ALL
-        .into_iter()
-        .filter(|c| {
-            !policies.iter().any(|p| {
-                p.policy.effect() == Effect::Permit
-                    && ["show", "generalize", "pseudonymize", "encrypt"]
-                        .iter()
-                        .any(|a| covers_action(&p.policy.action_constraint(), a))
-                    && covers_category(&p.policy.resource_constraint(), *c)
-            })
-        })
-        .map(Category::name)
-        .collect();
-    if !never.is_empty() {
-        warnings
-            .push(Fault::new("policies", format!("nobody is ever shown anything of: {}", never.join(", "))));
-    }
+fn category_names() -> impl Iterator<Item = &'static str> {
+    Category::ALL.into_iter().map(Category::name).chain(GROUPS.iter().map(|g| g.name))
+}
+
+fn type_names() -> impl Iterator<Item = &'static str> {
+    drape_fhir::definitions::r4().resource_types().chain(TYPE_GROUPS.map(|(group, _)| group))
 }

@@ -393,7 +393,7 @@ impl Standing {
         self.note("aggregate", resource_type, ruling)
     }
 
-    fn of_category(&self, action: &'static str, category: Category) -> Ruling {
+    pub(crate) fn of_category(&self, action: &'static str, category: Category) -> Ruling {
         let ruling = self.decider.cache.request(self, action, category.name(), || {
             let places = self.places(action, Some(category));
             match (uid("Category", category.name()), entities::request_context(&self.caller)) {

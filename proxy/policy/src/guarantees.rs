@@ -9,7 +9,8 @@ use drape_view::{Category, Fault};
 use serde::Deserialize;
 use serde_json::Value;
 
-pub use conditions::{ASKED_MAX, question_schema};
+pub use conditions::{ASKED_MAX, body, question_schema};
+pub use words::{QUESTIONS, REQUESTS};
 
 /// The guarantees of a set.
 #[derive(Clone, Debug, Default)]
@@ -156,8 +157,7 @@ const KINDS: &str =
 impl Guarantees {
     /// Reads the file; `path` is for messages. Every fault at once.
     pub fn parse(path: &str, yaml: &str) -> Result<Self, Vec<Fault>> {
-        let file: File = serde_saphyr::from_str(yaml)
-            .map_err(|e| vec![Fault::new(path, format!("cannot be read: {e}"))])?;
+        let file: File = drape_view::yaml::read(path, yaml)?;
         let mut faults = Vec::new();
         if file.version != 1 {
             let what = format!("`{}` is not known", file.version);

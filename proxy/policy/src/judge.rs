@@ -163,4 +163,6 @@ impl Standing {
 }
 
 #[cfg(test)]
+mod sets;
+#[cfg(test)]
 mod tests;

@@ -9,13 +9,17 @@ mod entities;
 pub mod guarantees;
 mod judge;
 mod known;
+pub mod lint;
 mod overheard;
 mod set;
 pub mod shipped;
+pub mod told;
 mod types;
 
 pub use cases::CedarOutcome;
 pub use decide::{Action, Criterion, Decider, Question, Ruling, Standing};
 pub use judge::RecordJudge;
+pub use lint::{Surroundings, lint};
 pub use overheard::{Inquiry, Listener};
 pub use set::PolicySet;
+pub use types::types_of;

@@ -19,14 +19,34 @@ macro_rules! files {
 }
 
 /// All of them.
-pub const SETS: &[ShippedSet] = &[ShippedSet {
-    name: "hospital",
-    title: "a hospital's daily work: care teams, wards, billing, research, patients, guardians, counts",
-    files: files!("hospital": "billing.cedar", "clinical.cedar", "persons.cedar", "research.cedar", "rules.cedar",
-        "guarantees.yaml", "personas.yaml", "tests/billing.yaml", "tests/clinical.yaml", "tests/persons.yaml",
-        "tests/research.yaml", "tests/rules.yaml", "tests/records.json", "tests/counts.cedar.json",
-        "tests/vip.cedar.json"),
-}];
+pub const SETS: &[ShippedSet] = &[
+    ShippedSet {
+        name: "hospital",
+        title: "a hospital's daily work: care teams, wards, billing, research, patients, guardians, counts",
+        files: files!("hospital": "billing.cedar", "clinical.cedar", "persons.cedar", "research.cedar", "rules.cedar",
+            "guarantees.yaml", "personas.yaml", "tests/billing.yaml", "tests/clinical.yaml", "tests/persons.yaml",
+            "tests/research.yaml", "tests/rules.yaml", "tests/records.json", "tests/counts.cedar.json",
+            "tests/vip.cedar.json", "examples.json"),
+    },
+    ShippedSet {
+        name: "safe-harbor",
+        title: "records de-identified by HIPAA Safe Harbor (45 CFR 164.514(b)(2))",
+        files: files!("safe-harbor": "recipients.cedar", "stewards.cedar", "guarantees.yaml", "personas.yaml",
+            "treatments.yaml", "tests/recipients.yaml"),
+    },
+    ShippedSet {
+        name: "limited-data-set",
+        title: "a HIPAA limited data set under a use agreement (45 CFR 164.514(e))",
+        files: files!("limited-data-set": "recipients.cedar", "stewards.cedar", "guarantees.yaml", "personas.yaml",
+            "treatments.yaml", "tests/recipients.yaml"),
+    },
+    ShippedSet {
+        name: "gdpr-research",
+        title: "research on pseudonymised records under the GDPR (Art. 89, Art. 4(5))",
+        files: files!("gdpr-research": "consent.cedar", "recipients.cedar", "stewards.cedar", "guarantees.yaml",
+            "personas.yaml", "treatments.yaml", "tests/recipients.yaml"),
+    },
+];
 
 impl ShippedSet {
     /// Its Cedar files.

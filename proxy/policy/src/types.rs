@@ -1,7 +1,7 @@
 //! The groups of resource types that policies may name.
 
 /// A group and its members.
-pub(crate) const TYPE_GROUPS: [(&str, &[&str]); 6] = [
+pub const TYPE_GROUPS: [(&str, &[&str]); 6] = [
     (
         "clinical",
         &[
@@ -94,3 +94,8 @@ pub(crate) const TYPE_GROUPS: [(&str, &[&str]); 6] = [
         ],
     ),
 ];
+
+/// The resource types of a group that policies may name; none where there is no such group.
+pub fn types_of(group: &str) -> &'static [&'static str] {
+    TYPE_GROUPS.iter().find(|(name, _)| *name == group).map_or(&[], |(_, members)| *members)
+}

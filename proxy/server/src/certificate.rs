@@ -7,6 +7,7 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest as _, Sha256};
 
+use crate::client_certificate::Authorities;
 use crate::config::ServerTls;
 use crate::listen::ListenError;
 
@@ -22,6 +23,8 @@ pub(crate) struct Shown {
     config: Arc<rustls::ServerConfig>,
     /// SHA-256 of the leaf, in hex.
     pub(crate) name: String,
+    /// Who may vouch for the certificates of clients; `None`: none is asked for.
+    pub(crate) authorities: Option<Arc<Authorities>>,
     /// From when to when it is valid, in seconds since the epoch, where that can be told.
     pub(crate) valid: Option<(i64, i64)>,
 }
@@ -32,12 +35,7 @@ impl Certificate {
         Ok(Self { shown: ArcSwap::from_pointee(read(files)?) })
     }
 
-    /// What the next connection is shown.
-    pub(crate) fn acceptor(&self) -> tokio_rustls::TlsAcceptor {
-        tokio_rustls::TlsAcceptor::from(Arc::clone(&self.shown.load().config))
-    }
-
-    /// What is shown now.
+    /// What is shown now, to the next connection.
     pub(crate) fn shown(&self) -> Arc<Shown> {
         self.shown.load_full()
     }
@@ -45,7 +43,8 @@ impl Certificate {
     /// What stands in `files`, if it may take the place of what is shown. `None`: it is the same.
     pub(crate) fn candidate(&self, files: &ServerTls, now_s: i64) -> Result<Option<Shown>, String> {
         let next = read(files).map_err(|e| e.to_string())?;
-        if next.name == self.shown.load().name {
+        let same = |now: &Shown| next.name == now.name && next.authorities == now.authorities;
+        if same(&self.shown.load()) {
             return Ok(None);
         }
         let place = files.certificate_file.display();
@@ -67,6 +66,13 @@ impl Certificate {
     }
 }
 
+impl Shown {
+    /// What makes a connection of a socket.
+    pub(crate) fn acceptor(&self) -> tokio_rustls::TlsAcceptor {
+        tokio_rustls::TlsAcceptor::from(Arc::clone(&self.config))
+    }
+}
+
 /// A moment, for messages.
 pub(crate) fn when(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds).map(|t| t.to_string()).unwrap_or_default()
@@ -85,14 +91,28 @@ fn read(tls: &ServerTls) -> Result<Shown, ListenError> {
     let leaf = chain.first().ok_or_else(|| fault("the file holds no certificate".into()))?;
     let name = Sha256::digest(leaf).iter().map(|b| format!("{b:02x}")).collect();
     let valid = validity(leaf);
+    let authorities = match &tls.clients {
+        None => None,
+        Some(clients) => {
+            Some(Arc::new(Authorities::read(&clients.ca_file, clients.required).map_err(|what| {
+                ListenError::Clients { file: clients.ca_file.display().to_string(), what }
+            })?))
+        }
+    };
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     // Whether the key is the certificate's is checked here.
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .and_then(|b| b.with_no_client_auth().with_single_cert(chain, key))
+        .and_then(|b| {
+            match &authorities {
+                Some(authorities) => b.with_client_cert_verifier(authorities.verifier()),
+                None => b.with_no_client_auth(),
+            }
+            .with_single_cert(chain, key)
+        })
         .map_err(|e| fault(e.to_string()))?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Shown { config: Arc::new(config), name, valid })
+    Ok(Shown { config: Arc::new(config), name, authorities, valid })
 }
 
 /// `Validity` of an X.509 certificate (RFC 5280 section 4.1.2.5), in seconds since the epoch.
@@ -172,6 +192,7 @@ mod tests {
         let files = ServerTls {
             certificate_file: folder.join(format!("{name}.crt")),
             key_file: folder.join(format!("{name}.key")),
+            clients: None,
         };
         std::fs::write(&files.certificate_file, certificate).unwrap();
         std::fs::write(&files.key_file, key).unwrap();

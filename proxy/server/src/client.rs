@@ -29,6 +29,9 @@ pub enum ClientError {
     /// The roots could not be used.
     #[error("cannot use the certificate authorities in `{0}`: {1}")]
     Roots(String, String),
+    /// A credential cannot be read or used.
+    #[error("{0}")]
+    Credential(String),
     /// The certificate that Drape shows could not be used; typically its key is another's.
     #[error("cannot use the client certificate `{0}`: {1}")]
     Identity(String, String),

@@ -27,7 +27,13 @@ pub fn preflight(cors: &Cors, method: &Method, headers: &HeaderMap) -> Option<(S
     let Some(origin) = origin(cors, headers) else { return Some((StatusCode::FORBIDDEN, answer)) };
     answer.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
     answer.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(ALLOWED_METHODS));
-    answer.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(ALLOWED_HEADERS));
+    let mut allowed = ALLOWED_HEADERS.to_owned();
+    for name in &cors.headers {
+        allowed = format!("{allowed}, {name}");
+    }
+    if let Ok(allowed) = HeaderValue::from_str(&allowed) {
+        answer.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allowed);
+    }
     answer.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
     Some((StatusCode::NO_CONTENT, answer))
 }
@@ -49,7 +55,10 @@ mod tests {
     use super::*;
 
     fn ask(origin: &str) -> (StatusCode, HeaderMap) {
-        let cors = Cors { origins: vec!["https://app.example.org".into()] };
+        let cors = Cors {
+            origins: vec!["https://app.example.org".into()],
+            headers: vec!["x-purpose-of-use".into()],
+        };
         let mut headers = HeaderMap::new();
         headers.insert(header::ORIGIN, HeaderValue::from_str(origin).unwrap());
         headers.insert(header::ACCESS_CONTROL_REQUEST_METHOD, HeaderValue::from_static("GET"));
@@ -61,6 +70,8 @@ mod tests {
         let (status, headers) = ask("https://app.example.org");
         assert_eq!(status, StatusCode::NO_CONTENT);
         assert_eq!(headers[header::ACCESS_CONTROL_ALLOW_ORIGIN], "https://app.example.org");
+        let allowed = headers[header::ACCESS_CONTROL_ALLOW_HEADERS].to_str().unwrap();
+        assert!(allowed.contains("Authorization") && allowed.ends_with(", x-purpose-of-use"), "{allowed}");
         for other in ["https://app.example.org.evil.org", "http://app.example.org", "null"] {
             let (status, headers) = ask(other);
             assert_eq!(status, StatusCode::FORBIDDEN);

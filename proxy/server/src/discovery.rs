@@ -2,8 +2,8 @@
 //! Drape really offers; and to whoever sends a token, what of it is offered to her.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
@@ -16,10 +16,10 @@ use serde_json::{Map, Value, json};
 use crate::authorize;
 use crate::parts::Tenant;
 use crate::refusal::Refusal;
-use crate::stages::admit::admit;
+use crate::stages::admit::{Peer, known};
 use crate::stages::decide::offered;
 use crate::stages::{Answer, Own};
-use crate::upstream::{UpstreamRequest, is_fhir_json};
+use crate::upstream::{Upstream, UpstreamRequest, is_fhir_json};
 
 /// The two documents, made by [`refresh`] and never by a stranger's request: nothing goes upstream for somebody whom
 /// nobody has proved.
@@ -71,7 +71,7 @@ pub async fn answer(
     tenant: &Arc<Tenant>,
     head: &http::request::Parts,
     path: &str,
-    peer: IpAddr,
+    peer: &Peer,
 ) -> Option<Answer> {
     let document = match path {
         "/metadata" => tenant.discovery.capabilities.load_full(),
@@ -112,12 +112,13 @@ pub async fn answer(
 
 /// The statement for whoever sends a token that proves somebody: what she may ask for. A token that does not is no
 /// reason to keep from her what anyone may know.
-async fn offered_to(tenant: &Arc<Tenant>, head: &http::request::Parts, peer: IpAddr) -> Option<Bytes> {
+async fn offered_to(tenant: &Arc<Tenant>, head: &http::request::Parts, peer: &Peer) -> Option<Bytes> {
     if !head.headers.contains_key(header::AUTHORIZATION) {
         return None;
     }
     let statement = tenant.discovery.statement.load_full()?;
-    let caller = admit(tenant, &head.headers, Some(peer)).await.ok()?.caller;
+    // What she states besides changes nothing: an emergency is declared by who asks for a record.
+    let caller = known(tenant, &head.headers, peer).await.ok()?.caller;
     let key = caller.proof.token_digest;
     if let Some(known) = tenant.discovery.offered.lock().get(&key) {
         return Some(known.clone());
@@ -166,9 +167,7 @@ pub async fn refresh(tenant: &Arc<Tenant>) -> Result<(), String> {
         tenant.discovery.smart.store(Some(Arc::new(bytes(document))));
     }
     let statement = capabilities(tenant, smart.as_ref().ok()).await?;
-    let resources = statement["rest"][0]["resource"].as_array().into_iter().flatten();
-    let types = resources.filter_map(|r| r["type"].as_str()).map(str::to_owned).collect();
-    tenant.discovery.types.store(Some(Arc::new(types)));
+    tenant.discovery.types.store(Some(Arc::new(types_of(&statement))));
     tenant.discovery.capabilities.store(Some(Arc::new(bytes(&statement))));
     tenant.discovery.statement.store(Some(Arc::new(statement)));
     tenant.discovery.offered.lock().clear();
@@ -180,11 +179,22 @@ fn bytes(document: &Value) -> Bytes {
 }
 
 async fn capabilities(tenant: &Tenant, smart: Option<&Value>) -> Result<Value, String> {
+    let theirs = statement(&tenant.upstream, tenant.limits.upstream_timeout).await?;
+    rewrite(&theirs, &tenant.public_base, smart)
+}
+
+/// The types that a capability statement names.
+pub(crate) fn types_of(statement: &Value) -> Vec<String> {
+    let resources = statement["rest"][0]["resource"].as_array().into_iter().flatten();
+    resources.filter_map(|r| r["type"].as_str()).map(str::to_owned).collect()
+}
+
+/// What a server says of itself.
+pub(crate) async fn statement(upstream: &Upstream, timeout: Duration) -> Result<Value, String> {
     let request = UpstreamRequest::get("/metadata".into());
     // The proxy's own question: a caller's token is not at hand and not needed, every server tells this freely.
-    let response = tenant
-        .upstream
-        .send(&request, "", tenant.limits.upstream_timeout)
+    let response = upstream
+        .send(&request, "", timeout)
         .await
         .map_err(|e| format!("the upstream's capability statement cannot be read: {e}"))?;
     if response.status() != StatusCode::OK || !is_fhir_json(&response) {
@@ -193,9 +203,7 @@ async fn capabilities(tenant: &Tenant, smart: Option<&Value>) -> Result<Value, S
     let body = crate::client::read_bounded(response.into_body(), CAPABILITIES_BYTES_MAX)
         .await
         .map_err(|e| format!("the upstream's capability statement cannot be read: {e}"))?;
-    let theirs: Value =
-        serde_json::from_slice(&body).map_err(|_| "the capability statement is not JSON".to_owned())?;
-    rewrite(&theirs, &tenant.public_base, smart)
+    serde_json::from_slice(&body).map_err(|_| "the capability statement is not JSON".to_owned())
 }
 
 /// Interactions that Drape lets through, where the upstream has them.
@@ -391,13 +399,17 @@ async fn smart(tenant: &Tenant) -> Result<Value, String> {
     ours.insert("code_challenge_methods_supported".into(), json!(["S256"]));
     let scopes = json!(["openid", "fhirUser", "launch/patient", "patient/*.rs", "user/*.rs", "system/*.rs"]);
     ours.insert("scopes_supported".into(), scopes);
-    let capabilities = json!([
-        "permission-patient",
-        "permission-user",
-        "permission-v1",
-        "permission-v2",
-        "context-standalone-patient"
-    ]);
+    // What scopes are held to is Drape's to say; how an app comes by a patient is the issuer's, where it says so.
+    let listed = theirs.get("capabilities").and_then(Value::as_array);
+    let by_issuer = |name: &str| listed.is_none_or(|all| all.iter().any(|c| c == name));
+    let held = ["permission-patient", "permission-user", "permission-v1", "permission-v2"];
+    let given = ["launch-standalone", "launch-ehr", "context-standalone-patient", "context-ehr-patient"];
+    // An issuer that lists nothing is not said to open apps.
+    let given = given
+        .into_iter()
+        .filter(|name| by_issuer(name) && (listed.is_some() || *name == "context-standalone-patient"));
+    let capabilities: Vec<&str> = held.into_iter().chain(given).collect();
+    let capabilities = json!(capabilities);
     ours.insert("capabilities".into(), capabilities);
     Ok(Value::Object(ours))
 }

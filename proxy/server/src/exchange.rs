@@ -15,7 +15,7 @@ use crate::line::{one, refused};
 use crate::metrics::Ending;
 use crate::parts::{Parts, Tenant};
 use crate::refusal::Refusal;
-use crate::stages::admit::{Admitted, admit};
+use crate::stages::admit::{Admitted, Peer, admit};
 use crate::stages::classify::{Asked, Classified, classify, format_of, receive};
 use crate::stages::{Answer, Own};
 use crate::{cors, deflate, discovery};
@@ -91,13 +91,16 @@ async fn answer(
 ) -> (Answer, Format) {
     let asked = Asked::of(head, path, id, peer);
     let wanted = asked.format;
-    if let Some(answer) = discovery::answer(tenant, head, path, peer.ip()).await {
+    let peer = Peer::of(head, peer.ip());
+    if let Some(answer) = discovery::answer(tenant, head, path, &peer).await {
         return (answer, wanted);
     }
-    let admitted = match admit(tenant, &head.headers, Some(peer.ip())).await {
+    let admitted = match admit(tenant, &head.headers, &peer).await {
         Ok(admitted) => admitted,
         Err(refusal) => {
-            tenant.metrics.request(asked.route, Ending::Stranger);
+            if refusal.stranger {
+                tenant.metrics.request(asked.route, Ending::Stranger);
+            }
             return (refused(tenant, asked, None, refusal).await, wanted);
         }
     };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use drape_caller::{Algorithm, ClaimNames, KeySet, Peek, TokenFault};
+use drape_caller::{Algorithm, ClaimNames, KeySet, Peek, TokenFault, opaque};
 use http::Uri;
 use serde_json::{Map, Value};
 use tokio::sync::{Mutex, MutexGuard};
@@ -12,6 +12,8 @@ use tokio::sync::{Mutex, MutexGuard};
 use crate::client::{Client, ClientError};
 use crate::clock::Clock;
 use crate::config;
+use crate::config::callers::TokenKinds;
+use crate::introspect::Introspector;
 
 /// All issuers of one tenant.
 #[derive(Debug)]
@@ -30,6 +32,7 @@ pub struct Issuer {
     clock: Clock,
     keys: ArcSwapOption<Held>,
     turn: Mutex<Turn>,
+    introspector: Option<Introspector>,
 }
 
 #[derive(Debug)]
@@ -45,11 +48,11 @@ struct Turn {
 }
 
 /// Why a token is not accepted.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Rejected {
     /// The token's fault.
     Token(TokenFault),
-    /// The issuer's keys cannot be had; typically it is down.
+    /// The issuer's keys cannot be had, or it cannot be asked; typically it is down.
     Keys(String),
 }
 
@@ -80,7 +83,7 @@ impl Issuers {
     /// Fetches what can be fetched, so that the first caller need not wait. Failures are told, not fatal: the issuer
     /// may come up later.
     pub async fn prefetch(&self) {
-        for issuer in &self.list {
+        for issuer in self.list.iter().filter(|i| i.config.tokens != TokenKinds::Opaque) {
             if let Err(error) = issuer.renew(None).await {
                 tracing::warn!(issuer = issuer.config.issuer, error, "cannot fetch the issuer's keys yet");
             }
@@ -106,40 +109,99 @@ impl Issuers {
         self.list.first()
     }
 
-    /// Proves a token: its claims and the issuer that vouches.
-    pub async fn verify(
-        &self,
-        token: &str,
-        bytes_max: usize,
-    ) -> Result<(Map<String, Value>, &Issuer), Rejected> {
+    /// Proves a token: its claims and the issuer that vouches. A token that names its issuer is shown to nobody else; one
+    /// that names none is shown to issuers that take such tokens, and by its prefix to one of them.
+    pub async fn verify(&self, token: &str, bytes_max: usize) -> Result<(Arc<Claims>, &Issuer), Rejected> {
+        if token.len() > bytes_max {
+            return Err(Rejected::Token(TokenFault::Oversize(bytes_max)));
+        }
+        let takes_opaque = self.list.iter().any(|i| i.introspector.is_some());
+        if !opaque::is_jwt(token) && takes_opaque {
+            return self.ask(token).await;
+        }
+        if takes_opaque
+            && let Ok(named) = opaque::named_issuer(token)
+            && let Some(issuer) = self.find(&named)
+            && issuer.config.tokens == TokenKinds::Opaque
+        {
+            let introspector = issuer.introspector.as_ref().ok_or(Rejected::Token(TokenFault::Issuer))?;
+            return introspector.ask(token).await.map(|claims| (claims, issuer));
+        }
         let peek = Peek::read(token, bytes_max).map_err(Rejected::Token)?;
         let issuer = self.find(&peek.issuer).ok_or(Rejected::Token(TokenFault::Issuer))?;
+        if issuer.config.tokens == TokenKinds::Opaque {
+            return Err(Rejected::Token(TokenFault::Issuer));
+        }
         let claims = issuer.verify(token, peek).await?;
-        Ok((claims, issuer))
+        Ok((Arc::new(claims), issuer))
+    }
+
+    /// Asks about a token that names nobody. Of several issuers those are asked whose prefix it has; where none is, those
+    /// without one, in their order, until one of them knows the token. One that cannot be asked ends it: whether the token
+    /// is good is then not known.
+    async fn ask(&self, token: &str) -> Result<(Arc<Claims>, &Issuer), Rejected> {
+        let asked = |i: &&Issuer| i.introspector.is_some();
+        let prefix = |i: &Issuer| i.introspector.as_ref().and_then(|x| x.prefix().map(str::to_owned));
+        let by_prefix = self
+            .list
+            .iter()
+            .filter(asked)
+            .filter(|i| prefix(i).is_some_and(|p| token.starts_with(&p)))
+            .max_by_key(|i| prefix(i).map_or(0, |p| p.len()));
+        let meant: Vec<&Issuer> = match by_prefix {
+            Some(one) => vec![one],
+            None => self.list.iter().filter(asked).filter(|i| prefix(i).is_none()).collect(),
+        };
+        let mut fault = TokenFault::Issuer;
+        for issuer in meant {
+            let Some(introspector) = &issuer.introspector else { continue };
+            match introspector.ask(token).await {
+                Ok(claims) => return Ok((claims, issuer)),
+                // It is not this issuer's token, or no more.
+                Err(Rejected::Token(TokenFault::Inactive)) => fault = TokenFault::Inactive,
+                Err(rejected) => return Err(rejected),
+            }
+        }
+        Err(Rejected::Token(fault))
+    }
+}
+
+/// What a proved token says.
+type Claims = Map<String, Value>;
+
+/// The algorithm of that name in a configuration.
+pub(crate) fn algorithm(name: config::Algorithm) -> Algorithm {
+    match name {
+        config::Algorithm::Rs256 => Algorithm::Rs256,
+        config::Algorithm::Rs384 => Algorithm::Rs384,
+        config::Algorithm::Es256 => Algorithm::Es256,
+        config::Algorithm::Es384 => Algorithm::Es384,
     }
 }
 
 impl Issuer {
     fn new(config: &config::Issuer, connect_timeout: Duration, clock: Clock) -> Result<Self, ClientError> {
-        let algorithms = config
-            .algorithms
-            .iter()
-            .map(|a| match a {
-                config::Algorithm::Rs256 => Algorithm::Rs256,
-                config::Algorithm::Rs384 => Algorithm::Rs384,
-                config::Algorithm::Es256 => Algorithm::Es256,
-                config::Algorithm::Es384 => Algorithm::Es384,
-            })
-            .collect();
+        let algorithms = config.algorithms.iter().map(|a| algorithm(*a)).collect();
+        let client = Client::new(config.ca_file.as_deref(), connect_timeout)?;
+        let introspector = config.introspection.as_ref().map(|rules| {
+            Introspector::new(rules, config, client.clone(), clock.clone()).map_err(ClientError::Credential)
+        });
         Ok(Self {
             config: config.clone(),
             names: config.claims.clone(),
             algorithms,
-            client: Client::new(config.ca_file.as_deref(), connect_timeout)?,
+            client,
             clock,
             keys: ArcSwapOption::empty(),
             turn: Mutex::default(),
+            introspector: introspector.transpose()?,
         })
+    }
+
+    /// How long what was proved of one of its tokens stands, in milliseconds; `None` for a signed one.
+    pub fn cache_ms(&self, token: &str) -> Option<u64> {
+        let signed = self.config.tokens != TokenKinds::Opaque && opaque::is_jwt(token);
+        self.introspector.as_ref().filter(|_| !signed).map(Introspector::cache_ms)
     }
 
     /// Its configuration.

@@ -1,11 +1,13 @@
 //! The proxy itself: configuration, listeners, the stages of a request, officer pages, command line.
 
+pub mod approvals;
 pub(crate) mod authorize;
 pub mod batch;
 pub mod body;
 pub mod certificate;
 pub mod cli;
 pub mod client;
+pub mod client_certificate;
 pub mod clock;
 pub mod config;
 pub mod cors;
@@ -13,10 +15,13 @@ pub mod deflate;
 pub mod demo;
 pub mod dialect;
 pub mod discovery;
+pub mod emergencies;
 pub mod exchange;
 pub mod exports;
 pub mod facts;
+pub mod import;
 pub mod inflate;
+pub mod introspect;
 pub mod issuers;
 mod line;
 pub mod listen;
@@ -27,8 +32,10 @@ pub mod page;
 pub mod parts;
 pub mod refusal;
 pub mod reload;
+pub mod schemas;
 pub mod serve;
 pub mod stages;
+pub mod templates;
 pub mod tenant;
 pub mod tokens;
 pub mod trace;

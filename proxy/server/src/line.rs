@@ -47,7 +47,7 @@ pub(crate) async fn refused(
     admitted: Option<&Admitted>,
     refusal: Refusal,
 ) -> Answer {
-    let caller = admitted.map(|a| Arc::clone(&a.caller));
+    let caller = admitted.map(|a| Arc::clone(&a.caller)).or_else(|| refusal.who.clone());
     match enter(tenant, Judged { asked, caller, result: Err(refusal) }).await {
         Err(refusal) => Answer::Refused(refusal),
         Ok(_) => {

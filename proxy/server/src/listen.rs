@@ -20,6 +20,7 @@ use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 
 use crate::body::OutBody;
 use crate::certificate::Certificate;
+use crate::client_certificate::ClientCertificate;
 use crate::config::{Limits, Listen};
 
 /// A bound socket, ready to serve.
@@ -51,6 +52,14 @@ pub enum ListenError {
         certificate: String,
         /// The key.
         key: String,
+        /// What is wrong.
+        what: String,
+    },
+    /// The authorities of client certificates cannot be used.
+    #[error("cannot use the certificate authorities in `{file}`: {what}")]
+    Clients {
+        /// The file.
+        file: String,
         /// What is wrong.
         what: String,
     },
@@ -106,16 +115,26 @@ impl Listener {
             };
             let _ = stream.set_nodelay(true);
             let watcher = graceful.watcher();
-            let tls = self.tls.as_ref().map(|certificate| certificate.acceptor());
+            let tls = self.tls.as_ref().map(|certificate| certificate.shown());
             let limits = self.limits.clone();
             let handler = handler.clone();
             tokio::spawn(async move {
                 let _permit = permit;
                 match tls {
-                    None => connection(stream, peer, &limits, handler, watcher).await,
-                    Some(tls) => {
+                    None => connection(stream, peer, None, &limits, handler, watcher).await,
+                    Some(own) => {
+                        let tls = own.acceptor();
                         match tokio::time::timeout(limits.header_timeout, tls.accept(stream)).await {
-                            Ok(Ok(stream)) => connection(stream, peer, &limits, handler, watcher).await,
+                            Ok(Ok(stream)) => {
+                                let chain = stream.get_ref().1.peer_certificates();
+                                let shown = own
+                                    .authorities
+                                    .as_ref()
+                                    .zip(chain)
+                                    .and_then(|(a, chain)| a.read_shown(chain));
+                                let shown = shown.map(Arc::new);
+                                connection(stream, peer, shown, &limits, handler, watcher).await;
+                            }
                             Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
                             Err(_) => tracing::debug!("TLS handshake timed out"),
                         }
@@ -143,6 +162,7 @@ pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
 async fn connection<S, H, F>(
     stream: S,
     peer: SocketAddr,
+    shown: Option<Arc<ClientCertificate>>,
     limits: &Limits,
     handler: H,
     watcher: hyper_util::server::graceful::Watcher,
@@ -170,7 +190,10 @@ async fn connection<S, H, F>(
     let service = ServiceBuilder::new()
         // Tokens and session names never print, whoever formats a request.
         .layer(SetSensitiveRequestHeadersLayer::new([header::AUTHORIZATION, header::COOKIE]))
-        .service_fn(move |request| {
+        .service_fn(move |mut request: Request<Incoming>| {
+            if let Some(shown) = &shown {
+                request.extensions_mut().insert(Arc::clone(shown));
+            }
             let answer = handler(request, peer);
             async move { Ok::<_, Infallible>(answer.await) }
         });
@@ -201,6 +224,7 @@ mod tests {
         let tls = ServerTls {
             certificate_file: "/nonexistent/a.pem".into(),
             key_file: "/nonexistent/b.pem".into(),
+            clients: None,
         };
         let listen = Listen { address: SocketAddr::from(([127, 0, 0, 1], 0)), tls: Some(tls) };
         let error = Listener::bind(&listen, &Limits::default()).await.unwrap_err().to_string();

@@ -17,6 +17,7 @@ pub struct Metrics {
     fact_lookups: IntCounterVec,
     in_flight: IntGauge,
     strangers: IntCounterVec,
+    emergencies: IntCounterVec,
     log_size: IntGauge,
     log_healthy: IntGauge,
     epsilon_spent: IntCounterVec,
@@ -90,6 +91,27 @@ impl Ending {
     }
 }
 
+/// What happened about an emergency; the label `what`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Emergency {
+    /// One was declared and accepted.
+    Declared,
+    /// One was not accepted.
+    Refused,
+    /// A request was made in one.
+    Access,
+}
+
+impl Emergency {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Declared => "declared",
+            Self::Refused => "refused",
+            Self::Access => "access",
+        }
+    }
+}
+
 impl Metrics {
     /// Registers everything.
     pub fn new() -> Result<Self, prometheus::Error> {
@@ -136,6 +158,11 @@ impl Metrics {
             "drape_shadow_differences_total",
             "Answers and records that the shadow policies would have decided otherwise.",
             &["tenant", "kind"],
+        )?;
+        let emergencies = counter(
+            "drape_break_glass_total",
+            "Emergencies declared, refused, and requests made in one.",
+            &["tenant", "what"],
         )?;
         let epsilon_spent = counter(
             "drape_dp_epsilon_spent_nano_total",
@@ -191,6 +218,7 @@ impl Metrics {
             fact_lookups,
             in_flight,
             strangers,
+            emergencies,
             log_size,
             log_healthy,
             epsilon_spent,
@@ -237,6 +265,11 @@ impl Metrics {
     /// Nobody was authenticated. `tenant` comes from the configuration.
     pub fn stranger(&self, tenant: &str) {
         self.strangers.with_label_values(&[tenant]).inc();
+    }
+
+    /// Something happened about an emergency. `tenant` comes from the configuration.
+    pub fn emergency(&self, tenant: &str, what: Emergency) {
+        self.emergencies.with_label_values(&[tenant, what.name()]).inc();
     }
 
     /// A budget was charged. `budget` comes from the configuration.

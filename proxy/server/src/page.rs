@@ -37,13 +37,15 @@ pub struct Pages {
     lifetime_ms: u64,
 }
 
-/// Who a handle belongs to: the same subject, client and purpose, or it does not open.
-pub(crate) fn owner(caller: &Caller) -> [&[u8]; 4] {
+/// Who a handle belongs to: the same subject, client and purpose, or it does not open. What was made in an emergency opens in
+/// one only.
+pub(crate) fn owner(caller: &Caller) -> [&[u8]; 5] {
     [
         caller.issuer.as_bytes(),
         caller.subject.as_bytes(),
         caller.client.as_deref().unwrap_or_default().as_bytes(),
         caller.purpose.as_bytes(),
+        if caller.environment.break_glass { b"emergency" } else { b"" },
     ]
 }
 

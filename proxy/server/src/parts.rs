@@ -12,8 +12,7 @@ use drape_keys::secret::Secret;
 use drape_keys::source::{FileSource, RootKeySource as _};
 use drape_noise::ledger::Ledger;
 use drape_policy::PolicySet;
-use drape_view::fault::Fault;
-use drape_view::{Catalogue, Labels, Overrides, Redaction, Treatments};
+use drape_view::{Catalogue, Fault, Labels, Overrides, Redaction, Treatments};
 use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
@@ -26,6 +25,7 @@ use crate::reload::fingerprint::Fingerprints;
 use crate::tenant::Shared;
 pub use crate::tenant::{Budget, Tenant};
 use crate::workbench::files::SetFiles;
+use crate::workbench::personas::Personas;
 
 /// All that the process holds.
 #[derive(Debug)]
@@ -70,10 +70,12 @@ impl StartError {
 }
 
 /// The policies of a tenant, loaded and checked.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Loaded {
     /// Where the set comes from, for people.
     pub source: String,
+    /// The set's personas; none where it has no `personas.yaml`. They decide nothing, and are no part of the digest.
+    pub personas: Personas,
     /// Which category each element belongs to.
     pub catalogue: Arc<Catalogue>,
     /// What each treatment does.
@@ -89,22 +91,86 @@ pub struct Loaded {
     /// The Cedar set.
     pub set: Arc<PolicySet>,
     /// The files beside it, as they were read.
-    pub texts: Texts,
+    pub(crate) texts: Texts,
 }
 
-/// The texts that decide besides the policies.
+/// The texts that decide, each with the name by which messages call it.
 #[derive(Clone, Debug)]
-pub struct Texts {
-    /// `categories.yaml`.
-    pub categories: String,
-    /// `treatments.yaml`.
-    pub treatments: String,
-    /// `labels.yaml`.
-    pub labels: String,
-    /// The officer's list; empty where there is none.
-    pub overrides: String,
-    /// `facts.yaml`.
-    pub facts: String,
+pub(crate) struct Texts {
+    pub(crate) categories: Text,
+    pub(crate) treatments: Text,
+    pub(crate) labels: Text,
+    pub(crate) overrides: Text,
+    pub(crate) facts: Text,
+}
+
+/// One of them.
+#[derive(Clone, Debug)]
+pub(crate) struct Text {
+    name: String,
+    pub(crate) text: String,
+}
+
+impl Texts {
+    /// Reads them: the configuration's own, else the set's, else the shipped ones.
+    pub(crate) fn read(config: &config::Policies) -> Result<Self, Vec<Fault>> {
+        let mut faults = Vec::new();
+        let mut read = |file: &Option<std::path::PathBuf>, name: &str, shipped: &'static str| -> Text {
+            let (name, text) = match file {
+                None => (name.to_owned(), Ok(shipped.to_owned())),
+                Some(path) => (path.display().to_string(), std::fs::read_to_string(path)),
+            };
+            let text = text.unwrap_or_else(|e| {
+                faults.push(Fault::new(&name, format!("cannot be read: {e}")).code("no-file"));
+                String::new()
+            });
+            Text { name, text }
+        };
+        use drape_view::shipped::{CATEGORIES, FACTS, LABELS, TREATMENTS};
+        let mut texts = Self {
+            categories: read(&config.categories_file, "categories.yaml", CATEGORIES),
+            treatments: read(&config.treatments_file, "treatments.yaml", TREATMENTS),
+            labels: read(&config.labels_file, "labels.yaml", LABELS),
+            overrides: read(&config.overrides_file, "overrides", ""),
+            facts: read(&config.facts_file, "facts.yaml", FACTS),
+        };
+        // A set may bring rungs and a catalogue of its own; a file that the configuration names goes before them.
+        for (named, text, file) in [
+            (&config.treatments_file, &mut texts.treatments, "treatments.yaml"),
+            (&config.categories_file, &mut texts.categories, "categories.yaml"),
+        ] {
+            if named.is_some() {
+                continue;
+            }
+            let own = SetFiles::of(&config.source)
+                .and_then(|files| Ok(files.read(file)?.map(|t| (files.path(file), t))));
+            match own {
+                Ok(Some((name, own))) => *text = Text { name, text: own },
+                Ok(None) => {}
+                Err(fault) => faults.push(fault),
+            }
+        }
+        if faults.is_empty() { Ok(texts) } else { Err(faults) }
+    }
+}
+
+impl Text {
+    /// What a parser makes of it; its faults with their lines and the kind of file they are in.
+    pub(crate) fn parse<T>(
+        &self,
+        kind: &'static str,
+        faults: &mut Vec<Fault>,
+        parser: impl FnOnce(&str) -> Result<T, Vec<Fault>>,
+    ) -> Option<T> {
+        let mut found = match parser(&self.text) {
+            Ok(made) => return Some(made),
+            Err(found) => found,
+        };
+        drape_view::yaml::locate(&mut found, &self.name, &self.text);
+        found.iter_mut().filter(|f| f.code == Fault::INVALID).for_each(|f| f.code = kind);
+        faults.extend(found);
+        None
+    }
 }
 
 /// Loads and checks everything that decides; every fault at once. Where facts are looked up is checked against the
@@ -113,72 +179,64 @@ pub fn load_policies(
     config: &config::Policies,
     upstream: Option<&config::Upstream>,
 ) -> Result<Loaded, Vec<Fault>> {
+    let texts = Texts::read(config)?;
     let mut faults = Vec::new();
-    let mut read = |file: &Option<std::path::PathBuf>, shipped: &'static str| -> String {
-        match file {
-            None => shipped.to_owned(),
-            Some(path) => std::fs::read_to_string(path).unwrap_or_else(|e| {
-                faults.push(Fault {
-                    path: path.display().to_string(),
-                    what: format!("cannot be read: {e}"),
-                    help: None,
-                });
-                String::new()
-            }),
-        }
-    };
-    let categories = read(&config.categories_file, drape_view::shipped::CATEGORIES);
-    let mut treatments = read(&config.treatments_file, drape_view::shipped::TREATMENTS);
-    let labels = read(&config.labels_file, drape_view::shipped::LABELS);
-    let overrides = read(&config.overrides_file, "");
-    let facts = read(&config.facts_file, drape_view::shipped::FACTS);
-    // A set may bring rungs of its own; a file that the configuration names goes before them.
-    if config.treatments_file.is_none() {
-        match SetFiles::of(&config.source).and_then(|files| files.read("treatments.yaml")) {
-            Ok(own) => treatments = own.unwrap_or(treatments),
-            Err(fault) => faults.push(fault),
-        }
-    }
-    if !faults.is_empty() {
-        return Err(faults);
-    }
-    let catalogue =
-        Catalogue::parse(&categories, drape_fhir::definitions::r4()).map_err(|f| faults.extend(f));
-    let treatments_ = Treatments::parse(&treatments).map_err(|f| faults.extend(f));
-    let labels_ = Labels::parse(&labels).map_err(|f| faults.extend(f));
-    let overrides_ = Overrides::parse(&overrides).map_err(|f| faults.extend(f));
-    let facts_ = FactRules::parse(&facts).map_err(|f| faults.extend(f));
-    if let (Ok(rules), Some(upstream)) = (&facts_, upstream) {
-        faults.extend(crate::facts::check(rules, upstream));
-    }
-    let (Ok(catalogue), Ok(treatments_), Ok(labels_), Ok(overrides_), Ok(facts_), true) =
-        (catalogue, treatments_, labels_, overrides_, facts_, faults.is_empty())
-    else {
-        return Err(faults);
-    };
-    let treatments_ = Arc::new(treatments_);
-    let redaction = config.redaction.unwrap_or(treatments_.redaction());
-    let texts = [&categories, &treatments, &labels, &overrides, &facts].map(|text| text.as_bytes());
-    let extra: Vec<&[u8]> = texts.into_iter().chain([redaction.name().as_bytes()]).collect();
+    let catalogue = texts
+        .categories
+        .parse("categories", &mut faults, |text| Catalogue::parse(text, drape_fhir::definitions::r4()));
+    let treatments = texts.treatments.parse("treatments", &mut faults, Treatments::parse);
+    let labels = texts.labels.parse("labels", &mut faults, Labels::parse);
+    let overrides = texts.overrides.parse("overrides", &mut faults, Overrides::parse);
+    let facts = texts.facts.parse("facts", &mut faults, |text| {
+        let rules = FactRules::parse(text)?;
+        let found = upstream.map(|upstream| crate::facts::check(&rules, upstream)).unwrap_or_default();
+        if found.is_empty() { Ok(rules) } else { Err(found) }
+    });
+    // Which permits have a rung hangs on the treatments; without them nothing can be said of the policies.
+    let Some(treatments) = treatments.map(Arc::new) else { return Err(faults) };
+    let redaction = config.redaction.unwrap_or(treatments.redaction());
+    let Texts { categories: c, treatments: t, labels: l, overrides: o, facts: f } = &texts;
+    let extra = [c, t, l, o, f].map(|text| text.text.as_bytes());
+    let extra: Vec<&[u8]> = extra
+        .into_iter()
+        .chain([redaction.name().as_bytes(), drape_view::shipped::SMALL_AREAS.as_bytes()])
+        .collect();
     let set = match &config.source {
-        PolicySource::Shipped(name) => PolicySet::shipped(name, &treatments_, &extra)?,
-        PolicySource::Directory(path) => PolicySet::load(path, &treatments_, &extra)?,
+        PolicySource::Shipped(name) => PolicySet::shipped(name, &treatments, &extra),
+        PolicySource::Directory(path) => PolicySet::load(path, &treatments, &extra),
     };
     let source = match &config.source {
         PolicySource::Shipped(name) => format!("the shipped set `{name}`"),
         PolicySource::Directory(folder) => format!("`{}`", folder.display()),
     };
-    Ok(Loaded {
-        source,
-        catalogue: Arc::new(catalogue),
-        treatments: treatments_,
-        labels: Arc::new(labels_),
-        overrides: Arc::new(overrides_),
-        facts: facts_,
-        redaction,
-        set: Arc::new(set),
-        texts: Texts { categories, treatments, labels, overrides, facts },
-    })
+    let personas = match SetFiles::of(&config.source)
+        .and_then(|files| Ok((files.path("personas.yaml"), files.read("personas.yaml")?)))
+    {
+        Ok((path, Some(text))) => Personas::parse(&path, &text).map_err(|found| faults.extend(found)).ok(),
+        Ok((_, None)) => Some(Personas::default()),
+        Err(fault) => {
+            faults.push(fault);
+            None
+        }
+    };
+    let set = set.map_err(|found| faults.extend(found)).ok().filter(|_| faults.is_empty());
+    match (catalogue, labels, overrides, facts, personas, set) {
+        (Some(catalogue), Some(labels), Some(overrides), Some(facts), Some(personas), Some(set)) => {
+            Ok(Loaded {
+                source,
+                personas,
+                catalogue: Arc::new(catalogue),
+                treatments,
+                labels: Arc::new(labels),
+                overrides: Arc::new(overrides),
+                facts,
+                redaction,
+                set: Arc::new(set),
+                texts,
+            })
+        }
+        _ => Err(faults),
+    }
 }
 
 impl Parts {

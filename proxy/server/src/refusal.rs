@@ -21,6 +21,8 @@ pub struct Refusal {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Whether nobody was authenticated: such refusals are counted, not entered one by one.
     pub stranger: bool,
+    /// Who was proved, where that was refused which she stated; for the log.
+    pub who: Option<std::sync::Arc<drape_view::Caller>>,
 }
 
 /// The precondition that a request failed, as its caller hears it by a code.
@@ -111,7 +113,7 @@ impl Refusal {
         let reason = public.clone();
         // Whoever refuses for something else than the form says so.
         let lacks = if status.is_server_error() { Lacks::Upstream } else { Lacks::Form };
-        Self { status, code, reason, public, stage, lacks, headers: Vec::new(), stranger: false }
+        Self { status, code, reason, public, stage, lacks, headers: Vec::new(), stranger: false, who: None }
     }
 
     /// With the precondition that failed.

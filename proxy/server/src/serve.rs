@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::approvals;
 use crate::body::OutBody;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -54,13 +55,18 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running, StartError> 
         .await
         .map_err(|e| StartError::new(format!("opening failed: {e}")))??;
     let parts = Arc::new(parts);
+    let mut approved = Vec::new();
+    for tenant in parts.tenants().iter() {
+        approved.push(approvals::demand(&parts, tenant).await?);
+    }
     let front = Listener::bind(&listen, &limits).await.map_err(StartError::new)?;
     let back = Listener::bind(&admin, &limits).await.map_err(StartError::new)?;
     let address = front.address().map_err(StartError::new)?;
     let admin_address = back.address().map_err(StartError::new)?;
-    for tenant in parts.tenants().iter() {
+    for (tenant, approved) in parts.tenants().iter().zip(approved) {
         // The digest itself stands in the entry's own field.
-        let text = format!("started; {} policies in force", tenant.decider.policies());
+        let approved = approved.map(|names| format!(", approved by {names}")).unwrap_or_default();
+        let text = format!("started; {} policies in force{approved}", tenant.decider.policies());
         tenant
             .log
             .record(entry(&parts, tenant, text))

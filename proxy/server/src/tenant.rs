@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 use crate::clock::Clock;
 use crate::config::{self, Config, Limits};
 use crate::discovery::Discovery;
+use crate::emergencies::Emergencies;
 use crate::exports::Exports;
 use crate::facts::Lookups;
 use crate::issuers::Issuers;
@@ -23,6 +24,7 @@ use crate::metrics::Metrics;
 use crate::page::Pages;
 use crate::parts::{Loaded, StartError};
 use crate::reload::fingerprint::Fingerprints;
+use crate::stages::admit::CERTIFICATES;
 use crate::tokens::Tokens;
 use crate::upstream::Upstream;
 use crate::watch::Watch;
@@ -43,6 +45,10 @@ pub struct Tenant {
     pub upstream: Arc<Upstream>,
     /// Who vouches for callers.
     pub issuers: Arc<Issuers>,
+    /// Client certificates that make callers.
+    pub certificates: Vec<config::callers::CertificateRule>,
+    /// Emergencies that were declared.
+    pub emergencies: Arc<Emergencies>,
     /// Tokens proved a moment ago.
     pub tokens: Arc<Tokens>,
     /// Browser origins.
@@ -59,6 +65,9 @@ pub struct Tenant {
     pub loaded: Arc<Loaded>,
     /// Since when they are in force here, in milliseconds since the epoch; at the earliest since the start.
     pub in_force_since_ms: u64,
+    /// How many officers must approve of policies before they may be in force. What is configured later can raise it
+    /// while running, and lower it only by a restart.
+    pub approvals_required: u64,
     /// Which category each element belongs to.
     pub catalogue: Arc<Catalogue>,
     /// Whether reduced records show that they are.
@@ -164,6 +173,7 @@ struct Lasting {
     exports: Arc<Exports>,
     etag_secret: Secret,
     budget: Option<Arc<Budget>>,
+    emergencies: Arc<Emergencies>,
     log: Arc<Log>,
     metrics: Metrics,
     limits: Limits,
@@ -208,6 +218,7 @@ impl Tenant {
             )),
             etag_secret: secrets.derive("etag", &[]),
             budget,
+            emergencies: Arc::default(),
             log: Arc::clone(log),
             metrics: metrics.clone(),
             limits: config.limits.clone(),
@@ -228,7 +239,8 @@ impl Tenant {
             discovery: Discovery::default(),
         };
         let rules = Ruleset::new(Arc::new(loaded), clock.now_ms()).map_err(|e| what(&e))?;
-        Self::assemble(tenant, rules, ways, lasting, fingerprints).map_err(|e| what(&e))
+        let required = tenant.policies.approvals_required;
+        Self::assemble(tenant, rules, ways, lasting, (required, fingerprints)).map_err(|e| what(&e))
     }
 
     /// The one that takes this one's place: by the configuration `tenant`, under `rules` or, where none are given, under
@@ -280,6 +292,7 @@ impl Tenant {
             exports: Arc::clone(&self.exports),
             etag_secret: self.etag_secret.clone(),
             budget: self.budget.clone(),
+            emergencies: Arc::clone(&self.emergencies),
             log: Arc::clone(&self.log),
             metrics: self.metrics.clone(),
             limits: self.limits.clone(),
@@ -288,7 +301,8 @@ impl Tenant {
             streams_timeout_ms: self.streams_timeout_ms,
             watch: Arc::clone(&self.watch),
         };
-        Self::assemble(tenant, rules, ways, lasting, fingerprints)
+        let required = self.approvals_required.max(tenant.policies.approvals_required);
+        Self::assemble(tenant, rules, ways, lasting, (required, fingerprints))
     }
 
     fn assemble(
@@ -296,7 +310,7 @@ impl Tenant {
         rules: Ruleset,
         ways: Ways,
         lasting: Lasting,
-        fingerprints: Fingerprints,
+        (approvals_required, fingerprints): (u64, Fingerprints),
     ) -> Result<Self, String> {
         let uri: http::Uri = tenant
             .public_base_url
@@ -312,6 +326,7 @@ impl Tenant {
             exports,
             etag_secret,
             budget,
+            emergencies,
             log,
             metrics,
             limits,
@@ -327,6 +342,8 @@ impl Tenant {
             base_path: uri.path().trim_end_matches('/').to_owned(),
             upstream,
             issuers,
+            certificates: tenant.certificates.clone(),
+            emergencies,
             tokens,
             cors: tenant.cors.clone(),
             gzip: tenant.gzip,
@@ -337,6 +354,7 @@ impl Tenant {
             decider,
             profiler,
             in_force_since_ms: since_ms,
+            approvals_required,
             loaded,
             keyring,
             pseudonymizer,
@@ -357,6 +375,29 @@ impl Tenant {
             ends_ms: AtomicU64::new(u64::MAX),
             fingerprints,
         })
+    }
+
+    /// Which roles each purpose of use activates for that caller, by whoever vouches for her.
+    pub(crate) fn purposes_of(&self, caller: &drape_view::Caller) -> &[(String, Vec<String>)] {
+        match self.certified(caller) {
+            Some(certified) => &certified.purposes,
+            None => {
+                self.issuers.find(&caller.issuer).map(|i| i.config().purposes.as_slice()).unwrap_or_default()
+            }
+        }
+    }
+
+    /// Whether the caller may ask for nothing that no SMART scope covers.
+    pub(crate) fn wants_scopes(&self, caller: &drape_view::Caller) -> bool {
+        match self.certified(caller) {
+            Some(certified) => certified.scopes.is_some(),
+            None => self.issuers.find(&caller.issuer).is_none_or(|i| i.config().smart_scopes),
+        }
+    }
+
+    fn certified(&self, caller: &drape_view::Caller) -> Option<&config::callers::CertificateCaller> {
+        let mut rules = self.certificates.iter().map(|rule| &rule.caller);
+        rules.find(|c| caller.issuer == CERTIFICATES && c.sub == caller.subject)
     }
 
     /// Another one took its place: what streams on may do so for a stated time.

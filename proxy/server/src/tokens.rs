@@ -36,14 +36,22 @@ impl Tokens {
     }
 
     /// Keeps a proof until it is a minute old or the token expires.
-    pub fn keep(&self, digest: [u8; 32], claims: &Arc<Map<String, Value>>, issuer: &str, now_ms: u64) {
+    /// `life_ms`: where the issuer was asked, how long its answer may be kept instead.
+    pub fn keep(
+        &self,
+        digest: [u8; 32],
+        claims: &Arc<Map<String, Value>>,
+        issuer: &str,
+        now_ms: u64,
+        life_ms: Option<u64>,
+    ) {
         let expiry_ms = claims.get("exp").and_then(Value::as_f64).map_or(0.0, |s| s * 1_000.0);
         #[allow(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "casts from floats saturate"
         )]
-        let until_ms = (now_ms + LIFE_MS).min(expiry_ms as u64);
+        let until_ms = (now_ms + life_ms.unwrap_or(LIFE_MS)).min(expiry_ms as u64);
         if until_ms <= now_ms {
             return;
         }
@@ -65,11 +73,13 @@ mod tests {
     fn a_proof_stands_for_a_minute_and_never_beyond_the_tokens_own_life() {
         let tokens = Tokens::default();
         let claims = |exp: u64| Arc::new(serde_json::json!({ "exp": exp }).as_object().unwrap().clone());
-        tokens.keep([1; 32], &claims(1_000), "i", 0);
+        tokens.keep([1; 32], &claims(1_000), "i", 0, None);
         assert!(tokens.find(&[1; 32], 59_999).is_some());
         assert!(tokens.find(&[1; 32], 60_000).is_none());
-        tokens.keep([2; 32], &claims(30), "i", 0);
+        tokens.keep([2; 32], &claims(30), "i", 0, None);
         assert!(tokens.find(&[2; 32], 29_999).is_some());
         assert!(tokens.find(&[2; 32], 30_000).is_none());
+        tokens.keep([3; 32], &claims(1_000), "i", 0, Some(0));
+        assert!(tokens.find(&[3; 32], 0).is_none());
     }
 }

@@ -77,7 +77,7 @@ fn a_policy_that_cannot_be_used_is_named_with_file_line_and_help() {
     let folder = folder(CONFIG, wrong);
     let said = drape(folder.path(), &["check"]);
     assert_eq!(said.code, Some(1));
-    let told = said.err.contains("a.cedar:1")
+    let told = said.err.contains("--> policies/a.cedar:2:58")
         && said.err.contains("Category::\"nam\"")
         && said.err.contains("help:");
     assert!(told, "{}", said.err);
@@ -153,4 +153,63 @@ fn words_that_are_no_verb_are_told_what_there_is() {
     for verb in ["check", "init", "serve", "audit", "demo"] {
         assert!(said.out.contains(verb), "{verb}");
     }
+}
+
+/// The program by another name, with nothing beside it.
+#[cfg(unix)]
+fn alone() -> (tempfile::TempDir, std::path::PathBuf) {
+    let program = Path::new(env!("CARGO_BIN_EXE_drape"));
+    // On the same file system, so that it need not be copied.
+    let folder = tempfile::tempdir_in(program.parent().unwrap()).unwrap();
+    let link = folder.path().join("drape");
+    std::fs::hard_link(program, &link).unwrap();
+    (folder, link)
+}
+
+#[cfg(unix)]
+#[test]
+fn proving_without_the_prover_says_how_to_get_it() {
+    let (folder, program) = alone();
+    let output = Command::new(&program)
+        .args(["prove", "--policies", "hospital"])
+        .env("PATH", folder.path())
+        .output()
+        .unwrap();
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{err}");
+    assert!(
+        err.contains("`drape-prove` cannot be started") && err.contains("cargo build -p drape-prove"),
+        "{err}"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_to_be_proved_is_handed_on_and_the_provers_word_is_the_last() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (beside, program) = alone();
+    let prover = beside.path().join("drape-prove");
+    std::fs::write(&prover, "#!/bin/sh\nfor each; do echo \"$each\"; done\nexit 7\n").unwrap();
+    std::fs::set_permissions(&prover, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let ours = folder(CONFIG, POLICY);
+    let run = |arguments: &[&str]| {
+        let output = Command::new(&program).current_dir(ours.path()).args(arguments).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Said { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
+    };
+    let said =
+        run(&["prove", "--baseline", "hospital", "--except", "clinician is shown note", "--only", "x"]);
+    assert_eq!(said.code, Some(7), "{}", said.err);
+    let lines: Vec<&str> = said.out.lines().collect();
+    let after = |name: &str| lines.iter().skip_while(|l| **l != name).nth(1).copied().unwrap_or_default();
+    assert!(after("--policies").ends_with("policies"), "{lines:?}");
+    assert_eq!(after("--name"), "tenant `main`");
+    assert_eq!(after("--digest").len(), 64);
+    assert_eq!(
+        [after("--baseline"), after("--except"), after("--only")],
+        ["hospital", "clinician is shown note", "x"]
+    );
+    let wrong = run(&["prove", "--policies", "nowhere"]);
+    assert_eq!(wrong.code, Some(2), "{}", wrong.err);
+    assert!(wrong.err.contains("`nowhere` is neither a shipped set nor a folder"), "{}", wrong.err);
 }

@@ -85,8 +85,9 @@ fn every_example_configuration_loads_without_a_fault() {
 fn the_example_for_hapi_names_every_key_there_is() {
     let text = read(&root().join("config/hapi.yaml"));
     // The reader knows its keys by name: each stands in the source between quotes, first among its arguments.
-    let sources =
-        ["mod.rs", "tenant.rs"].map(|f| read(&root().join("proxy/server/src/config").join(f))).join("\n");
+    let sources = ["mod.rs", "tenant.rs", "callers.rs"]
+        .map(|f| read(&root().join("proxy/server/src/config").join(f)))
+        .join("\n");
     let sources: String = sources.split_whitespace().collect();
     let readers = [
         "required(\"",
@@ -98,6 +99,7 @@ fn the_example_for_hapi_names_every_key_there_is() {
         "whole(\"",
         "millis(\"",
         "strings(\"",
+        "pairs(\"",
         "lists(\"",
         "file(\"",
         "size(\"",
@@ -247,11 +249,25 @@ fn every_leak_of_the_catalogue_names_a_test_of_its_own_number() {
 }
 
 #[test]
-fn every_policy_of_the_hospital_set_is_told_in_plain_words() {
+fn every_policy_of_the_shipped_sets_is_told_in_plain_words() {
     let text = read(&root().join("docs/policies.md"));
-    for (name, source) in drape_policy::shipped::find("hospital").unwrap().policies() {
-        for id in source.split("@id(\"").skip(1).filter_map(|rest| rest.split('"').next()) {
-            assert!(text.contains(&format!("`{id}`")), "docs/policies.md does not tell of `{id}` in {name}");
+    for set in drape_policy::shipped::SETS {
+        for (name, source) in set.policies() {
+            for id in source.split("@id(\"").skip(1).filter_map(|rest| rest.split('"').next()) {
+                let told = text.contains(&format!("`{id}`"));
+                assert!(told, "docs/policies.md does not tell of `{id}` in {}/{name}", set.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_file_of_a_shipped_set_is_compiled_in() {
+    for set in drape_policy::shipped::SETS {
+        let folder = format!("policies/{}", set.name);
+        for path in files(&folder, &[""]) {
+            let name = path.strip_prefix(root().join(&folder)).unwrap().to_string_lossy().into_owned();
+            assert!(set.file(&name).is_some(), "{folder}/{name} stands in no list of shipped.rs");
         }
     }
 }

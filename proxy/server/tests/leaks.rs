@@ -815,6 +815,7 @@ fn treatment(category: Category) -> impl Strategy<Value = Treatment> {
     let all = [
         Treatment::Show,
         Treatment::Generalize(Coarsening::Year),
+        Treatment::Generalize(Coarsening::City),
         Treatment::Generalize(Coarsening::Zip3),
         Treatment::Generalize(Coarsening::Flag),
         Treatment::Pseudonymize,

@@ -186,6 +186,46 @@ async fn a_set_that_cannot_be_entered_in_the_log_is_not_switched_to() {
     assert!(candidate.faults[0].contains("cannot be entered in the audit log"), "{candidate:?}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_whose_own_tests_fail_is_not_switched_to() {
+    let house = house("reload: { interval_ms: 0 }").await;
+    let before = digest(&house);
+    let folder = house.folder.path().join("policies");
+    std::fs::create_dir_all(folder.join("tests")).unwrap();
+    std::fs::write(folder.join("personas.yaml"), PERSONAS).unwrap();
+    let put_test = |expected: &str| {
+        let text = TESTS.replace("EXPECTED", expected);
+        std::fs::write(folder.join("tests/one.yaml"), text).unwrap();
+    };
+    put_test("show");
+    put(&house, &format!("{OPEN}{NO_BIRTH_DATES}"));
+    house.running.reload().await;
+    assert_eq!(digest(&house), before);
+    let candidate = house.running.parts.reloads.candidate("main").unwrap();
+    assert!(candidate.faults[0].contains("one.yaml: `the birth date` fails: "), "{candidate:?}");
+    put_test("redact");
+    house.running.reload().await;
+    let left = house.running.parts.reloads.candidate("main");
+    assert!(left.is_none(), "{left:?}");
+    assert_ne!(digest(&house), before);
+}
+
+const PERSONAS: &str = r#"
+version: 1
+purposes: { TREAT: [clinician] }
+personas: { doctor: { says: treats, claims: { roles: [clinician], purpose_of_use: TREAT } } }
+"#;
+
+const TESTS: &str = r#"
+version: 1
+records: [{ resourceType: Patient, id: p1, birthDate: "1980-02-03" }]
+cases:
+  - name: the birth date
+    as: doctor
+    request: GET Patient/p1
+    expect: { status: 200, records: { Patient/p1: { Patient.birthDate: EXPECTED } } }
+"#;
+
 /// A FHIR server that sends a search's answer in two halves: the second when it is told to.
 async fn halting(go: Arc<tokio::sync::Notify>, sent: Arc<tokio::sync::Notify>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

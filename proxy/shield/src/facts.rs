@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use drape_fhir::json::Kind as J;
 use drape_fhir::reference::Reference;
 use drape_view::catalogue::{Edge, Fact, Kind, NodeId};
+use drape_view::granular::{self, Coded, Place, Token};
 use drape_view::{Catalogue, Coding, Facts, RecordFacts};
 
 use crate::tape::Tape;
@@ -64,6 +65,9 @@ impl Reader<'_> {
         self.dates.push(u8::MAX);
         self.records.push(RecordFacts { resource_type, patients_complete: true, ..RecordFacts::default() });
         self.object(i, node, place)?;
+        if !contained {
+            self.tokens(i);
+        }
         let meta =
             self.tape.member(self.text, i, "meta").filter(|m| self.tape.get(*m).kind == J::ObjectStart);
         let version = meta.and_then(|m| self.tape.string(self.text, m, "versionId")).map(Cow::into_owned);
@@ -79,6 +83,50 @@ impl Reader<'_> {
         record.patients.sort();
         record.patients.dedup();
         Ok(())
+    }
+
+    /// The codes of the record at `i` that conditions of scopes can ask for.
+    fn tokens(&mut self, i: usize) {
+        let Some(main) = self.records.first() else { return };
+        let mut found = Vec::new();
+        for place in granular::places(&main.resource_type) {
+            self.coded(i, place, &place.steps, &mut found);
+        }
+        if let Some(main) = self.records.first_mut() {
+            main.tokens = found;
+        }
+    }
+
+    fn coded(&self, i: usize, place: &Place, steps: &[(String, bool)], found: &mut Vec<Token>) {
+        let [(name, list), rest @ ..] = steps else {
+            match place.coded {
+                Coded::Concept => {
+                    let codings = self.tape.member(self.text, i, "coding");
+                    for item in codings.into_iter().flat_map(|codings| self.tape.items(codings)) {
+                        self.token(place, self.coding(item), found);
+                    }
+                }
+                Coded::Coding => self.token(place, self.coding(i), found),
+                Coded::Code => {
+                    let code = self.string(i).map(|code| Coding { system: String::new(), code });
+                    self.token(place, code, found);
+                }
+            }
+            return;
+        };
+        let Some(value) = self.tape.member(self.text, i, name) else { return };
+        match (self.tape.get(value).kind == J::ArrayStart, *list) {
+            (false, _) => self.coded(value, place, rest, found),
+            (true, true) => self.tape.items(value).for_each(|item| self.coded(item, place, rest, found)),
+            // Several where there can be one: nothing says which is meant.
+            (true, false) => {}
+        }
+    }
+
+    fn token(&self, place: &Place, coding: Option<Coding>, found: &mut Vec<Token>) {
+        if let Some(Coding { system, code }) = coding {
+            found.push(Token { parameter: place.parameter, system, code });
+        }
     }
 
     fn object(&mut self, i: usize, node: NodeId, place: usize) -> Result<(), Fault> {

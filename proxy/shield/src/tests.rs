@@ -218,6 +218,43 @@ fn generalised_dates_keep_the_year_and_addresses_three_digits() {
 }
 
 #[test]
+fn an_address_can_keep_its_town_and_code_without_the_street() {
+    let verdict = plan(|c| match c {
+        Category::Address => Treatment::Generalize(Coarsening::City),
+        _ => Treatment::Show,
+    });
+    let patient = json!({"resourceType": "Patient", "id": "p1", "birthDate": "1930-01-01", "address": [{
+        "use": "home", "text": "12 Main St, Boston", "line": ["12 Main St"], "_line": [{"id": "l"}], "city": "Boston",
+        "_city": {"extension": [{"url": "http://x.example/part", "valueString": "12 Main St"}]},
+        "district": "Suffolk", "state": "MA", "postalCode": "02139-4307", "country": "US", "period": {"start": "2020"},
+        "extension": [{"url": "http://hl7.org/fhir/StructureDefinition/geolocation", "extension": [
+            {"url": "latitude", "valueDecimal": 42.36}]}]}]});
+    let out = shield(&patient, &verdict).unwrap();
+    let town =
+        json!({"use": "home", "city": "Boston", "state": "MA", "postalCode": "02139-4307", "country": "US"});
+    assert_eq!(out["address"][0], town);
+    assert_eq!(out["birthDate"], "1930-01-01");
+    assert!(out["meta"]["security"].to_string().contains("ABSTRED"));
+}
+
+#[test]
+fn a_date_of_more_than_89_years_ago_leaves_since_it_tells_an_age() {
+    let verdict = plan(|c| match c {
+        Category::BirthDate | Category::EventDate | Category::RecordedDate => {
+            Treatment::Generalize(Coarsening::Year)
+        }
+        _ => Treatment::Show,
+    });
+    let procedure = |date: &str| {
+        json!({"resourceType": "Procedure", "id": "o", "status": "completed",
+        "subject": {"reference": "Patient/o"}, "performedDateTime": date})
+    };
+    assert_eq!(shield(&procedure("1990-05-06"), &verdict).unwrap()["performedDateTime"], "1990");
+    assert!(shield(&procedure("1930-05-06"), &verdict).unwrap().get("performedDateTime").is_none());
+    assert!(shield(&procedure("1930"), &verdict).unwrap().get("performedDateTime").is_none());
+}
+
+#[test]
 fn pseudonyms_are_the_same_in_ids_references_and_full_urls() {
     let verdict = plan(|c| {
         if c.is_link() || c == Category::Identifier { Treatment::Pseudonymize } else { Treatment::Show }

@@ -166,16 +166,25 @@ fn generalize(
             }
             let date = Date::parse_latest(&text)?;
             let today = Date::parse(&r.setup.today)?;
-            if category == Category::BirthDate && years_at_most(&text, date, today) > 89 {
+            // Whoever was treated more than 89 years ago is older than that, whatever her birth date says.
+            let years = match category {
+                Category::BirthDate => years_at_most(&text, date, today),
+                _ => today.year() - date.year(),
+            };
+            if years > 89 {
                 return None;
             }
             Some(format!("\"{:04}\"", date.year()).into_bytes())
+        }
+        Coarsening::City => {
+            let kept = r.path.last().is_some_and(|name| matches!(*name, "city" | "postalCode"));
+            kept.then(|| r.tape.raw(r.text, i).to_vec())
         }
         Coarsening::Zip3 => {
             if r.path.last().is_none_or(|name| *name != "postalCode") {
                 return None;
             }
-            zip3(&text).map(|z| format!("\"{z}\"").into_bytes())
+            drape_view::small_areas::zip3(&text).map(|z| format!("\"{z}\"").into_bytes())
         }
         // The caller turns `deceasedDateTime` into `deceasedBoolean: true`.
         Coarsening::Flag => (edge.type_name == "dateTime").then(|| b"true".to_vec()),
@@ -186,24 +195,6 @@ fn generalize(
 fn years_at_most(text: &str, date: Date, today: Date) -> i64 {
     let whole = Date::parse(text).is_some();
     if whole { date.years_until(today) } else { today.year() - date.year() }
-}
-
-/// Areas of three digits with 20,000 people or fewer, by the 2000 census (45 CFR 164.514(b)(2)(i)(B)); the rule binds
-/// to current census data, so this list has to be reviewed with each.
-const SMALL_AREAS: [&str; 17] = [
-    "036", "059", "063", "102", "203", "556", "692", "790", "821", "823", "830", "831", "878", "879", "884",
-    "890", "893",
-];
-
-fn zip3(text: &str) -> Option<&str> {
-    let bytes = text.as_bytes();
-    let five = bytes.len() >= 5 && bytes[..5].iter().all(u8::is_ascii_digit);
-    let plus4 = bytes.len() == 5
-        || bytes.len() == 10 && bytes[5] == b'-' && bytes[6..].iter().all(u8::is_ascii_digit);
-    if !five || !plus4 {
-        return None;
-    }
-    Some(if SMALL_AREAS.contains(&&text[..3]) { "000" } else { &text[..3] })
 }
 
 /// Whether an object of that type is treated as one thing, not member by member.
@@ -308,19 +299,4 @@ fn seal(r: &mut Rewriter<'_>, i: usize, plan: &Plan) -> Result<Vec<u8>, Fault> {
         out.extend_from_slice(part.as_bytes());
     }
     Ok(out)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn postal_codes_keep_three_digits_and_small_areas_none() {
-        assert_eq!(zip3("02139"), Some("021"));
-        assert_eq!(zip3("02139-4307"), Some("021"));
-        assert_eq!(zip3("03601"), Some("000"));
-        for other in ["SW1A 1AA", "1234", "021", "0213x", "02139-43", ""] {
-            assert_eq!(zip3(other), None, "{other}");
-        }
-    }
 }

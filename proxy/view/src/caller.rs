@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::granular::Condition;
+
 /// Who asks, on whose behalf, in which role, for which purpose. Made only by admission.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Caller {
@@ -36,6 +38,8 @@ pub struct Caller {
     pub relations: BTreeMap<String, Relation>,
     /// v3 PurposeOfUse code, or empty where none was stated.
     pub purpose: String,
+    /// How the purpose was stated, and what was stated besides.
+    pub statement: Statement,
     /// How it was proved.
     pub proof: Proof,
     /// Frozen at admission.
@@ -60,6 +64,50 @@ pub struct Proof {
     pub token_digest: [u8; 32],
     /// Seconds since the epoch.
     pub expires_at: u64,
+}
+
+/// What the caller stated about the request, besides what proves who asks. Policies see of it only that emergency access
+/// was accepted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Statement {
+    /// By what the purpose was stated; `None` where none was.
+    pub by: Option<StatedBy>,
+    /// The emergency that was declared and accepted.
+    pub emergency: Option<Emergency>,
+}
+
+/// By what a purpose of use was stated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StatedBy {
+    /// A claim of the token.
+    Token,
+    /// A header of the request, which the configuration allows.
+    Header,
+    /// The context in which a SMART app was launched.
+    Launch,
+    /// The configuration of a client certificate.
+    Certificate,
+}
+
+impl StatedBy {
+    /// The word in logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Header => "header",
+            Self::Launch => "launch",
+            Self::Certificate => "certificate",
+        }
+    }
+}
+
+/// An emergency: why, and until when it lets the caller see more.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Emergency {
+    /// In the caller's own words; for the officer.
+    pub reason: String,
+    /// Milliseconds since the epoch.
+    pub until_ms: u64,
 }
 
 /// Circumstances, frozen at admission in the tenant's time zone.
@@ -109,8 +157,10 @@ pub struct Scope {
     pub delete: bool,
     /// `s`: search, type history.
     pub search: bool,
-    /// Granular (`?category=…`): grants nothing until results can be held to it.
-    pub granular: bool,
+    /// Granular (`?category=…`): only records that meet all of these.
+    pub conditions: Vec<Condition>,
+    /// Why the conditions cannot be judged on a record; the scope then grants nothing.
+    pub unclear: Option<String>,
 }
 
 impl Caller {

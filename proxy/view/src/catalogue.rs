@@ -1,5 +1,6 @@
 //! The element catalogue: a graph over the R4 definitions that tells the category of every JSON member.
 
+mod list;
 mod rules;
 
 use std::collections::HashMap;
@@ -10,6 +11,7 @@ use drape_fhir::names::Names;
 
 use crate::category::{Category, CategorySet};
 use crate::fault::Fault;
+pub use list::Row;
 use rules::Rules;
 
 /// The catalogue, compiled.
@@ -53,6 +55,45 @@ pub struct Edge {
     pub target: Option<&'static str>,
     /// All the types that a reference may lead to.
     pub targets: Targets,
+    /// Its path in the definitions: `Patient.contact.name`, `HumanName.family`.
+    pub path: &'static str,
+    /// Which rule gave it its category.
+    pub why: Why,
+}
+
+/// What decides an element's category (`categories.yaml` tells the order).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// Its own path under `elements`.
+    Element,
+    /// Its own path there, with its type: `Observation.value:string`.
+    ElementOfType,
+    /// Its path in a data type, under `parts`.
+    Part,
+    /// The same with its type.
+    PartOfType,
+    /// Every resource has it, whatever the resource is: `meta`, `text`, `language`, `implicitRules`.
+    Common,
+    /// Its resource type, under `whole`.
+    Whole,
+    /// Its name, under `names`.
+    Name,
+    /// It is a code from a fixed list, or a boolean.
+    Code,
+    /// Its data type, under `types`.
+    Type,
+    /// Its resource type, under `resources`.
+    Resource,
+    /// The element that it is a part of.
+    Inherited,
+    /// It is an id.
+    Id,
+    /// What the reference names.
+    Reference,
+    /// The URL of the extension.
+    Extension,
+    /// It only holds others together, or is a record of its own.
+    Bracket,
 }
 
 /// How a member's category is found.
@@ -405,7 +446,7 @@ impl Builder<'_> {
             Some(TypeKind::Primitive) => Kind::Primitive,
             _ => Kind::Complex,
         };
-        let category = self.assign(element, data_type, nested, context)?;
+        let (category, why) = self.assign(element, data_type, nested, context)?;
         let inner = match (category, context) {
             // A nested element of a resource is only a bracket: its members are judged one by one.
             (_, Context::Resource(name)) if nested => Context::Resource(name),
@@ -436,6 +477,8 @@ impl Builder<'_> {
             fact: fact(element, context),
             target: only,
             targets: element.targets,
+            path: element.path,
+            why,
         })
     }
 
@@ -445,12 +488,13 @@ impl Builder<'_> {
         data_type: &'static str,
         nested: bool,
         context: Context,
-    ) -> Option<Assigned> {
+    ) -> Option<(Assigned, Why)> {
         if data_type == "Extension" {
-            return Some(Assigned::Extension(match context {
+            let assigned = Assigned::Extension(match context {
                 Context::Within(c) if element.path.starts_with("Extension.") => Some(c),
                 _ => None,
-            }));
+            });
+            return Some((assigned, Why::Extension));
         }
         // The ids of elements too: servers number names, addresses and codings with ids of their own, which lead to
         // the record as surely as its own id does. A data type whose ids are names by definition is listed.
@@ -459,29 +503,30 @@ impl Builder<'_> {
                 Context::Within(_) => self.rules.part(element, data_type),
                 Context::Resource(_) => None,
             };
-            return Some(Assigned::Fixed(listed.unwrap_or(Category::RecordId)));
+            let (category, why) = listed.unwrap_or((Category::RecordId, Why::Id));
+            return Some((Assigned::Fixed(category), why));
         }
-        let category = match context {
+        let reference = Some((Assigned::Reference, Why::Reference));
+        let (category, why) = match context {
             Context::Within(inherited) => {
                 // What is wholly staff or wholly structure stays so in all its parts.
                 let uniform = matches!(inherited, Category::Staff | Category::Structure);
                 match self.rules.part(element, data_type) {
                     Some(part) if !uniform => part,
-                    _ if data_type == "Reference" && !uniform => return Some(Assigned::Reference),
+                    _ if data_type == "Reference" => return reference,
                     _ if element.path.starts_with("Reference.") && element.path != "Reference.identifier" => {
-                        return Some(Assigned::Reference);
+                        return reference;
                     }
-                    _ if data_type == "Reference" => return Some(Assigned::Reference),
-                    _ => inherited,
+                    _ => (inherited, Why::Inherited),
                 }
             }
             Context::Resource(resource) => {
                 if data_type == "Reference" {
-                    return Some(Assigned::Reference);
+                    return reference;
                 }
                 match self.rules.element(element, data_type, resource) {
-                    Some(category) => category,
-                    None if nested || data_type == "Resource" => Category::Structure,
+                    Some(found) => found,
+                    None if nested || data_type == "Resource" => (Category::Structure, Why::Bracket),
                     None => {
                         let what = format!("no rule reaches this element ({data_type})");
                         let help = "add a line under `elements`, `names`, `types` or `resources`";
@@ -492,7 +537,7 @@ impl Builder<'_> {
                 }
             }
         };
-        Some(Assigned::Fixed(category))
+        Some((Assigned::Fixed(category), why))
     }
 }
 

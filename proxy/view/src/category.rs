@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::fault::near;
+
 /// A class of FHIR elements. The leaves of the catalogue's tree; every element belongs to exactly one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
@@ -171,6 +173,17 @@ impl Category {
     /// The leaf of that name.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|c| c.name() == name)
+    }
+
+    /// The help line for a name that is no leaf. Only leaves can be given to elements; groups are for policies.
+    pub fn meant(name: &str) -> String {
+        match near(name, Self::ALL.map(Self::name)) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None if GROUPS.iter().any(|g| g.name == name) => {
+                format!("`{name}` is a group for policies; name one of the categories in it")
+            }
+            None => "the categories are listed in docs/architecture.md".to_owned(),
+        }
     }
 
     /// The groups this leaf stands in directly.

@@ -1,5 +1,7 @@
 //! What is read from a record before it is judged: types, ids, codes, links, dates. Never shown to anyone.
 
+use crate::granular::Token;
+
 /// The facts of one entry: the record and everything contained in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
@@ -53,6 +55,8 @@ pub struct RecordFacts {
     pub insurers: Vec<String>,
     /// `Type/id` of authors, recorders and asserters.
     pub authors: Vec<String>,
+    /// Of the record itself, not of what is contained: the codes that conditions of scopes can ask for.
+    pub tokens: Vec<Token>,
     /// What the record's references name, where that was asked for.
     pub pointers: Vec<Pointer>,
 }

@@ -81,8 +81,7 @@ fn leads_to(closure: &BTreeMap<String, Vec<String>>, from: &str, to: &str, depth
 impl Labels {
     /// Reads the file.
     pub fn parse(yaml: &str) -> Result<Self, Vec<Fault>> {
-        let file: File = serde_saphyr::from_str(yaml)
-            .map_err(|e| vec![Fault::new("labels.yaml", format!("cannot be read: {e}"))])?;
+        let file: File = crate::yaml::read("labels.yaml", yaml)?;
         let mut faults = Vec::new();
         if file.version != 1 {
             faults.push(
@@ -170,9 +169,30 @@ impl Labels {
         }
     }
 
+    /// Every label that the lists can give.
+    pub fn words(&self) -> BTreeSet<String> {
+        let exact = self.exact.values().flat_map(HashMap::values).flatten();
+        let ranges = self.ranges.values().flatten().map(|(_, label)| label);
+        let departments = self.departments.values().flat_map(HashMap::values).flatten();
+        let names = self.department_names.iter().map(|(_, label)| label);
+        let closure = self.closure.iter().flat_map(|(label, above)| std::iter::once(label).chain(above));
+        exact.chain(ranges).chain(departments).chain(names).chain(closure).cloned().collect()
+    }
+
     /// When the lists were last reviewed.
     pub fn as_of(&self) -> &str {
         &self.as_of
+    }
+
+    /// Every label that brings others, with all that it brings; sorted.
+    pub fn closures(&self) -> BTreeMap<&str, BTreeSet<String>> {
+        let above = |label: &String| {
+            let mut found = BTreeSet::new();
+            self.add(label, &mut found);
+            found.remove(label);
+            found
+        };
+        self.closure.keys().map(|label| (label.as_str(), above(label))).collect()
     }
 
     /// The labels of one record by the lists alone.

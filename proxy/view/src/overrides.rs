@@ -75,8 +75,7 @@ impl Overrides {
         if yaml.trim().is_empty() {
             return Ok(Self::default());
         }
-        let file: File = serde_saphyr::from_str(yaml)
-            .map_err(|e| vec![Fault::new("overrides", format!("cannot be read: {e}"))])?;
+        let file: File = crate::yaml::read("overrides", yaml)?;
         let mut faults = Vec::new();
         if file.version != 1 {
             faults.push(Fault::new("overrides version", "is not known").help("write 1"));
@@ -135,6 +134,16 @@ impl Overrides {
                  name",
             ),
         }
+    }
+
+    /// Every label that it names.
+    pub fn words(&self) -> BTreeSet<String> {
+        let patients =
+            self.patients.values().flat_map(|p| p.labels.iter().chain(&p.releases).chain(&p.denies));
+        let lists = [&self.codes, &self.documents].into_iter().flat_map(HashMap::values);
+        let lists = lists.chain(self.records.values()).chain(self.departments.values()).flatten();
+        let corrections = lists.chain(self.department_names.iter().map(|(_, correction)| correction));
+        patients.chain(corrections.flat_map(|c| &c.add)).cloned().collect()
     }
 
     /// What the list says of a patient, by bare logical id.

@@ -8,3 +8,5 @@ pub const TREATMENTS: &str = include_str!("../../../policies/treatments.yaml");
 pub const FACTS: &str = include_str!("../../../policies/facts.yaml");
 /// `policies/labels.yaml`.
 pub const LABELS: &str = include_str!("../../../policies/labels.yaml");
+/// `policies/small-areas.yaml`.
+pub const SMALL_AREAS: &str = include_str!("../../../policies/small-areas.yaml");

@@ -6,8 +6,11 @@ use crate::category::Category;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Coarsening {
     /// Dates and times to the year; instants, which FHIR cannot shorten, leave; ages over 89 become "90 or more";
-    /// a birth date that makes its owner older than 89 leaves (45 CFR 164.514(b)(2)(i)(C)).
+    /// a birth date that makes its owner older than 89 leaves, and so does any date so long ago that whom it is about
+    /// must be older (45 CFR 164.514(b)(2)(i)(C)).
     Year,
+    /// Of an address only the town and the postal code; its state and country are `region` (45 CFR 164.514(e)(2)(ii)).
+    City,
     /// Of an address only the first three digits of the postal code, `000` where fewer than 20,000 people share
     /// them (45 CFR 164.514(b)(2)(i)(B)).
     Zip3,
@@ -28,6 +31,18 @@ pub enum Treatment {
     Encrypt,
     /// Left out.
     Redact,
+}
+
+impl std::fmt::Display for Treatment {
+    /// As `treatments.yaml` writes it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Generalize(Coarsening::Year) => f.write_str("generalize: year"),
+            Self::Generalize(Coarsening::Zip3) => f.write_str("generalize: zip3"),
+            Self::Generalize(Coarsening::Flag) => f.write_str("generalize: flag"),
+            other => f.write_str(other.name()),
+        }
+    }
 }
 
 impl Treatment {
@@ -75,7 +90,7 @@ impl Treatment {
                     Category::BirthDate | Category::EventDate | Category::RecordedDate | Category::Death
                 )
             }
-            Self::Generalize(Coarsening::Zip3) => matches!(category, Category::Address),
+            Self::Generalize(Coarsening::City | Coarsening::Zip3) => matches!(category, Category::Address),
             Self::Generalize(Coarsening::Flag) => matches!(category, Category::Death),
             Self::Pseudonymize => category.is_link() || matches!(category, Category::Identifier),
             Self::Encrypt => {
@@ -96,5 +111,7 @@ mod tests {
         assert_eq!(show.stricter(year), year);
         assert_eq!(year.stricter(show), year);
         assert_eq!(Treatment::Encrypt.stricter(Treatment::Redact), Treatment::Redact);
+        let [city, zip3] = [Coarsening::City, Coarsening::Zip3].map(Treatment::Generalize);
+        assert_eq!((city.stricter(zip3), zip3.stricter(city)), (zip3, zip3));
     }
 }

@@ -71,8 +71,7 @@ struct Generalize {
 impl Treatments {
     /// Reads the file; every category must have a line, and every rung must be one that it can bear.
     pub fn parse(yaml: &str) -> Result<Self, Vec<Fault>> {
-        let file: File = serde_saphyr::from_str(yaml)
-            .map_err(|e| vec![Fault::new("treatments.yaml", format!("cannot be read: {e}"))])?;
+        let file: File = crate::yaml::read("treatments.yaml", yaml)?;
         let mut faults = Vec::new();
         if file.version != 1 {
             faults.push(
@@ -98,10 +97,7 @@ impl Treatments {
         for (name, list) in &file.treatments {
             let path = format!("treatments.yaml {name}");
             let Some(category) = Category::parse(name) else {
-                faults.push(
-                    Fault::new(path, "is no category")
-                        .help("the categories are listed in docs/architecture.md"),
-                );
+                faults.push(Fault::new(path, "is no category").help(Category::meant(name)));
                 continue;
             };
             for rung in list {
@@ -110,11 +106,12 @@ impl Treatments {
                     Rung::Name(n) if n == "pseudonymize" => Treatment::Pseudonymize,
                     Rung::Name(n) if n == "encrypt" => Treatment::Encrypt,
                     Rung::Generalize(g) if g.generalize == "year" => Treatment::Generalize(Coarsening::Year),
+                    Rung::Generalize(g) if g.generalize == "city" => Treatment::Generalize(Coarsening::City),
                     Rung::Generalize(g) if g.generalize == "zip3" => Treatment::Generalize(Coarsening::Zip3),
                     Rung::Generalize(g) if g.generalize == "flag" => Treatment::Generalize(Coarsening::Flag),
                     Rung::Name(n) | Rung::Generalize(Generalize { generalize: n }) => {
-                        let help = "known: show, {generalize: year}, {generalize: zip3}, {generalize: flag}, \
-                                    pseudonymize, encrypt; leaving out needs no rung";
+                        let help = "known: show, {generalize: year}, {generalize: city}, {generalize: zip3}, \
+                                    {generalize: flag}, pseudonymize, encrypt; leaving out needs no rung";
                         faults.push(Fault::new(&path, format!("`{n}` is no treatment")).help(help));
                         continue;
                     }
@@ -163,6 +160,17 @@ mod tests {
         let shipped = Treatments::parse(shipped::TREATMENTS).unwrap();
         assert_eq!(shipped.rungs(Category::RecordId), [Treatment::Show, Treatment::Pseudonymize]);
         assert_eq!(shipped.redaction(), Redaction::Declared);
+    }
+
+    #[test]
+    fn an_address_can_keep_its_town_and_nothing_else_can() {
+        let yaml = shipped::TREATMENTS
+            .replace("address: [show, { generalize: zip3 }", "address: [{ generalize: city }");
+        let parsed = Treatments::parse(&yaml).unwrap();
+        let city = Treatment::Generalize(Coarsening::City);
+        assert_eq!(parsed.rungs(Category::Address), [city, Treatment::Encrypt]);
+        let yaml = shipped::TREATMENTS.replace("contact: [show", "contact: [{ generalize: city }");
+        assert!(Treatments::parse(&yaml).unwrap_err()[0].to_string().contains("`generalize` cannot be done"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::bounds::Bounds;
 use crate::caller::Caller;
 use crate::facts::{Facts, RecordFacts};
 use crate::plan::{Judge, Plan, Reason, Verdict};
@@ -15,15 +16,18 @@ pub struct View {
     judge: Arc<dyn Judge>,
     caller: Arc<Caller>,
     profiler: Arc<Profiler>,
-    patient_only: bool,
     foresees: bool,
-    only: Option<Arc<BTreeMap<String, bool>>>,
+    bounds: Bounds,
+    only: Option<Arc<BTreeMap<String, Bounds>>>,
+    named: Arc<BTreeMap<String, Bounds>>,
+    /// Whether it judges what is only named.
+    by_name: bool,
     known: Arc<Known>,
 }
 
 impl std::fmt::Debug for View {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("View").field("patient_only", &self.patient_only).finish_non_exhaustive()
+        f.debug_struct("View").field("bounds", &self.bounds).finish_non_exhaustive()
     }
 }
 
@@ -51,22 +55,24 @@ pub fn is_open(resource_type: &str) -> bool {
 }
 
 impl View {
-    /// `patient_only`: the request rests on `patient/` scopes alone, so every record must be about the patient in
-    /// context.
-    pub fn new(
-        judge: Arc<dyn Judge>,
-        caller: Arc<Caller>,
-        profiler: Arc<Profiler>,
-        patient_only: bool,
-    ) -> Self {
-        Self { judge, caller, profiler, patient_only, foresees: false, only: None, known: Arc::default() }
+    /// `bounds`: what the token's scopes leave of what the request brings.
+    pub fn new(judge: Arc<dyn Judge>, caller: Arc<Caller>, profiler: Arc<Profiler>, bounds: Bounds) -> Self {
+        let (named, known) = Default::default();
+        Self { judge, caller, profiler, bounds, only: None, named, by_name: false, foresees: false, known }
     }
 
-    /// Lets nothing pass but records of these types, each with whether only those about the patient in context: scopes
-    /// and policies speak of what is included by its own type, not by that of what it is included with.
+    /// Lets nothing pass but records of these types, each within its own bounds: scopes and policies speak of what is
+    /// included by its own type, not by that of what it is included with.
     #[must_use]
-    pub fn only(mut self, types: BTreeMap<String, bool>) -> Self {
+    pub fn only(mut self, types: BTreeMap<String, Bounds>) -> Self {
         self.only = Some(Arc::new(types));
+        self
+    }
+
+    /// What scopes leave of records that are only named, of those types of which they leave less than all.
+    #[must_use]
+    pub fn naming(mut self, types: BTreeMap<String, Bounds>) -> Self {
+        self.named = Arc::new(types);
         self
     }
 
@@ -80,14 +86,29 @@ impl View {
     /// only named. Where anything is held to the patient in context, so are they.
     #[must_use]
     pub fn of_named(&self) -> Self {
-        let held = self.only.as_ref().is_some_and(|types| types.values().any(|held| *held));
-        Self { only: None, patient_only: self.patient_only || held, foresees: true, ..self.clone() }
+        let all = self.only.iter().flat_map(|types| types.values()).chain([&self.bounds]);
+        let held = all.into_iter().any(|b| b.patient_only());
+        let bounds = if held { Bounds::patient() } else { Bounds::free() };
+        Self { only: None, bounds, by_name: true, foresees: true, ..self.clone() }
     }
 
     /// The same view for records that it judges once more when they are shown.
     #[must_use]
     pub fn foreseeing(&self) -> Self {
         Self { foresees: true, ..self.clone() }
+    }
+
+    /// Whether scopes leave less than all of the records of that type that are named; asked of [`View::of_named`].
+    pub fn narrows(&self, resource_type: &str) -> bool {
+        !self.bounds.is_free() || self.named.get(resource_type).is_some_and(|own| !own.is_free())
+    }
+
+    /// The bounds of a record of that type; `None` where none of the type may come.
+    fn bounds_of(&self, resource_type: &str) -> Option<&Bounds> {
+        match &self.only {
+            Some(types) => types.get(resource_type),
+            None => Some(&self.bounds),
+        }
     }
 
     /// Takes in what was looked up of patients.
@@ -146,21 +167,24 @@ impl View {
     fn one(&self, facts: &Facts, shared: &Shared, index: usize, record: &RecordFacts) -> Verdict {
         let profile = self.profiler.profile_in(shared, facts, index, &self.caller, &self.known);
         let main = facts.main();
-        let patient_only = match &self.only {
-            None => self.patient_only,
-            Some(types) => match main.and_then(|m| types.get(&m.resource_type)) {
-                None => return Verdict::Withhold(Reason::OutOfScope),
-                Some(patient_only) => *patient_only,
-            },
+        let Some(bounds) = main.and_then(|m| self.bounds_of(&m.resource_type)) else {
+            return Verdict::Withhold(Reason::OutOfScope);
         };
-        if patient_only {
-            let context = self.caller.patient.as_deref();
-            let covered = profile.patient.known
+        let context = self.caller.patient.as_deref();
+        let about_context = || {
+            profile.patient.known
                 && main.is_some_and(|m| m.patients.iter().all(|p| Some(p.as_str()) == context))
-                && record.patients.iter().all(|p| Some(p.as_str()) == context);
-            if !covered {
-                return Verdict::Withhold(Reason::OutOfScope);
-            }
+                && record.patients.iter().all(|p| Some(p.as_str()) == context)
+        };
+        if !bounds.cover(main, about_context) {
+            return Verdict::Withhold(Reason::OutOfScope);
+        }
+        // Set only on the view of what is named.
+        if self.by_name
+            && let Some(own) = main.and_then(|m| self.named.get(&m.resource_type))
+            && !own.cover(main, about_context)
+        {
+            return Verdict::Withhold(Reason::OutOfScope);
         }
         let verdict = if self.foresees { self.judge.foresee(&profile) } else { self.judge.judge(&profile) };
         match verdict {
@@ -173,7 +197,9 @@ impl View {
 
     /// Whether totals and last-page links say nothing that the records themselves would not.
     pub fn uniform(&self) -> bool {
-        self.judge.uniform() && !self.patient_only
+        self.judge.uniform()
+            && self.bounds.is_free()
+            && self.only.iter().flat_map(|types| types.values()).all(Bounds::is_free)
     }
 }
 
@@ -222,6 +248,7 @@ mod tests {
             scopes: Vec::new(),
             relations: Default::default(),
             purpose: String::new(),
+            statement: Default::default(),
             proof: Proof { token_id: None, token_digest: [0; 32], expires_at: 0 },
             environment: Environment {
                 now_ms: 0,
@@ -243,7 +270,7 @@ mod tests {
         let profiler = Arc::new(Profiler::new(Arc::new(Labels::default()), Arc::new(Overrides::default())));
         let ruled = |judge: Always, resource_type: &str| {
             let record = RecordFacts { resource_type: resource_type.to_owned(), ..RecordFacts::default() };
-            let view = View::new(Arc::new(judge), Arc::new(caller()), Arc::clone(&profiler), false);
+            let view = View::new(Arc::new(judge), Arc::new(caller()), Arc::clone(&profiler), Bounds::free());
             view.rule(&Facts { records: vec![record] }).remove(0)
         };
         for closed in ["OperationOutcome", "Provenance", "AuditEvent", "Binary"] {

@@ -46,6 +46,8 @@ impl Event {
             one("tenant").unwrap_or_default(),
         );
         event.organization = one("organization");
+        event.stated_by = one("purpose-stated-by");
+        event.emergency = one("emergency-to-be-reviewed");
         event.resource_type = one("resource-type");
         event.method = one("method");
         event.route = one("route");

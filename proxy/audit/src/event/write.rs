@@ -84,6 +84,7 @@ impl Event {
             Class::Officer => (DCM, "110101", "Audit Log Used"),
             Class::Config | Class::Heartbeat => (DCM, "110100", "Application Activity"),
             Class::Tombstone => (LIFECYCLE, "destroy", "Destroy/Delete Record Lifecycle Event"),
+            Class::Approval => (LIFECYCLE, "attest", "Attest Record Lifecycle Event"),
         };
         json!({ "system": system, "code": code, "display": display })
     }
@@ -225,6 +226,8 @@ impl Event {
         add("class", Some(self.class.word().into()));
         add("tenant", text(Some(&self.tenant)));
         add("organization", text(self.organization.as_deref()));
+        add("purpose-stated-by", text(self.stated_by.as_deref()));
+        add("emergency-to-be-reviewed", text(self.emergency.as_deref()));
         add("resource-type", text(self.resource_type.as_deref()));
         add("method", text(self.method.as_deref()));
         add("route", text(self.route.as_deref()));

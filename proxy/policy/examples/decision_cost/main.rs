@@ -136,6 +136,7 @@ fn caller(role: &str, number: usize, purpose: &str) -> Caller {
         scopes: Vec::new(),
         relations: [("p1".to_owned(), treating)].into(),
         purpose: purpose.to_owned(),
+        statement: Default::default(),
         proof: Proof { token_id: None, token_digest: [0; 32], expires_at: 4_000_000_000 },
         environment: Environment {
             now_ms: 1_790_000_000_000,

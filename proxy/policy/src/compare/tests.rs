@@ -40,6 +40,7 @@ fn caller(role: &str, purpose: &str) -> Caller {
         scopes: vec![],
         relations: [].into(),
         purpose: purpose.into(),
+        statement: Default::default(),
         proof: Proof { token_id: None, token_digest: [0; 32], expires_at: 0 },
         environment: Environment {
             now_ms: 0,

@@ -1,6 +1,6 @@
 //! The conditions of a guarantee: key by key, or as a Cedar expression. Both become Cedar's JSON.
 
-use std::fmt::Write as _;
+use std::sync::OnceLock;
 
 use cedar_policy::{Policy, PolicySet, Schema, ValidationMode, Validator};
 use drape_view::Fault;
@@ -10,27 +10,28 @@ use serde_json::Value;
 use super::words;
 use crate::known;
 use crate::set::SCHEMA;
+use crate::types::TYPE_GROUPS;
 
 /// How many types a question of [`question_schema`] can ask for at one time.
 pub const ASKED_MAX: usize = 4;
 
 /// The schema of policies with one more action, `ask`, whose context holds all that any question can be about: `env`,
-/// `record` and `patient` as ever, `epsilon`, `type` and `owner` of a noisy count, and the types that requests name.
+/// `record` and `patient` as ever, `epsilon`, `type`, `budget` and its `owner` of a noisy count, and the types that requests name.
 pub fn question_schema() -> Result<Schema, Fault> {
-    let mut text = SCHEMA.to_owned();
-    let mut asked = String::new();
-    for place in 0..ASKED_MAX {
-        let _ = write!(asked, ", \"asked{place}\": ResourceType");
-    }
-    let _ = write!(
-        text,
-        "\naction ask appliesTo {{ principal: User, resource: Category, context: {{ \"env\": Environment, \
-         \"record\": Profile, \"patient\": Subject, \"epsilon\": decimal, \"type\": ResourceType, \
-         \"owner\": Organization{asked} }} }};\n"
-    );
-    Schema::from_cedarschema_str(&text)
-        .map(|(schema, _)| schema)
-        .map_err(|e| Fault::new("schema.cedarschema", format!("cannot be read: {e}")))
+    // Cedar reads a schema with its whole grammar: once is enough.
+    static READ: OnceLock<Result<Schema, Fault>> = OnceLock::new();
+    READ.get_or_init(|| {
+        let asked: String = (0..ASKED_MAX).map(|place| format!(", \"asked{place}\": ResourceType")).collect();
+        let text = format!(
+            "{SCHEMA}\naction ask appliesTo {{ principal: User, resource: Category, context: {{ \"env\": Environment, \
+             \"record\": Profile, \"patient\": Subject, \"epsilon\": decimal, \"type\": ResourceType, \
+             \"budget\": Budget, \"owner\": Organization{asked} }} }};\n"
+        );
+        Schema::from_cedarschema_str(&text)
+            .map(|(schema, _)| schema)
+            .map_err(|e| Fault::new("schema.cedarschema", format!("cannot be read: {e}")))
+    })
+    .clone()
 }
 
 /// Each key must hold; of a list, one of its words.
@@ -76,7 +77,7 @@ pub(super) fn read(value: &Value) -> Result<Value, Fault> {
 }
 
 /// Parses an expression and checks it strictly, as policies are.
-fn body(text: &str) -> Result<Value, Fault> {
+pub fn body(text: &str) -> Result<Value, Fault> {
     let fault = |what: String| {
         Fault::new("", format!("`{text}`: {what}"))
             .help("what can be asked for is listed in docs/policies.md")
@@ -123,8 +124,11 @@ fn cedar(facts: Facts) -> Result<String, Fault> {
     let holds = |path: &'static str| move |word: &str| format!("{path}.contains({})", quoted(word));
     any_of("roles", facts.roles, &|w| format!("principal in Role::{}", quoted(w)))?;
     any_of("purpose", facts.purpose, &equals("context.env.purpose"))?;
-    let types = facts.types.map(words::types).transpose()?;
-    any_of("type", types, &|w| format!("context.record.type == ResourceType::{}", quoted(w)))?;
+    words::types(facts.types.clone().unwrap_or_default())?;
+    any_of("type", facts.types, &|w| {
+        let op = if TYPE_GROUPS.iter().any(|(group, _)| *group == w) { "in" } else { "==" };
+        format!("context.record.type {op} ResourceType::{}", quoted(w))
+    })?;
     any_of("labels", facts.labels, &holds("context.record.labels"))?;
     any_of("status", facts.status, &|w| {
         format!("(context.record has status && context.record.status == {})", quoted(w))

@@ -51,7 +51,8 @@ const TREATMENTS: [(&str, &[&str]); 5] = [
     ("encrypted", &["encrypt"]),
     ("released", &["show", "generalize", "pseudonymize", "encrypt"]),
 ];
-const REQUESTS: [&str; 11] = [
+/// What may be asked of types.
+pub const REQUESTS: [&str; 11] = [
     "read",
     "vread",
     "history",
@@ -64,7 +65,8 @@ const REQUESTS: [&str; 11] = [
     "export",
     "operation",
 ];
-const QUESTIONS: [&str; 4] = ["searchBy", "countBy", "change", "relate"];
+/// What may be asked of categories besides treatments.
+pub const QUESTIONS: [&str; 4] = ["searchBy", "countBy", "change", "relate"];
 
 /// A case in either form.
 pub(super) fn case(value: &Value) -> Result<Case, Fault> {

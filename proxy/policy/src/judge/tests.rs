@@ -23,7 +23,7 @@ fn hospital() -> Arc<Decider> {
     }))
 }
 
-fn caller(roles: &[&str], purpose: &str) -> Caller {
+pub(super) fn caller(roles: &[&str], purpose: &str) -> Caller {
     Caller {
         issuer: "i".into(),
         subject: "s".into(),
@@ -44,6 +44,7 @@ fn caller(roles: &[&str], purpose: &str) -> Caller {
         )]
         .into(),
         purpose: purpose.into(),
+        statement: Default::default(),
         proof: Proof { token_id: None, token_digest: [0; 32], expires_at: 0 },
         environment: Environment {
             now_ms: 0,
@@ -57,7 +58,7 @@ fn caller(roles: &[&str], purpose: &str) -> Caller {
     }
 }
 
-fn record(resource_type: &str, labels: &[&str]) -> Profile {
+pub(super) fn record(resource_type: &str, labels: &[&str]) -> Profile {
     Profile {
         resource_type: resource_type.into(),
         labels: labels.iter().map(|l| (*l).to_owned()).collect(),
@@ -83,7 +84,17 @@ fn judge(caller: &Caller, profile: &Profile) -> Verdict {
 
 /// The treatments of some categories as words; `withheld` for a record that does not reach the caller.
 fn seen(caller: &Caller, profile: &Profile, categories: &[Category]) -> String {
-    match judge(caller, profile) {
+    seen_by(&hospital(), caller, profile, categories)
+}
+
+/// The same by the policies of another set.
+pub(super) fn seen_by(
+    set: &Arc<Decider>,
+    caller: &Caller,
+    profile: &Profile,
+    categories: &[Category],
+) -> String {
+    match set.standing(&Arc::new(caller.clone())).unwrap().judge_uncached(profile) {
         Verdict::Withhold(_) => "withheld".into(),
         Verdict::Keep(plan) => {
             categories.iter().map(|c| plan.treatment(*c).name()).collect::<Vec<_>>().join(" ")

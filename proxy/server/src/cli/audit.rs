@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::logs;
 use crate::officer::when;
 use crate::parts::root_key;
+use crate::workbench::story::reason;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
@@ -221,11 +222,21 @@ pub(crate) fn line(index: u64, event: &Event, zone: &jiff::tz::TimeZone) -> Stri
     if !event.policies.is_empty() {
         parts.push(format!("by {}", event.policies.join(", ")));
     }
+    parts.extend(event.determined.iter().map(|one| {
+        let total: u64 = one.categories.values().sum();
+        format!("{} {total} {}", one.treatment, reason(one, &one.policies.join(", ")))
+    }));
     if let Some(status) = event.status {
         parts.push(status.to_string());
     }
+    if let Some(lacks) = &event.trace.lacks {
+        parts.push(format!("lacks {lacks}"));
+    }
     if let Some(reason) = &event.reason {
         parts.push(reason.clone());
+    }
+    if !event.request.is_empty() && event.subject.is_some() {
+        parts.push(format!("decision {}", event.request));
     }
     parts.join(" · ")
 }

@@ -8,9 +8,11 @@ mod check;
 mod diff;
 mod explain;
 mod import;
+mod init;
 mod keys;
 mod prove;
 mod replay;
+mod report;
 mod schema;
 mod sheet;
 mod source;
@@ -24,7 +26,8 @@ use clap::{Parser, Subcommand};
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::{demo, logs, parts, serve};
+use crate::workbench::examine::Severity;
+use crate::{demo, serve};
 
 /// A FHIR privacy proxy: shows each caller only what policy permits, and writes down who saw what.
 #[derive(Debug, Parser)]
@@ -36,18 +39,11 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Check a configuration and its policies without starting anything.
-    Check {
-        /// The configuration.
-        #[arg(short, long, default_value = "drape.yaml")]
-        config: PathBuf,
-    },
-    /// Make what must exist before the first start: root key, log key, signing key, log. What exists is left alone.
-    Init {
-        /// The configuration.
-        #[arg(short, long, default_value = "drape.yaml")]
-        config: PathBuf,
-    },
+    /// Check a configuration and its policies, or a set alone, without starting anything.
+    Check(check::Arguments),
+    /// Write a commented starting point, or make what must exist before the first start: root key, log key, signing key,
+    /// log. What exists is left alone.
+    Init(init::Arguments),
     /// Stand in front of the configured FHIR servers.
     Serve {
         /// The configuration.
@@ -104,9 +100,8 @@ impl Failure {
 
     /// All of them, each with its help line.
     pub(crate) fn faults(faults: &[drape_view::fault::Fault]) -> Self {
-        let list: Vec<String> =
-            faults.iter().map(|f| format!("  {}", f.to_string().replace('\n', "\n  "))).collect();
-        Self::new(format!("{} fault(s):\n{}", list.len(), list.join("\n")))
+        let list: Vec<String> = faults.iter().map(|f| report::told(Severity::Fault, f)).collect();
+        Self::new(format!("{} fault(s):\n\n{}", list.len(), list.join("\n\n")))
     }
 
     /// With another exit status.
@@ -126,8 +121,8 @@ impl<E: std::error::Error> From<E> for Failure {
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.verb {
-        Verb::Check { config } => check::run(&config),
-        Verb::Init { config } => init(&config),
+        Verb::Check(arguments) => return check::run(&arguments).unwrap_or_else(|failure| fail(&failure)),
+        Verb::Init(arguments) => init::run(&arguments),
         Verb::Serve { config } => serve_until_stopped(&config),
         Verb::Keys { verb } => keys::run(verb),
         Verb::Audit { verb } => return audit::run(verb).unwrap_or_else(|failure| fail(&failure)),
@@ -153,37 +148,20 @@ pub fn run() -> ExitCode {
 }
 
 fn fail(failure: &Failure) -> ExitCode {
-    #[allow(clippy::print_stderr, reason = "the command line speaks to people here")]
-    {
-        eprintln!("drape: {}", failure.text);
-    }
+    tell(format!("drape: {}", failure.text));
     ExitCode::from(failure.code)
+}
+
+/// Tells people something, on standard error.
+pub(crate) fn tell(text: impl std::fmt::Display) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
 /// Says something to standard output. A reader that went away (`| head`) is no fault.
 pub(crate) fn say(text: impl std::fmt::Display) {
     use std::io::Write as _;
     let _ = writeln!(std::io::stdout().lock(), "{text}");
-}
-
-fn init(path: &std::path::Path) -> Result<(), Failure> {
-    let config = Config::load(path)?;
-    let made = parts::init(&config, &Clock::system())?;
-    if made.is_empty() {
-        say("everything exists already; nothing was changed");
-    }
-    for what in made {
-        say(format!("made {what}"));
-    }
-    for (tenant, audit) in logs::all(&config) {
-        let signer = drape_audit::NoteSigner::from_seed_file(&audit.origin, &audit.signing_key_file)?;
-        match tenant {
-            None => say("the log's public key, for whoever verifies it:"),
-            Some(name) => say(format!("that of the log of `{name}`:")),
-        }
-        say(format!("  {}", signer.verifier()));
-    }
-    Ok(())
 }
 
 /// A runtime for the proxy.

@@ -7,6 +7,7 @@ use drape_policy::shipped;
 use super::Failure;
 use crate::config::{Config, Policies, PolicySource, Tenant};
 use crate::parts::{Loaded, load_policies};
+use crate::workbench::examine::personas;
 use crate::workbench::files::SetFiles;
 use crate::workbench::personas::Personas;
 
@@ -71,7 +72,12 @@ pub(crate) fn either(name: &str) -> Result<Sourced, Failure> {
 
 /// A shipped set by its name, else a folder.
 pub(crate) fn named(name: &str) -> Result<Sourced, Failure> {
-    let source = match shipped::find(name) {
+    sourced(format!("`{name}`"), &Policies::of(of_name(name)?), None)
+}
+
+/// Where the policies of that name are.
+pub(crate) fn of_name(name: &str) -> Result<PolicySource, Failure> {
+    Ok(match shipped::find(name) {
         Some(set) if !Path::new(name).is_dir() => PolicySource::Shipped(set.name.to_owned()),
         _ => {
             let folder = PathBuf::from(name);
@@ -83,20 +89,14 @@ pub(crate) fn named(name: &str) -> Result<Sourced, Failure> {
             }
             PolicySource::Directory(folder)
         }
-    };
-    sourced(format!("`{name}`"), &Policies::of(source), None)
+    })
 }
 
 fn sourced(name: String, policies: &Policies, tenant: Option<Tenant>) -> Result<Sourced, Failure> {
     let files = SetFiles::of(&policies.source).map_err(Failure::new)?;
     let loaded =
         load_policies(policies, tenant.as_ref().map(|t| &t.upstream)).map_err(|f| Failure::faults(&f))?;
-    let personas = match files.read("personas.yaml").map_err(Failure::new)? {
-        None => Personas::default(),
-        Some(text) => {
-            Personas::parse(&files.path("personas.yaml"), &text).map_err(|f| Failure::faults(&f))?
-        }
-    };
+    let personas = personas(&files).map_err(|f| Failure::faults(&f))?;
     Ok(Sourced { name, loaded, files, personas, tenant })
 }
 

@@ -102,8 +102,7 @@ const STATUSES: [&str; 9] = [
 impl FactRules {
     /// Reads the file; every fault at once.
     pub fn parse(yaml: &str) -> Result<Self, Vec<Fault>> {
-        let value: serde_json::Value = serde_saphyr::from_str(yaml)
-            .map_err(|e| vec![Fault::new("facts.yaml", format!("cannot be read: {e}"))])?;
+        let value: serde_json::Value = drape_view::yaml::read("facts.yaml", yaml)?;
         let serde_json::Value::Object(members) = value else {
             return Err(vec![
                 Fault::new("facts.yaml", "must be a mapping").help("start from policies/facts.yaml"),

@@ -1,5 +1,6 @@
 //! The configuration: one strict YAML file. Unknown keys are refused and every fault is reported at once.
 
+pub mod callers;
 pub mod facts;
 mod read;
 mod tenant;
@@ -77,6 +78,17 @@ pub struct ServerTls {
     pub certificate_file: PathBuf,
     /// The private key.
     pub key_file: PathBuf,
+    /// Whose client certificates are taken; `None`: none is asked for.
+    pub clients: Option<ClientTls>,
+}
+
+/// Client certificates of a listener.
+#[derive(Clone, Debug)]
+pub struct ClientTls {
+    /// PEM: the authorities that may vouch for clients.
+    pub ca_file: PathBuf,
+    /// Whether a connection without one is refused.
+    pub required: bool,
 }
 
 /// The admin listener.
@@ -192,10 +204,23 @@ pub enum ConfigError {
         path: PathBuf,
         /// What the parser says, with line and column.
         what: String,
+        /// The same with the place of it.
+        fault: Box<Fault>,
     },
     /// It is YAML, but not a configuration.
     #[error("the configuration has {} fault(s):\n{}", .0.len(), list(.0))]
     Faulty(Vec<Fault>),
+}
+
+impl ConfigError {
+    /// The fault in the file, where it is one of the text.
+    pub(crate) fn fault(&self) -> Option<Fault> {
+        match self {
+            Self::NotYaml { fault, .. } => Some((**fault).clone()),
+            Self::Faulty(faults) => faults.first().cloned(),
+            Self::Unreadable { .. } => None,
+        }
+    }
 }
 
 fn list(faults: &[Fault]) -> String {
@@ -207,33 +232,46 @@ const MIB: u64 = 1 << 20;
 impl Config {
     /// Reads `path`. Relative paths in it are taken from its own folder.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let (config, faults) = Self::load_whole(path)?;
+        if faults.is_empty() { Ok(config) } else { Err(ConfigError::Faulty(faults)) }
+    }
+
+    /// The same with whatever faults it has, each at its line. With any, it is good for nothing but further checks.
+    pub(crate) fn load_whole(path: &Path) -> Result<(Self, Vec<Fault>), ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
         let base = path.parent().unwrap_or(Path::new("")).to_owned();
-        let mut config = Self::parse(&text, &base).map_err(|e| match e {
-            ConfigError::NotYaml { what, .. } => ConfigError::NotYaml { path: path.to_owned(), what },
-            other => other,
-        })?;
+        let (mut config, faults) = Self::parse_whole(&text, &base, path)?;
         config.origin.file = Some(path.to_owned());
-        Ok(config)
+        Ok((config, faults))
     }
 
     /// Reads a configuration from text; `base` is where relative paths start.
     pub fn parse(text: &str, base: &Path) -> Result<Self, ConfigError> {
-        let value: serde_json::Value = serde_saphyr::from_str(text)
-            .map_err(|e| ConfigError::NotYaml { path: PathBuf::from("-"), what: e.to_string() })?;
+        let (config, faults) = Self::parse_whole(text, base, Path::new("-"))?;
+        if faults.is_empty() { Ok(config) } else { Err(ConfigError::Faulty(faults)) }
+    }
+
+    fn parse_whole(text: &str, base: &Path, path: &Path) -> Result<(Self, Vec<Fault>), ConfigError> {
+        let name = path.display().to_string();
+        let value: serde_json::Value = serde_saphyr::from_str(text).map_err(|e| ConfigError::NotYaml {
+            path: path.to_owned(),
+            what: e.to_string(),
+            fault: Box::new(drape_view::yaml::unreadable(&name, text, &e)),
+        })?;
         let document = value.clone();
         let serde_json::Value::Object(members) = value else {
-            return Err(ConfigError::Faulty(vec![Fault {
-                path: "(document)".into(),
-                what: "must be a mapping".into(),
-                help: Some("start from one of the examples in config/".into()),
-            }]));
+            return Err(ConfigError::Faulty(vec![
+                Fault::new("(document)", "must be a mapping")
+                    .help("start from one of the examples in config/"),
+            ]));
         };
         let mut faults = Faults::default();
         let origin = Origin { file: None, base: base.to_owned(), document };
         let config = Self::read(Table::root(members), origin, &mut faults);
-        if faults.0.is_empty() { Ok(config) } else { Err(ConfigError::Faulty(faults.0)) }
+        let mut faults: Vec<Fault> = faults.0.into_iter().map(|f| f.code("configuration")).collect();
+        drape_view::yaml::locate(&mut faults, &name, text);
+        Ok((config, faults))
     }
 
     fn read(mut root: Table, origin: Origin, faults: &mut Faults) -> Self {
@@ -294,6 +332,18 @@ impl Config {
         }
         let mut tenants: Vec<Tenant> =
             root.tables("tenants", faults).into_iter().map(|t| tenant::read(t, base, faults)).collect();
+        let asks = listen.tls.as_ref().is_some_and(|tls| tls.clients.is_some());
+        for (place, tenant) in tenants.iter().enumerate() {
+            if !tenant.certificates.is_empty() && !asks {
+                let help = "name the authorities that may vouch for clients in `listen.tls.client_ca_file`"
+                    .to_owned();
+                faults.add(
+                    &format!("tenants[{place}].certificates"),
+                    "no certificate is ever asked for",
+                    help,
+                );
+            }
+        }
         for own in tenants.iter_mut().filter_map(|t| t.audit.as_mut()) {
             own.checkpoint_interval = audit.checkpoint_interval;
             own.heartbeat_interval = audit.heartbeat_interval;
@@ -417,6 +467,7 @@ fn listen(mut t: Table, base: &Path, faults: &mut Faults) -> Listen {
         let tls = ServerTls {
             certificate_file: base.join(t.required("certificate_file", "PEM, leaf first", faults)),
             key_file: base.join(t.required("key_file", "PEM", faults)),
+            clients: client_tls(&mut t, base, faults),
         };
         t.finish(faults);
         tls
@@ -435,6 +486,25 @@ fn listen(mut t: Table, base: &Path, faults: &mut Faults) -> Listen {
     }
     t.finish(faults);
     Listen { address, tls }
+}
+
+fn client_tls(t: &mut Table, base: &Path, faults: &mut Faults) -> Option<ClientTls> {
+    let ca_file = t.file("client_ca_file", base, faults);
+    let word = t.string("client_certificates", faults);
+    let required = match word.as_deref() {
+        None | Some("optional") => false,
+        Some("required") => true,
+        Some(other) => {
+            let what = format!("`{other}` is not known");
+            faults.add(&t.at("client_certificates"), what, "known: optional, required".to_owned());
+            false
+        }
+    };
+    if ca_file.is_none() && word.is_some() {
+        let help = "name the authorities that may vouch for clients in `client_ca_file`".to_owned();
+        faults.add(&t.at("client_certificates"), "has no authorities", help);
+    }
+    ca_file.map(|ca_file| ClientTls { ca_file, required })
 }
 
 fn budget(mut t: Table, base: &Path, tenants: &[Tenant], faults: &mut Faults) -> Budget {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use drape_view::fault::Fault;
+use drape_view::fault::{Fault, near};
 use serde_json::{Map, Value};
 
 /// The faults found so far.
@@ -12,7 +12,11 @@ pub(crate) struct Faults(pub(crate) Vec<Fault>);
 
 impl Faults {
     pub(crate) fn add(&mut self, path: &str, what: impl Into<String>, help: impl Into<Option<String>>) {
-        self.0.push(Fault { path: path.to_owned(), what: what.into(), help: help.into() });
+        let fault = Fault::new(path, what);
+        self.0.push(match help.into() {
+            Some(help) => fault.help(help),
+            None => fault,
+        });
     }
 }
 
@@ -231,6 +235,22 @@ impl Table {
         Some(found)
     }
 
+    /// A mapping from free names to strings.
+    pub(crate) fn pairs(&mut self, key: &'static str, faults: &mut Faults) -> Vec<(String, String)> {
+        let Some(table) = self.table(key, faults) else { return Vec::new() };
+        let mut found = Vec::new();
+        for (name, value) in table.members {
+            match value {
+                Value::String(s) if !s.is_empty() => found.push((name, s)),
+                other => {
+                    let what = format!("must be a string, not {}", kind(&other));
+                    faults.add(&format!("{}.{name}", table.path), what, None);
+                }
+            }
+        }
+        found
+    }
+
     /// A file or directory, taken from the folder the configuration stands in when it is relative.
     pub(crate) fn file(&mut self, key: &'static str, base: &Path, faults: &mut Faults) -> Option<PathBuf> {
         self.string(key, faults).map(|s| base.join(s))
@@ -239,8 +259,7 @@ impl Table {
     /// Reports every key that nobody asked for.
     pub(crate) fn finish(self, faults: &mut Faults) {
         for key in self.members.keys() {
-            let near = self.known.iter().min_by_key(|k| distance(k, key)).filter(|k| distance(k, key) <= 2);
-            let help = match near {
+            let help = match near(key, self.known.iter().copied()) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("known here: {}", self.known.join(", ")),
             };
@@ -258,20 +277,4 @@ fn kind(value: &Value) -> &'static str {
         Value::Array(_) => "a list",
         Value::Object(_) => "a mapping",
     }
-}
-
-/// Levenshtein's edit distance; keys are short.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, cb) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(ca != *cb);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }

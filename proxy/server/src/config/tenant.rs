@@ -8,6 +8,7 @@ use drape_policy::shipped;
 use drape_view::Redaction;
 
 use super::Audit;
+use super::callers::{self, BreakGlass, CertificateRule, Introspection, PurposeHeader, TokenKinds};
 use super::read::{Faults, Table};
 
 /// A FHIR server that Drape stands in front of.
@@ -21,6 +22,8 @@ pub struct Tenant {
     pub upstream: Upstream,
     /// Who vouches for callers.
     pub issuers: Vec<Issuer>,
+    /// Client certificates that make callers.
+    pub certificates: Vec<CertificateRule>,
     /// Browser origins that may call.
     pub cors: Cors,
     /// Whether answers are compressed for callers who accept it.
@@ -182,6 +185,16 @@ pub struct Issuer {
     pub clock_skew: std::time::Duration,
     /// Whether tokens must carry SMART scopes for what they ask.
     pub smart_scopes: bool,
+    /// Which tokens its callers may bring.
+    pub tokens: TokenKinds,
+    /// Where it is asked about opaque ones.
+    pub introspection: Option<Introspection>,
+    /// A header by which a purpose of use may be stated.
+    pub purpose_header: Option<PurposeHeader>,
+    /// `intent` of a SMART launch → purpose of use.
+    pub launch_purposes: Vec<(String, String)>,
+    /// Who may declare an emergency.
+    pub break_glass: Option<BreakGlass>,
     /// The `aud` that its authorization endpoint expects of apps, where that is not the public base URL: Drape then
     /// sends browsers there with this in place of its own.
     pub authorize_audience: Option<String>,
@@ -202,6 +215,8 @@ pub enum Algorithm {
 pub struct Cors {
     /// Exact origins, `https://app.example.org`.
     pub origins: Vec<String>,
+    /// Headers of the tenant's own that its apps may send: those by which purposes and reasons are stated.
+    pub headers: Vec<String>,
 }
 
 /// What decides in a tenant.
@@ -221,6 +236,8 @@ pub struct Policies {
     pub facts_file: Option<PathBuf>,
     /// Instead of what `treatments.yaml` says: whether reduced records show that they are.
     pub redaction: Option<Redaction>,
+    /// How many officers must have approved of a digest before it may be in force.
+    pub approvals_required: u64,
     /// A candidate that is asked beside these.
     pub shadow: Option<Shadow>,
 }
@@ -247,6 +264,7 @@ impl Policies {
             labels_file: None,
             facts_file: None,
             redaction: None,
+            approvals_required: 0,
             shadow: None,
         }
     }
@@ -295,6 +313,13 @@ pub(super) fn read(mut t: Table, base: &Path, faults: &mut Faults) -> Tenant {
     }
     let issuers: Vec<Issuer> =
         t.tables("issuers", faults).into_iter().map(|i| issuer(i, base, &public_base_url, faults)).collect();
+    callers::one_each(&issuers, &t.at("issuers"), faults);
+    let certificates = callers::certificates(&mut t, faults);
+    if !certificates.is_empty() && matches!(upstream.auth, UpstreamAuth::CallerToken) {
+        let help = "give the upstream a credential of Drape's own".to_owned();
+        faults.add(&t.at("certificates"), "have no token that could be passed on to the upstream", help);
+    }
+    let headers = stated_by(&issuers, &certificates);
     let cors = match t.table("cors", faults) {
         Some(mut c) => {
             let origins = c.strings("origins", faults).unwrap_or_default();
@@ -305,7 +330,7 @@ pub(super) fn read(mut t: Table, base: &Path, faults: &mut Faults) -> Tenant {
                 }
             }
             c.finish(faults);
-            Cors { origins }
+            Cors { origins, headers }
         }
         None => Cors::default(),
     };
@@ -332,6 +357,7 @@ pub(super) fn read(mut t: Table, base: &Path, faults: &mut Faults) -> Tenant {
         public_base_url,
         upstream,
         issuers,
+        certificates,
         cors,
         gzip,
         time_zone,
@@ -342,6 +368,24 @@ pub(super) fn read(mut t: Table, base: &Path, faults: &mut Faults) -> Tenant {
     }
 }
 
+/// The headers by which callers of the tenant may state what for they ask.
+fn stated_by(issuers: &[Issuer], certificates: &[CertificateRule]) -> Vec<String> {
+    let of_issuers = issuers.iter().flat_map(|i| {
+        let purpose = i.purpose_header.as_ref().map(|h| h.name.clone());
+        // The purpose of an emergency is stated by the default header where no other is configured.
+        let emergency = i.break_glass.as_ref().map(|b| b.header.clone());
+        let default =
+            emergency.as_ref().filter(|_| purpose.is_none()).map(|_| callers::PURPOSE_HEADER.to_owned());
+        [purpose, emergency, default].into_iter().flatten()
+    });
+    let of_certificates =
+        certificates.iter().filter_map(|c| Some(c.caller.purpose_header.as_ref()?.name.clone()));
+    let mut all: Vec<String> = of_issuers.chain(of_certificates).collect();
+    all.sort();
+    all.dedup();
+    all
+}
+
 /// A base URL without a trailing slash, a query or a fragment. Plain HTTP only where `plaintext: true` stands beside.
 fn url(t: &mut Table, key: &'static str, help: &str, plain_allowed: bool, faults: &mut Faults) -> String {
     let text = t.required(key, help, faults);
@@ -349,7 +393,7 @@ fn url(t: &mut Table, key: &'static str, help: &str, plain_allowed: bool, faults
     text
 }
 
-fn check_url(text: &str, t: &Table, key: &str, plain_allowed: bool, faults: &mut Faults) {
+pub(super) fn check_url(text: &str, t: &Table, key: &str, plain_allowed: bool, faults: &mut Faults) {
     if text.is_empty() {
         return;
     }
@@ -578,6 +622,10 @@ fn issuer(mut t: Table, base: &Path, public_base: &str, faults: &mut Faults) -> 
     }
     let clock_skew = t.millis("clock_skew_ms", 30_000, 0..=60_000, faults);
     let smart_scopes = t.flag("smart_scopes", true, faults);
+    let (tokens, introspection) = callers::tokens(&mut t, plaintext, base, faults);
+    let purpose_header = callers::purpose_header(&mut t, &purposes, faults);
+    let launch_purposes = callers::launch_purposes(&mut t, &purposes, faults);
+    let break_glass = callers::break_glass(&mut t, &purposes, faults);
     let authorize_audience = t.string("authorize_audience", faults);
     t.finish(faults);
     Issuer {
@@ -590,6 +638,11 @@ fn issuer(mut t: Table, base: &Path, public_base: &str, faults: &mut Faults) -> 
         purposes,
         clock_skew,
         smart_scopes,
+        tokens,
+        introspection,
+        purpose_header,
+        launch_purposes,
+        break_glass,
         authorize_audience,
     }
 }
@@ -640,6 +693,7 @@ fn policies(mut t: Table, base: &Path, faults: &mut Faults) -> Policies {
         labels_file: t.file("labels_file", base, faults),
         facts_file: t.file("facts_file", base, faults),
         redaction,
+        approvals_required: t.whole("approvals_required", 0, 0..=9, faults),
         shadow: t.table("shadow", faults).map(|s| shadow(s, base, faults)),
     };
     t.finish(faults);

@@ -25,6 +25,8 @@ const NAMES_MAX: usize = 20_000;
 /// What one answer needs to know beyond what its records say.
 pub(crate) struct Ahead {
     pub(super) standing: Arc<Standing>,
+    /// What judges records that are only named, as far as scopes go.
+    pub(super) scopes: View,
     token: Zeroizing<String>,
     references: bool,
     ages: bool,
@@ -68,6 +70,7 @@ impl Ahead {
         let ages = tenant.facts.ages.is_some() && standing.reads_age();
         (references || ages).then(|| Self {
             standing: Arc::clone(standing),
+            scopes: view.of_named(),
             token: token.clone(),
             references,
             ages,
@@ -252,8 +255,8 @@ impl Ahead {
         found
     }
 
-    fn may_be_withheld(&self, kind: &str) -> bool {
-        may_be_withheld(&self.standing, kind)
+    pub(super) fn may_be_withheld(&self, kind: &str) -> bool {
+        may_be_withheld(&self.standing, &self.scopes, kind)
     }
 
     /// The references of an entry that are left out; `None` where all may stay.
@@ -285,8 +288,9 @@ impl Ahead {
 
 /// Whether it says anything that a record of that type is there: those about patients, and those that are closed.
 /// People at work, places and medicines are shown or hidden by their own category.
-pub(super) fn may_be_withheld(standing: &Standing, kind: &str) -> bool {
-    (patient_parameter(kind).is_some() || !is_open(kind)) && standing.may_withhold(kind)
+pub(super) fn may_be_withheld(standing: &Standing, scopes: &View, kind: &str) -> bool {
+    (patient_parameter(kind).is_some() || !is_open(kind))
+        && (standing.may_withhold(kind) || scopes.narrows(kind))
 }
 
 fn name(facts: &Facts) -> Option<String> {

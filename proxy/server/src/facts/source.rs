@@ -59,9 +59,10 @@ impl Failure {
             ClientError::TooLarge(_) => Self::Limit,
             ClientError::Status(_) => Self::Status,
             ClientError::Broken(_) => Self::Body,
-            ClientError::Unreachable(_) | ClientError::Roots(..) | ClientError::Identity(..) => {
-                Self::Unreachable
-            }
+            ClientError::Unreachable(_)
+            | ClientError::Roots(..)
+            | ClientError::Identity(..)
+            | ClientError::Credential(_) => Self::Unreachable,
         }
     }
 }

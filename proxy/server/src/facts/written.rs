@@ -39,10 +39,7 @@ impl Written<'_> {
                 _ => false,
             });
             let shown = stored.contains(pointer) && self.hide.is_none_or(|hide| !hide.hides(pointer));
-            plain
-                && !shown
-                && !(kind == "Patient" && own.contains(id))
-                && may_be_withheld(&ahead.standing, kind)
+            plain && !shown && !(kind == "Patient" && own.contains(id)) && ahead.may_be_withheld(kind)
         })
     }
 
@@ -84,14 +81,14 @@ impl Written<'_> {
             pointers(self.sent).filter(|pointer| ahead.receives(&named, pointer)).cloned().collect();
         let own: Vec<String> =
             self.stored.and_then(|(facts, _)| facts.main()).map(|m| m.patients.clone()).unwrap_or_default();
-        let standing = Arc::clone(&ahead.standing);
+        let (standing, scopes) = (Arc::clone(&ahead.standing), ahead.scopes.clone());
         Some(Hide::new(move |pointer| {
             if stored.contains(pointer) {
                 return hide.hides(pointer);
             }
             let Some(kind) = pointer.resource_type.as_deref() else { return true };
             let is_own = kind == "Patient" && pointer.id.as_ref().is_some_and(|id| own.contains(id));
-            !is_own && may_be_withheld(&standing, kind) && !received.contains(pointer)
+            !is_own && may_be_withheld(&standing, &scopes, kind) && !received.contains(pointer)
         }))
     }
 }

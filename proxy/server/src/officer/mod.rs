@@ -2,6 +2,7 @@
 //! needs an officer's token, and is itself entered in the log before anything is shown.
 
 pub mod page;
+mod policies;
 mod session;
 mod shadow;
 mod table;
@@ -19,6 +20,7 @@ use base64::engine::general_purpose::STANDARD;
 use drape_audit::verify::{Check, Exit};
 use drape_audit::{Class, Decision, Event, Opened, OutcomeCode, Query, Report};
 use drape_view::Caller;
+use futures_util::future::join_all;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use hyper::body::Incoming;
 use sha2::{Digest as _, Sha256};
@@ -27,9 +29,9 @@ use crate::body::OutBody;
 use crate::client::read_bounded;
 use crate::logs::Book;
 use crate::parts::{Parts, Tenant};
-use crate::stages::admit::admit;
+use crate::stages::admit::{Peer, known};
 use crate::stages::enter::subject;
-use page::{BudgetRow, CandidateRow, Integrity, Page, PolicyRow};
+use page::{BudgetRow, Integrity, Page};
 use session::Sessions;
 
 /// The officer pages of a process.
@@ -72,9 +74,13 @@ impl Office {
                 answer.headers_mut().append(header::SET_COOKIE, session::expired());
                 answer
             }
-            (_, "/officer" | "/officer/session" | "/officer/shadow" | "/officer/sign-out") => {
-                plain(StatusCode::METHOD_NOT_ALLOWED, "this method does nothing here\n")
-            }
+            (&Method::GET, "/officer/sheet") => self.sheet(parts, head, peer).await,
+            (&Method::POST, "/officer/approve") => self.approve(parts, head, body, peer).await,
+            (
+                _,
+                "/officer" | "/officer/session" | "/officer/sign-out" | "/officer/sheet" | "/officer/approve"
+                | "/officer/shadow",
+            ) => plain(StatusCode::METHOD_NOT_ALLOWED, "this method does nothing here\n"),
             _ => plain(StatusCode::NOT_FOUND, "nothing is here\n"),
         }
     }
@@ -111,15 +117,19 @@ impl Office {
                 Err(error) => return unreadable(&error),
             }
         }
+        let held = self.sessions.find(&head.headers, parts.clock.now_ms());
+        let form_key = held.and_then(|_| self.sessions.form_key(&head.headers));
+        let sets = officer.tenants.iter().map(|tenant| policies::row(parts, tenant, form_key.as_deref()));
         let page = Page {
             officer: officer.caller.name.clone().unwrap_or_else(|| officer.caller.subject.clone()),
             integrity,
             rows: table.rows,
+            emergencies: table.emergencies,
             purposes: table.purposes,
             refusals: table.refusals,
             budgets: budgets(&officer.tenants),
             patient: patient.map(|p| format!("Patient/{p}")),
-            policies: officer.tenants.iter().map(|tenant| policies(parts, tenant)).collect(),
+            policies: join_all(sets).await,
             restart: parts.reloads.restart_needed(),
         };
         html(StatusCode::OK, &page::render(&page))
@@ -298,7 +308,7 @@ async fn prove(parts: &Arc<Parts>, headers: &HeaderMap, peer: SocketAddr) -> Res
     let mut others = Vec::new();
     let tenants = parts.tenants();
     for tenant in tenants.iter() {
-        match admit(tenant, headers, Some(peer.ip())).await {
+        match known(tenant, headers, &Peer { address: Some(peer.ip()), certificate: None }).await {
             Ok(admitted) if admitted.caller.roles.contains(&parts.config.admin.officer_role) => {
                 match &mut found {
                     Some(officer) => officer.tenants.push(Arc::clone(tenant)),
@@ -364,22 +374,6 @@ fn look(parts: &Parts, tenant: &Tenant, caller: &Caller, patient: Option<&str>, 
     event.server = Some(tenant.public_base.clone());
     event.policy_digest = Some(tenant.policy_digest.clone());
     event
-}
-
-fn policies(parts: &Parts, tenant: &Tenant) -> PolicyRow {
-    let candidate = parts.reloads.candidate(&tenant.name).map(|candidate| CandidateRow {
-        digest: candidate.digest,
-        found: when(candidate.found_ms, &tenant.time_zone),
-        faults: candidate.faults,
-    });
-    PolicyRow {
-        tenant: tenant.name.clone(),
-        source: tenant.loaded.source.clone(),
-        digest: tenant.policy_digest.clone(),
-        since: when(tenant.in_force_since_ms, &tenant.time_zone),
-        candidate,
-        shadow: tenant.watch.shadow().map(|shadow| shadow.view()),
-    }
 }
 
 fn budgets(tenants: &[Arc<Tenant>]) -> Vec<BudgetRow> {

@@ -58,6 +58,15 @@ impl Sessions {
         None
     }
 
+    /// What forms of the request's session carry: nobody else's page can know it. `None` where there is no session.
+    pub(crate) fn form_key(&self, headers: &HeaderMap) -> Option<String> {
+        let id = cookie(headers)?;
+        self.held.lock().contains_key(&key(&id)).then(|| {
+            let digest = Sha256::new().chain_update("drape officer form").chain_update([0]).chain_update(id);
+            digest.finalize().iter().map(|b| format!("{b:02x}")).collect()
+        })
+    }
+
     /// Ends the request's session.
     pub(crate) fn end(&self, headers: &HeaderMap) {
         if let Some(id) = cookie(headers) {

@@ -9,6 +9,7 @@ use jiff::tz::TimeZone;
 
 use super::page::Row;
 use crate::parts::Tenant;
+use crate::workbench::story::counted;
 
 /// Rows on a page.
 const ROWS_MAX: usize = 100;
@@ -19,6 +20,8 @@ const PATIENTS_MAX: usize = 6;
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     pub(crate) rows: Vec<Row>,
+    /// Those of them that were made in an emergency.
+    pub(crate) emergencies: Vec<Row>,
     pub(crate) purposes: Vec<(String, u64)>,
     pub(crate) refusals: Vec<(String, u64)>,
 }
@@ -56,7 +59,7 @@ impl Table {
                     if own && event.class != Class::Heartbeat {
                         let name = match event.class {
                             // What stands alone has no request that it could be put to.
-                            Class::Strangers | Class::Config | Class::Tombstone => {
+                            Class::Strangers | Class::Config | Class::Tombstone | Class::Approval => {
                                 format!("#{}", opened.index)
                             }
                             _ => event.request.clone(),
@@ -93,8 +96,9 @@ impl Table {
             rows.push(request.row(&zone(&event.tenant).unwrap_or(TimeZone::UTC)));
         }
         rows.sort_by_key(|r| std::cmp::Reverse(r.index));
+        let emergencies = rows.iter().filter(|r| r.emergency.is_some()).take(ROWS_MAX).cloned().collect();
         rows.truncate(ROWS_MAX);
-        Self { rows, purposes: most_first(purposes), refusals: most_first(refusals) }
+        Self { rows, emergencies, purposes: most_first(purposes), refusals: most_first(refusals) }
     }
 }
 
@@ -167,8 +171,11 @@ impl Request<'_> {
             what: what(event),
             patients: named,
             policies: policies.join(", "),
+            determined: last.determined.iter().map(|d| counted(d, &d.policies.join(", "))).collect(),
+            decision: if event.subject.is_some() { event.request.clone() } else { String::new() },
             outcome,
             refused: refusal.is_some(),
+            emergency: event.emergency.clone(),
         }
     }
 }
@@ -190,8 +197,9 @@ fn what(event: &Event) -> String {
                 event.strangers.iter().map(|(kind, n)| format!("{n} {}", kind.word())).collect();
             format!("requests without a proved caller: {}", kinds.join(", "))
         }
+        Class::Officer if event.route.as_deref() == Some("/officer/sheet") => "read a policy sheet".into(),
         Class::Officer => "looked at this page".into(),
-        Class::Config => event.reason.clone().unwrap_or_else(|| "configuration".into()),
+        Class::Config | Class::Approval => event.reason.clone().unwrap_or_else(|| "configuration".into()),
         Class::Tombstone => format!("erased: {}", event.reason.clone().unwrap_or_default()),
         _ => {
             let verb = event.interaction.as_deref().unwrap_or("not understood");

@@ -9,14 +9,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use drape_audit::{Class, Event, OutcomeCode};
+use drape_view::fault::Fault;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::approvals;
 use crate::certificate::{self, Certificate};
 use crate::config::{self, Config};
 use crate::metrics::Taken;
 use crate::parts::{Loaded, Parts, Tenant, load_policies};
 use crate::tenant::Ruleset;
+use crate::workbench::files::SetFiles;
+use crate::workbench::testing::run_all;
 use fingerprint::Fingerprints;
 pub(crate) use watch::watch;
 
@@ -40,6 +44,8 @@ pub struct Candidate {
     pub found_ms: u64,
     /// Why it is not in force: for people, one fault each.
     pub faults: Vec<String>,
+    /// Whether it can be used, and waits for officers to approve.
+    pub waits: bool,
     /// The policies, where they could be loaded.
     pub loaded: Option<Arc<Loaded>>,
 }
@@ -63,6 +69,11 @@ impl Reloads {
     /// What stands in a tenant's files and is not in force.
     pub fn candidate(&self, tenant: &str) -> Option<Candidate> {
         self.candidates.lock().get(tenant).cloned()
+    }
+
+    /// Has the files looked at now.
+    pub(crate) fn look_again(&self) {
+        self.asked.notify_one();
     }
 
     /// Keys of the configuration that were changed and are read at the start alone.
@@ -249,9 +260,55 @@ async fn judged(
         return Ok(None);
     }
     let loaded = Arc::new(loaded);
+    if parts.config.reload.tests
+        && let Err(faults) = tested(parts, next, &loaded).await
+    {
+        return Err((Some(loaded), faults, Taken::Refused));
+    }
+    let required = tenant.approvals_required.max(next.policies.approvals_required);
+    match approvals::lack(parts, tenant, loaded.set.digest(), required).await {
+        Ok(None) => {}
+        Ok(Some(lack)) => return Err((Some(loaded), vec![format!("the policies {lack}")], Taken::Waiting)),
+        Err((fault, taken)) => return Err((Some(loaded), vec![fault], taken)),
+    }
     let rules = Ruleset::new(Arc::clone(&loaded), parts.clock.now_ms())
         .map_err(|fault| (Some(loaded), vec![fault], Taken::Refused))?;
     Ok(Some(rules))
+}
+
+/// Failed cases that are named; the others are counted.
+const FAILED_MAX: usize = 10;
+
+/// Runs the tests that the set brings along, if it brings any.
+async fn tested(parts: &Parts, next: &config::Tenant, loaded: &Arc<Loaded>) -> Result<(), Vec<String>> {
+    let texts = |faults: Vec<Fault>| faults.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let one = |fault: Fault| vec![fault.to_string()];
+    let files = SetFiles::of(&next.policies.source).map_err(one)?;
+    let mut found = Vec::new();
+    for ending in [".yaml", ".cedar.json"] {
+        found.extend(files.list("tests/", ending).map_err(one)?);
+    }
+    if found.is_empty() {
+        return Ok(());
+    }
+    let now_ms = parts.clock.now_ms();
+    let run = run_all(Loaded::clone(loaded), &files, &loaded.personas, Some(next), now_ms, None);
+    let report = Box::pin(run).await.map_err(texts)?;
+    let failed: Vec<String> = report
+        .results
+        .iter()
+        .filter(|case| !case.faults.is_empty())
+        .map(|case| format!("{}: `{}` fails: {}", files.path(&case.file), case.name, case.faults.join("; ")))
+        .collect();
+    if failed.is_empty() {
+        return Ok(());
+    }
+    let more = failed.len().saturating_sub(FAILED_MAX);
+    let mut told: Vec<String> = failed.into_iter().take(FAILED_MAX).collect();
+    if more > 0 {
+        told.push(format!("and {more} more"));
+    }
+    Err(told)
 }
 
 /// Keeps the former in force and says why, once for each candidate.
@@ -267,6 +324,7 @@ async fn refuse(
         digest: loaded.as_ref().map(|loaded| loaded.set.digest().to_owned()),
         found_ms: parts.clock.now_ms(),
         faults,
+        waits: taken == Taken::Waiting,
         loaded,
     };
     let text = format!("{}: {}", taken.says(), candidate.faults.join("; "));

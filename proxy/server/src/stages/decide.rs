@@ -10,7 +10,7 @@ use drape_fhir::query::Search;
 use drape_policy::{Action, Criterion, RecordJudge, Standing};
 use drape_shield::{BundleKind, Expect, Paging};
 use drape_view::view::is_open;
-use drape_view::{Caller, Category, View};
+use drape_view::{Bounds, Caller, Category, View};
 use http::StatusCode;
 
 mod counts;
@@ -239,7 +239,10 @@ fn grant(
         write.prefer = classified.prefer;
     }
     let judge = Arc::new(RecordJudge::new(Arc::clone(&desk.standing)));
-    let mut view = View::new(judge, Arc::clone(caller), Arc::clone(&tenant.profiler), decided.patient_only);
+    let mut view = View::new(judge, Arc::clone(caller), Arc::clone(&tenant.profiler), decided.bounds);
+    if caller.scopes.iter().any(|s| !s.conditions.is_empty()) {
+        view = view.naming(desk.parts());
+    }
     if let Some(reach) = decided.reach {
         view = view.only(reach);
     }
@@ -288,16 +291,17 @@ struct Desk<'a> {
 
 struct Decided {
     way: Way,
-    patient_only: bool,
-    /// Of a search: the types that may come, each with whether only about the patient in context.
-    reach: Option<BTreeMap<String, bool>>,
+    /// What the token's scopes leave of it.
+    bounds: Bounds,
+    /// Of a search: the types that may come, each with what scopes leave of it.
+    reach: Option<BTreeMap<String, Bounds>>,
     policies: Vec<String>,
     names: Vec<String>,
 }
 
 /// A request as far as type, scope and policy go.
 struct Cleared {
-    patient_only: bool,
+    bounds: Bounds,
     policies: Vec<String>,
 }
 
@@ -311,7 +315,7 @@ impl Desk<'_> {
                 "subscriptions are not offered: the server would send records past what you are shown";
             return Err(Refusal::new("decide", StatusCode::FORBIDDEN, "not-supported", public));
         }
-        let patient_only = self.scope(need, resource_type)?;
+        let bounds = self.scope(need, resource_type)?;
         let ruling = self.standing.request(action, resource_type);
         if ruling.erred {
             return Err(Refusal::forbidden("decide", "a policy that should have decided could not")
@@ -338,26 +342,34 @@ impl Desk<'_> {
             let public = format!("{resource_type} is open only to callers who are shown everything");
             return Err(Refusal::forbidden("decide", public).lacking(Lacks::WholeView));
         }
-        Ok(Cleared { patient_only, policies: ruling.policies })
+        Ok(Cleared { bounds, policies: ruling.policies })
     }
 
-    fn scope(&self, need: Need, resource_type: &str) -> Result<bool, Refusal> {
-        let wants = self.tenant.issuers.find(&self.caller.issuer).is_none_or(|i| i.config().smart_scopes);
+    /// What the token's scopes leave of records of a type.
+    fn scope(&self, need: Need, resource_type: &str) -> Result<Bounds, Refusal> {
+        let wants = self.tenant.wants_scopes(self.caller);
         if !wants && self.caller.scopes.is_empty() {
-            return Ok(false);
+            return Ok(Bounds::free());
         }
         let ruling = scopes::check(self.caller, need, resource_type);
-        let (granted, patient_only) = match ruling {
-            ScopeRuling::Granted { patient_only } => (true, patient_only),
+        let (granted, patient_only) = match &ruling {
+            ScopeRuling::Granted { bounds } => (true, bounds.patient_only()),
             ScopeRuling::Refused(_) => (false, false),
         };
         let needs = format!("{resource_type}.{}", scopes::letter(need));
         let by = scopes::covering(self.caller, need, resource_type);
         self.witness.scoped(&needs, by, (granted, patient_only));
         match ruling {
-            ScopeRuling::Granted { patient_only } => Ok(patient_only),
+            ScopeRuling::Granted { bounds } => Ok(bounds),
             ScopeRuling::Refused(text) => Err(Refusal::forbidden("decide", text).lacking(Lacks::Scope)),
         }
+    }
+
+    /// The types of which scopes leave a part, for records that are only named.
+    fn parts(&self) -> BTreeMap<String, Bounds> {
+        let types = drape_fhir::definitions::r4().resource_types();
+        let bounds = types.filter_map(|t| Some((t.to_owned(), self.scope(Need::Read, t).ok()?)));
+        bounds.filter(|(_, bounds)| !bounds.is_free()).collect()
     }
 
     /// Whether something may be a criterion, told to the witness under the name of what reads it.
@@ -377,7 +389,7 @@ impl Desk<'_> {
     /// Whether records must come whole because verdicts depend on what stands in them: `_elements=text` would bring the
     /// narrative of a diagnosis without the code that labels it (LV-23).
     fn whole_records(&self, cleared: &Cleared) -> bool {
-        cleared.patient_only || !self.standing.uniform()
+        !cleared.bounds.is_free() || !self.standing.uniform()
     }
 
     /// The upstream's id for the one that the caller knows. Callers who are shown pseudonyms may send nothing else.
@@ -407,7 +419,7 @@ impl Desk<'_> {
                 paging: Paging::default(),
                 own_link: self.own.clone(),
             }),
-            patient_only: cleared.patient_only,
+            bounds: cleared.bounds,
             reach: None,
             policies: cleared.policies,
             names: Vec::new(),
@@ -489,7 +501,7 @@ impl Desk<'_> {
     /// shown everything, whom it can tell nothing that a record withheld would hide.
     fn history_of_many(&self, history: &History, page: Option<Page>) -> Result<Decided, Refusal> {
         let what = history.resource_type.as_deref().unwrap_or("the whole server");
-        let mut cleared = Cleared { patient_only: false, policies: Vec::new() };
+        let mut cleared = Cleared { bounds: Bounds::free(), policies: Vec::new() };
         let types: Vec<&str> = match &history.resource_type {
             Some(one) => vec![one],
             None => drape_fhir::definitions::r4().resource_types().collect(),
@@ -497,12 +509,12 @@ impl Desk<'_> {
         for resource_type in types {
             // SMART counts the history of a type to searching it.
             let one = self.clear(Need::Search, Action::History, resource_type)?;
-            cleared.patient_only |= one.patient_only;
+            cleared.bounds = cleared.bounds.and(&one.bounds);
             cleared.policies.extend(one.policies);
         }
         cleared.policies.sort();
         cleared.policies.dedup();
-        if cleared.patient_only || !self.standing.shows_all() {
+        if !cleared.bounds.is_free() || !self.standing.shows_all() {
             let public = format!(
                 "the history of {what} is open only to callers who are shown everything; read that of a record"
             );

@@ -145,6 +145,8 @@ fn describe(tenant: &Tenant, asked: &Asked, caller: Option<&Caller>) -> Event {
         event.client = caller.client.clone();
         event.organization = caller.organization.clone();
         event.purpose = Some(caller.purpose.clone()).filter(|p| !p.is_empty());
+        event.stated_by = caller.statement.by.map(|by| by.name().to_owned());
+        event.emergency = caller.statement.emergency.as_ref().map(|e| e.reason.clone());
     }
     event.interaction = asked.interaction.map(str::to_owned);
     event.resource_type = asked.resource_type.clone();

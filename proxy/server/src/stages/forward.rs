@@ -218,10 +218,11 @@ impl Desk {
         };
         let etag = text(header::ETAG).filter(|e| e.len() < 128);
         let last_modified = response.headers().get(header::LAST_MODIFIED).cloned();
+        let emergency = caller.statement.emergency.as_ref().map_or(u64::MAX, |e| e.until_ms);
         let guard = Guard {
             view: self.view.clone(),
             single,
-            token_until_ms: caller.proof.expires_at.saturating_mul(1_000).saturating_add(60_000),
+            until_ms: caller.proof.expires_at.saturating_mul(1_000).saturating_add(60_000).min(emergency),
             view_until_ms: Guard::view_until(self.changes_with_time, tenant.clock.now_ms()),
             names_one: single || records.as_ref().is_some_and(|r| r.names_one) && !self.view.uniform(),
             viewer: viewer(tenant, caller),
@@ -283,6 +284,7 @@ fn viewer(tenant: &Tenant, caller: &drape_view::Caller) -> Sha256 {
     let mut hash = Sha256::new();
     hash.update(tenant.etag_secret.expose());
     hash.update(tenant.policy_digest.as_bytes());
+    hash.update([u8::from(caller.environment.break_glass)]);
     for part in [&caller.issuer, &caller.subject, &caller.purpose] {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part.as_bytes());

@@ -70,8 +70,8 @@ pub struct Guard {
     pub view: View,
     /// Whether the answer is one record rather than a Bundle.
     pub single: bool,
-    /// When the token has run out for good, in milliseconds since the epoch.
-    pub token_until_ms: u64,
+    /// When what the request rests on has run out for good, the token or an emergency, in milliseconds since the epoch.
+    pub until_ms: u64,
     /// When the view must be made anew, because policies read the hour.
     pub view_until_ms: u64,
     /// Whether the request names a record that is unknown to the caller where nothing of it may be shown.
@@ -96,11 +96,11 @@ impl Guard {
     }
 
     /// Sees to it that the view holds now: where the hour has changed, the rest of the answer is judged anew. An error
-    /// when the token on which it rests has run out.
+    /// when that on which it rests has run out.
     pub(crate) fn hold(&mut self, tenant: &Tenant) -> Result<(), String> {
         let now_ms = tenant.clock.now_ms();
-        if now_ms >= self.token_until_ms {
-            return Err("the token ran out while the answer was streaming".into());
+        if now_ms >= self.until_ms {
+            return Err("the token or the emergency ran out while the answer was streaming".into());
         }
         // Under the policies it began with, to its end or for a stated time: an answer under two sets would be neither's.
         if tenant.is_over(now_ms) {
@@ -115,6 +115,8 @@ impl Guard {
         let mut caller = Caller::clone(before);
         let network = before.environment.network;
         caller.environment = admit::environment(tenant, now_ms, network).map_err(|refusal| refusal.reason)?;
+        // It goes on until `until_ms`.
+        caller.environment.break_glass = before.environment.break_glass;
         let caller = Arc::new(caller);
         let standing = tenant.decider.standing(&caller)?;
         let standing = Arc::new(Watch::attend(tenant, standing, "continued"));

@@ -274,6 +274,7 @@ impl Captured {
             scopes: Vec::new(),
             relations: BTreeMap::new(),
             purpose: self.caller.purpose.clone(),
+            statement: Default::default(),
             proof: Proof { token_id: None, token_digest: [0; 32], expires_at: 0 },
             environment: Environment {
                 now_ms: self.at_s * 1_000,

@@ -7,8 +7,8 @@ use drape_view::fault::Fault;
 
 use crate::config::PolicySource;
 
-/// A policy set's folder: `*.cedar`, `personas.yaml`, `guarantees.yaml`, `treatments.yaml` (instead of the shared one),
-/// `tests/`.
+/// A policy set's folder: `*.cedar`, `personas.yaml`, `guarantees.yaml`, `treatments.yaml` and `categories.yaml` (instead
+/// of the shared ones), `tests/`.
 #[derive(Clone, Debug)]
 pub enum SetFiles {
     /// One that ships with Drape.

@@ -43,8 +43,7 @@ const SCOPE: &str = "user/*.cruds";
 impl Personas {
     /// Reads the file; `path` is for messages.
     pub fn parse(path: &str, yaml: &str) -> Result<Self, Vec<Fault>> {
-        let file: File = serde_saphyr::from_str(yaml)
-            .map_err(|e| vec![Fault::new(path, format!("cannot be read: {e}"))])?;
+        let file: File = drape_view::yaml::read(path, yaml)?;
         if file.version != 1 {
             return Err(vec![
                 Fault::new(format!("{path} version"), format!("`{}` is not known", file.version))

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use drape_fhir::definitions::{Element, TypeKind, r4};
-use drape_view::{Category, Plan, Treatment};
+use drape_view::{Category, Coarsening, Plan, Treatment};
 use parking_lot::Mutex;
 
 pub(crate) use find::find;
@@ -34,7 +34,13 @@ pub(crate) struct Canary {
 impl Canary {
     /// Whether `plan` lets it be seen.
     pub(crate) fn may_show(&self, plan: &Plan) -> bool {
-        self.needs.iter().all(|c| plan.treatment(*c) == Treatment::Show)
+        // Of an address that keeps its town, town and postal code are shown as they are.
+        let town = self.path.ends_with(".city") || self.path.ends_with(".postalCode");
+        let city = Treatment::Generalize(Coarsening::City);
+        self.needs.iter().all(|c| {
+            plan.treatment(*c) == Treatment::Show
+                || town && *c == Category::Address && plan.treatment(*c) == city
+        })
     }
 
     /// Whether `plan` leaves it no way to be hidden.

@@ -54,6 +54,7 @@ fn caller(role: &str, purpose: &str, relations: &[&str], patient: &str) -> Calle
         scopes: vec![],
         relations: related.then(|| (patient.to_owned(), relation)).into_iter().collect(),
         purpose: purpose.into(),
+        statement: Default::default(),
         proof: Proof { token_id: None, token_digest: [0; 32], expires_at: u64::MAX },
         environment: Environment {
             now_ms: 0,
@@ -104,7 +105,8 @@ fn person(name: &'static str, decider: &Arc<Decider>, caller: Caller, patient_on
     let caller = Arc::new(caller);
     let standing = Arc::new(decider.standing(&caller).unwrap());
     let shows_all = standing.shows_all();
-    let view = View::new(Arc::new(RecordJudge::new(Arc::clone(&standing))), caller, profiler, patient_only);
+    let bounds = if patient_only { drape_view::Bounds::patient() } else { drape_view::Bounds::free() };
+    let view = View::new(Arc::new(RecordJudge::new(Arc::clone(&standing))), caller, profiler, bounds);
     let uniform = view.uniform();
     Person { name, standing, view, uniform, shows_all: shows_all && uniform }
 }
@@ -126,6 +128,18 @@ pub(crate) fn of_the_cast(persona: Persona, set: Option<&Arc<Decider>>) -> Perso
         caller(role, persona.purpose(), relations, PATIENT),
         persona == Persona::Patient,
     )
+}
+
+/// Somebody in one role, by the policies of any set, in relation to nobody.
+pub(crate) fn in_the_role(name: &'static str, role: &str, purpose: &str, set: &Arc<Decider>) -> Person {
+    person(name, set, caller(role, purpose, &[], PATIENT), false)
+}
+
+/// A shipped set with its own treatments.
+pub(crate) fn shipped_set(name: &str) -> Arc<Decider> {
+    let own = drape_policy::shipped::find(name).unwrap().file("treatments.yaml");
+    let treatments = Arc::new(Treatments::parse(own.unwrap_or(shipped::TREATMENTS)).unwrap());
+    Arc::new(Decider::new(Arc::new(PolicySet::shipped(name, &treatments, &[]).unwrap())).unwrap())
 }
 
 pub(crate) fn catalogue() -> Arc<Catalogue> {

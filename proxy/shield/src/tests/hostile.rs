@@ -83,7 +83,7 @@ fn both_choices_of_one_element_never_become_the_same_member_twice() {
     assert!(shield(&record, &flag).is_none(), "it says both that somebody died and that not");
     let record = json!({"resourceType": "Observation", "status": "final", "code": {"coding": [{"code": "x"}]},
         "valueInteger": 7, "valueBoolean": true, "component": [{"code": {"coding": [{"code": "y"}]}, "valueInteger": 1, "valueTime": "10:00:00"}]});
-    let out = shield(&record, &hiding(&[Category::FindingValue])).unwrap();
+    let out = shield(&record, &hiding(&[Category::FindingValue, Category::Answer])).unwrap();
     assert_eq!(out["dataAbsentReason"]["coding"][0]["code"], "masked");
     assert_eq!(out["component"][0]["dataAbsentReason"]["coding"][0]["code"], "masked");
 }

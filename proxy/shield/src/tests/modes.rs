@@ -371,6 +371,7 @@ fn any_plan() -> impl Strategy<Value = Arc<Plan>> {
     let one = |c: Category| {
         let all = [
             Treatment::Generalize(Coarsening::Year),
+            Treatment::Generalize(Coarsening::City),
             Treatment::Generalize(Coarsening::Zip3),
             Treatment::Generalize(Coarsening::Flag),
             Treatment::Pseudonymize,

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use drape_fhir::definitions::{Definitions, Element, TypeKind};
 use serde::Deserialize;
 
+use super::Why;
 use crate::category::Category;
-use crate::fault::Fault;
+use crate::fault::{Fault, near};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -35,8 +36,7 @@ pub(super) struct Rules {
 
 impl Rules {
     pub(super) fn parse(yaml: &str, definitions: &Definitions) -> Result<Self, Vec<Fault>> {
-        let file: File = serde_saphyr::from_str(yaml)
-            .map_err(|e| vec![Fault::new("categories.yaml", format!("cannot be read: {e}"))])?;
+        let file: File = crate::yaml::read("categories.yaml", yaml)?;
         let mut faults = Vec::new();
         if file.version != 1 {
             faults.push(
@@ -56,7 +56,9 @@ impl Rules {
                 }
                 match Category::parse(&name) {
                     Some(category) => drop(found.insert(key, category)),
-                    None => faults.push(Fault::new(&path, format!("`{name}` is no category"))),
+                    None => faults.push(
+                        Fault::new(&path, format!("`{name}` is no category")).help(Category::meant(&name)),
+                    ),
                 }
             }
             found
@@ -82,12 +84,16 @@ impl Rules {
             for (name, members) in rules {
                 let path = format!("categories.yaml {section}.{name}");
                 let Some(category) = Category::parse(&name) else {
-                    faults.push(Fault::new(path, "is no category"));
+                    faults.push(Fault::new(path, "is no category").help(Category::meant(&name)));
                     continue;
                 };
                 for member in members {
                     if !definitions.is_resource(&member) {
-                        faults.push(Fault::new(&path, format!("`{member}` is no resource type")));
+                        let fault = Fault::new(&path, format!("`{member}` is no resource type"));
+                        faults.push(match near(&member, definitions.resource_types()) {
+                            Some(near) => fault.help(format!("did you mean `{near}`?")),
+                            None => fault,
+                        });
                     }
                     if found.insert(member.clone(), category).is_some() {
                         faults.push(Fault::new(&path, format!("`{member}` stands in two lists")));
@@ -112,37 +118,40 @@ impl Rules {
         }
     }
 
-    /// The category of an element of a resource.
-    pub(super) fn element(&self, element: &Element, data_type: &str, resource: &str) -> Option<Category> {
+    /// The category of an element of a resource, and the rule that gives it.
+    pub(super) fn element(
+        &self,
+        element: &Element,
+        data_type: &str,
+        resource: &str,
+    ) -> Option<(Category, Why)> {
         let path = element.path.trim_end_matches("[x]");
-        let exact =
-            || self.elements.get(&format!("{path}:{data_type}")).or_else(|| self.elements.get(path)).copied();
+        let top = path.matches('.').count() == 1;
+        let found = |rules: &HashMap<String, Category>, key: &str, why: Why| Some((*rules.get(key)?, why));
         // Every resource has these, whatever it is.
         let common = || match element.name {
-            "meta" | "text"
-                if path.matches('.').count() == 1 && matches!(data_type, "Meta" | "Narrative") =>
-            {
-                self.types.get(data_type).copied()
+            "meta" | "text" if top && matches!(data_type, "Meta" | "Narrative") => {
+                found(&self.types, data_type, Why::Common)
             }
-            "implicitRules" | "language" if path.matches('.').count() == 1 => Some(Category::Structure),
+            "implicitRules" | "language" if top => Some((Category::Structure, Why::Common)),
             _ => None,
         };
-        exact()
+        let fixed = element.required_binding && data_type == "code" || data_type == "boolean";
+        found(&self.elements, &format!("{path}:{data_type}"), Why::ElementOfType)
+            .or_else(|| found(&self.elements, path, Why::Element))
             .or_else(common)
-            .or_else(|| self.whole.get(resource).copied())
-            .or_else(|| self.names.get(element.name).copied())
-            .or_else(|| {
-                (element.required_binding && data_type == "code" || data_type == "boolean")
-                    .then_some(Category::Structure)
-            })
-            .or_else(|| self.types.get(data_type).copied())
-            .or_else(|| self.resources.get(resource).copied())
+            .or_else(|| found(&self.whole, resource, Why::Whole))
+            .or_else(|| found(&self.names, element.name, Why::Name))
+            .or_else(|| fixed.then_some((Category::Structure, Why::Code)))
+            .or_else(|| found(&self.types, data_type, Why::Type))
+            .or_else(|| found(&self.resources, resource, Why::Resource))
     }
 
     /// The category of a member of a data type, where it has one of its own.
-    pub(super) fn part(&self, element: &Element, data_type: &str) -> Option<Category> {
+    pub(super) fn part(&self, element: &Element, data_type: &str) -> Option<(Category, Why)> {
         let path = element.path.trim_end_matches("[x]");
-        self.parts.get(&format!("{path}:{data_type}")).or_else(|| self.parts.get(path)).copied()
+        let of_type = self.parts.get(&format!("{path}:{data_type}")).map(|c| (*c, Why::PartOfType));
+        of_type.or_else(|| self.parts.get(path).map(|c| (*c, Why::Part)))
     }
 }
 

@@ -205,3 +205,59 @@ fn faulty_rules_are_all_named() {
     }
     assert!(Catalogue::parse("version: 1\nextra: 1", r4()).is_err());
 }
+
+#[test]
+fn every_element_is_listed_with_the_rule_that_decided() {
+    let catalogue = Catalogue::builtin();
+    let of = |path: &str| {
+        let resource = path.split('.').next().unwrap();
+        let rows = catalogue.rows(resource).unwrap();
+        let row = rows.into_iter().find(|r| r.path == path).unwrap_or_else(|| panic!("{path}"));
+        let categories: Vec<&str> = row.categories.iter().map(Category::name).collect();
+        format!("{} by {}", categories.join("+"), row.rule)
+    };
+    for (path, expected) in [
+        ("Patient.birthDate", "birth-date by elements: Patient.birthDate"),
+        ("Observation.valueString", "note by elements: Observation.value:string"),
+        ("Observation.valueQuantity", "finding-value by elements: Observation.value"),
+        ("Practitioner.name", "staff by whole: Practitioner"),
+        ("Patient.identifier", "identifier by names: identifier"),
+        ("Patient.active", "structure by a boolean"),
+        ("Observation.status", "structure by a code from a fixed list"),
+        ("Patient.name", "person-name by types: HumanName"),
+        ("Observation.code", "finding-code by resources: Observation"),
+        ("Patient.address.state", "region by parts: Address.state"),
+        ("Condition.note.authorString", "staff by parts: Annotation.author:string"),
+        ("Patient.id", "record-id by an id"),
+        ("Observation.subject", "patient-link+record-link+staff by by what the reference names"),
+        ("Patient.extension", " by by the URL of the extension"),
+        ("Patient.contact", " by only holds others together"),
+        ("Patient.contained", " by a record of its own"),
+        ("Patient.meta", "label by the same in every resource"),
+        ("Patient.contact.name", "person-name by types: HumanName"),
+    ] {
+        assert_eq!(of(path), expected, "{path}");
+    }
+    // Parts that are as their whole are left out, but where that whole is asked for.
+    let has = |rows: &[Row], path: &str| rows.iter().any(|r| r.path == path);
+    let patient = catalogue.rows("Patient").unwrap();
+    assert!(!has(&patient, "Patient.name.family") && !has(&patient, "Patient.contact.id"));
+    let name = catalogue.rows("Patient.name").unwrap();
+    assert!(has(&name, "Patient.name") && has(&name, "Patient.name.family"));
+    assert!(catalogue.rows("Patient.nmae").is_none() && catalogue.rows("HumanName").is_none());
+    assert!(catalogue.members_of("Patient").contains(&"name"));
+}
+
+#[test]
+fn the_list_leaves_out_no_element_of_a_record_itself() {
+    let catalogue = Catalogue::builtin();
+    for name in r4().resource_types() {
+        let rows = catalogue.rows(name).unwrap();
+        for element in r4().elements(name) {
+            for (json, _) in element.json_names() {
+                let path = format!("{name}.{json}");
+                assert_eq!(rows.iter().filter(|r| r.path == path).count(), 1, "{path}");
+            }
+        }
+    }
+}

@@ -27,6 +27,7 @@ fn caller() -> Caller {
         ]
         .into(),
         purpose: "TREAT".into(),
+        statement: Default::default(),
         proof: Proof { token_id: None, token_digest: [0; 32], expires_at: 0 },
         environment: Environment {
             now_ms: 0,

@@ -6,7 +6,7 @@ use drape_caller::Need;
 use drape_fhir::query::Search;
 use drape_fhir::search::patient_parameter;
 use drape_policy::Action;
-use drape_view::Caller;
+use drape_view::{Bounds, Caller};
 use http::StatusCode;
 
 use super::{Aggregate, Decided, Desk, Way};
@@ -17,9 +17,7 @@ impl Desk<'_> {
     /// holds, under any purpose that activates it. Who may gets no noisy answers about the same population: exact and
     /// noisy answers side by side would take the noise off.
     pub(super) fn reads_exactly(&self) -> Result<bool, Refusal> {
-        let issuer = self.tenant.issuers.find(&self.caller.issuer);
-        let purposes = issuer.map(|i| i.config().purposes.as_slice()).unwrap_or_default();
-        for (purpose, activated) in purposes {
+        for (purpose, activated) in self.tenant.purposes_of(self.caller) {
             let mut caller = Caller::clone(self.caller);
             caller.roles = caller.held_roles.iter().filter(|r| activated.contains(r)).cloned().collect();
             caller.purpose.clone_from(purpose);
@@ -46,8 +44,8 @@ impl Desk<'_> {
         let Some(budget) = &self.tenant.budget else {
             return Err(Refusal::forbidden("decide", "no budget is kept for counts").lacking(Lacks::Budget));
         };
-        if self.scope(Need::Search, &search.resource_type)? {
-            let public = "the token's scopes cover only the patient in context";
+        if !self.scope(Need::Search, &search.resource_type)?.is_free() {
+            let public = "the token's scopes cover only a part of such records";
             return Err(Refusal::forbidden("decide", public).lacking(Lacks::Scope));
         }
         self.guesses(&search)?;
@@ -98,7 +96,7 @@ impl Desk<'_> {
         let caller_name = format!("{}#{}", self.caller.issuer, self.caller.subject);
         Ok(Decided {
             way: Way::Aggregate(Aggregate { search, caller_name }),
-            patient_only: false,
+            bounds: Bounds::free(),
             reach: None,
             policies,
             names: Vec::new(),

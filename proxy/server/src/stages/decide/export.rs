@@ -9,11 +9,11 @@ use drape_fhir::interaction::export::{Export, Level};
 use drape_fhir::query::{Search, encode};
 use drape_fhir::search::{compartment, patient_parameter};
 use drape_policy::Action;
-use drape_view::Category;
+use drape_view::{Bounds, Category};
 use http::StatusCode;
 use serde_json::json;
 
-use super::{Decided, Desk, Way, misread};
+use super::{Cleared, Decided, Desk, Way, misread};
 use crate::exports::{File, Job};
 use crate::refusal::{Lacks, Refusal};
 use crate::upstream::Place;
@@ -43,6 +43,8 @@ pub(in crate::stages) enum Step {
 /// A kick-off as far as scopes, policy and criteria go.
 struct Judged {
     types: Vec<String>,
+    /// What scopes leave of each of them.
+    bounds: BTreeMap<String, Bounds>,
     /// The upstream's query without the patients; none where nothing can match.
     query: Option<String>,
     path: String,
@@ -62,7 +64,7 @@ impl Desk<'_> {
             }
             (judged.path.clone(), Some(parameters(&query, &judged.patients)))
         });
-        Ok(exporting(Step::Start { request, job }, judged.policies, judged.names))
+        Ok(exporting(Step::Start { request, job }, Some(judged.bounds), judged.policies, judged.names))
     }
 
     /// How far an export is; or the end of it.
@@ -72,10 +74,11 @@ impl Desk<'_> {
         let place = self.place(&job)?;
         if cancels {
             // Whoever began it may give it up, whatever policy says now.
-            return Ok(exporting(Step::Cancel { place }, Vec::new(), Vec::new()));
+            return Ok(exporting(Step::Cancel { place }, None, Vec::new(), Vec::new()));
         }
         let (types, judged) = self.still_granted(&job)?;
-        Ok(exporting(Step::Status { place, job, types }, judged.policies, judged.names))
+        let step = Step::Status { place, job, types };
+        Ok(exporting(step, Some(judged.bounds), judged.policies, judged.names))
     }
 
     /// One file of an export.
@@ -84,14 +87,15 @@ impl Desk<'_> {
         let file = self.tenant.exports.open_file(handle, self.caller, now).map_err(gone)?;
         let place = self.place(&file.job)?;
         let (types, judged) = self.still_granted(&file.job)?;
-        if !types.contains(&file.resource_type) || file.place.is_some() && !self.standing.uniform() {
+        let uniform = self.standing.uniform() && judged.bounds.values().all(Bounds::is_free);
+        if !types.contains(&file.resource_type) || file.place.is_some() && !uniform {
             let public = "policy does not let you export this any more";
             return Err(Refusal::forbidden("decide", public));
         }
-        let reach = BTreeMap::from([(file.resource_type.clone(), false)]);
-        let mut decided = exporting(Step::File { place, file }, judged.policies, judged.names);
-        decided.reach = Some(reach);
-        Ok(decided)
+        // The one type alone, within its own bounds.
+        let mut reach = judged.bounds;
+        reach.retain(|resource_type, _| *resource_type == file.resource_type);
+        Ok(exporting(Step::File { place, file }, Some(reach), judged.policies, judged.names))
     }
 
     fn place(&self, job: &Job) -> Result<Option<Place>, Refusal> {
@@ -112,6 +116,7 @@ impl Desk<'_> {
     fn judge_export(&self, export: &Export) -> Result<Judged, Refusal> {
         let mut judged = Judged {
             types: Vec::new(),
+            bounds: BTreeMap::new(),
             query: None,
             path: export.level.path(),
             patients: Vec::new(),
@@ -135,9 +140,8 @@ impl Desk<'_> {
                 if !within || !self.tenant.discovery.serves(resource_type) {
                     continue;
                 }
-                if let Ok(policies) = self.may_export(resource_type) {
-                    judged.types.push(resource_type.to_owned());
-                    judged.policies.extend(policies);
+                if let Ok(cleared) = self.may_export(resource_type) {
+                    judged.add(resource_type, cleared);
                 }
             }
             if judged.types.is_empty() {
@@ -146,9 +150,8 @@ impl Desk<'_> {
             }
         }
         for resource_type in &export.types {
-            let policies = self.may_export(resource_type)?;
-            judged.types.push(resource_type.clone());
-            judged.policies.extend(policies);
+            let cleared = self.may_export(resource_type)?;
+            judged.add(resource_type, cleared);
         }
         judged.policies.sort();
         judged.policies.dedup();
@@ -161,20 +164,21 @@ impl Desk<'_> {
     }
 
     /// Whether the caller may export the type: as one who searches all of it, in a bulk.
-    fn may_export(&self, resource_type: &str) -> Result<Vec<String>, Refusal> {
-        let patient_only = self.scope(Need::Read, resource_type)?;
-        let cleared = self.clear(Need::Search, Action::Export, resource_type)?;
-        if patient_only || cleared.patient_only {
+    fn may_export(&self, resource_type: &str) -> Result<Cleared, Refusal> {
+        let read = self.scope(Need::Read, resource_type)?;
+        let mut cleared = self.clear(Need::Search, Action::Export, resource_type)?;
+        cleared.bounds = cleared.bounds.and(&read);
+        if cleared.bounds.patient_only() {
             let public = "an export needs scopes that cover more than the patient in context";
             return Err(Refusal::forbidden("decide", public).lacking(Lacks::Scope));
         }
-        Ok(cleared.policies)
+        Ok(cleared)
     }
 
     /// A Group is a closed type, but here its members only say whose records come: policy alone decides who may name one.
     fn may_export_group(&self) -> Result<Vec<String>, Refusal> {
         let ruling = self.standing.request(Action::Export, "Group");
-        if self.scope(Need::Read, "Group")? || !ruling.allowed {
+        if !self.scope(Need::Read, "Group")?.is_free() || !ruling.allowed {
             return Err(Refusal::forbidden(
                 "decide",
                 "policy does not let you export the members of a Group",
@@ -288,7 +292,8 @@ impl Desk<'_> {
             query.push_str(&format!("&_since={}", encode(since)));
         }
         // Verdicts that depend on what stands in a record need all of it (LV-23).
-        if !export.elements.is_empty() && self.standing.uniform() {
+        let whole = !self.standing.uniform() || !judged.bounds.values().all(Bounds::is_free);
+        if !export.elements.is_empty() && !whole {
             query.push_str(&format!("&_elements={}", encode(&export.elements.join(","))));
         }
         for filter in filters {
@@ -298,8 +303,21 @@ impl Desk<'_> {
     }
 }
 
-fn exporting(step: Step, policies: Vec<String>, names: Vec<String>) -> Decided {
-    Decided { way: Way::Export(Box::new(step)), patient_only: false, reach: None, policies, names }
+fn exporting(
+    step: Step,
+    reach: Option<BTreeMap<String, Bounds>>,
+    policies: Vec<String>,
+    names: Vec<String>,
+) -> Decided {
+    Decided { way: Way::Export(Box::new(step)), bounds: Bounds::free(), reach, policies, names }
+}
+
+impl Judged {
+    fn add(&mut self, resource_type: &str, cleared: Cleared) {
+        self.types.push(resource_type.to_owned());
+        self.bounds.insert(resource_type.to_owned(), cleared.bounds);
+        self.policies.extend(cleared.policies);
+    }
 }
 
 fn gone(error: drape_keys::handle::HandleError) -> Refusal {

@@ -10,8 +10,8 @@ use drape_fhir::interaction::operation::{Everything, LastN, Offered, Terminology
 use drape_fhir::query::Search;
 use drape_policy::{Action, Criterion};
 use drape_shield::{BundleKind, Expect};
-use drape_view::Category;
 use drape_view::view::is_open;
+use drape_view::{Bounds, Category};
 use http::StatusCode;
 
 use super::{Cleared, Decided, Desk, Way, misread, paging};
@@ -77,7 +77,7 @@ impl Desk<'_> {
             let name = if category == Category::RecordedDate { "_since" } else { "start, end" };
             self.tells_of(&asked.resource_type, &id, name, category, reach.keys())?;
         }
-        reach.insert("OperationOutcome".to_owned(), cleared.patient_only);
+        reach.insert("OperationOutcome".to_owned(), cleared.bounds.of_words());
         let own = |id: &str| {
             let query = asked.to_query();
             let mark = if query.is_empty() { "" } else { "?" };
@@ -95,8 +95,8 @@ impl Desk<'_> {
         Ok(decided)
     }
 
-    /// Every type that may be read, each with whether only about the patient in context.
-    pub(super) fn readable(&self) -> BTreeMap<String, bool> {
+    /// Every type that may be read, each with what scopes leave of it.
+    pub(super) fn readable(&self) -> BTreeMap<String, Bounds> {
         let all = self.standing.shows_all();
         r4().resource_types()
             .filter(|t| (is_open(t) || all) && self.standing.request(Action::Read, t).allowed)
@@ -134,8 +134,8 @@ impl Desk<'_> {
     /// A question about codes. What a value set holds is a definition, and judged as one; other answers are rebuilt.
     fn terminology(&self, asked: Terminology) -> Result<Decided, Refusal> {
         let cleared = self.clear(Need::Read, Action::Operation, &asked.resource_type)?;
-        if cleared.patient_only {
-            let public = "the token's scopes cover only the patient in context";
+        if !cleared.bounds.is_free() {
+            let public = "the token's scopes cover only a part of such records";
             return Err(Refusal::forbidden("decide", public).lacking(Lacks::Scope));
         }
         let id = asked.id.as_deref().map(|id| self.id(&asked.resource_type, id)).transpose()?;
@@ -161,7 +161,7 @@ impl Desk<'_> {
         }
         let policies = cleared.policies;
         let way = Way::Words(Words::Terminology { target });
-        Ok(Decided { way, patient_only: false, reach: None, policies, names })
+        Ok(Decided { way, bounds: Bounds::free(), reach: None, policies, names })
     }
 
     /// A record that is only looked at: who may not create it learns nothing about it either.
@@ -176,7 +176,7 @@ impl Desk<'_> {
         })?;
         Ok(Decided {
             way: Way::Words(Words::Validate { resource_type: resource_type.to_owned(), body }),
-            patient_only: cleared.patient_only,
+            bounds: cleared.bounds,
             reach: None,
             policies: cleared.policies,
             names: Vec::new(),
@@ -198,15 +198,15 @@ impl Desk<'_> {
             format!("/Observation/$lastn{mark}{query}")
         };
         let own = address(&search);
-        let reach = self.reach(&search, &Cleared { patient_only: false, policies: Vec::new() })?;
+        let reach = self.reach(&search, &Cleared { bounds: Bounds::free(), policies: Vec::new() })?;
         let needed = self.criteria(&mut search, true)?;
         let Some(needed) = needed else {
             let way = Way::Nothing { address: own };
             let policies = cleared.policies;
-            return Ok(Decided { way, patient_only: false, reach: None, policies, names: Vec::new() });
+            return Ok(Decided { way, bounds: Bounds::free(), reach: None, policies, names: Vec::new() });
         };
         self.hops(&search)?;
-        self.narrow(&mut search, &needed, cleared.patient_only)?;
+        self.narrow(&mut search, &needed, cleared.bounds.patient_only())?;
         let path = page.as_ref().map_or_else(|| address(&search), |page| page.upstream.clone());
         let mut decided = self.records(cleared, path, Expect::Bundle(BundleKind::Searchset));
         decided.reach = Some(reach);
@@ -219,9 +219,9 @@ impl Desk<'_> {
 
     /// A Binary: what it is about is told by the record it belongs to, which is looked up and judged first.
     pub(super) fn binary(&self, id: &str, raw: bool) -> Result<Decided, Refusal> {
-        let patient_only = self.scope(Need::Read, "Binary")?;
+        let bounds = self.scope(Need::Read, "Binary")?;
         let ruling = self.standing.request(Action::Read, "Binary");
-        let unbound = self.standing.shows_all() && !patient_only;
+        let unbound = self.standing.shows_all() && bounds.is_free();
         if !ruling.allowed || unbound && !raw {
             let cleared = self.clear(Need::Read, Action::Read, "Binary")?;
             let id = self.id("Binary", id)?;
@@ -236,7 +236,7 @@ impl Desk<'_> {
         Ok(Decided {
             names: vec![format!("Binary/{id}")],
             way: Way::Binary(Binary { id, raw, unbound }),
-            patient_only,
+            bounds,
             reach: Some(self.readable()),
             policies: ruling.policies,
         })

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use drape_caller::Need;
 use drape_fhir::query::Search;
 use drape_policy::{Action, Criterion};
+use drape_view::Bounds;
 use drape_view::view::is_open;
 
 use super::{Cleared, Desk};
@@ -15,9 +16,11 @@ impl Desk<'_> {
     pub(super) fn hops(&self, search: &Search) -> Result<(), Refusal> {
         for criterion in search.criteria.iter().filter(|c| c.hops) {
             for revealed in criterion.reveals.iter().filter(|r| r.elsewhere) {
-                if self.scope(Need::Search, &revealed.resource_type)? {
-                    let public =
-                        format!("`{}` reads records of others than the patient in context", criterion.name);
+                if !self.scope(Need::Search, &revealed.resource_type)?.is_free() {
+                    let public = format!(
+                        "`{}` reads records of others than the token's scopes cover: of others than the patient in context, or whatever their codes",
+                        criterion.name
+                    );
                     return Err(Refusal::forbidden("decide", public).lacking(Lacks::Scope));
                 }
             }
@@ -25,15 +28,15 @@ impl Desk<'_> {
         Ok(())
     }
 
-    /// The types that may come, each with whether only about the patient in context. What is included is judged like
+    /// The types that may come, each with what scopes leave of it. What is included is judged like
     /// anything else; its type must be one that the caller may read at all.
     pub(super) fn reach(
         &self,
         search: &Search,
         cleared: &Cleared,
-    ) -> Result<BTreeMap<String, bool>, Refusal> {
+    ) -> Result<BTreeMap<String, Bounds>, Refusal> {
         // The server's own words come with any search; who reads them is settled by their type.
-        let mut reach = BTreeMap::from([("OperationOutcome".to_owned(), cleared.patient_only)]);
+        let mut reach = BTreeMap::from([("OperationOutcome".to_owned(), cleared.bounds.of_words())]);
         for include in &search.includes {
             let readable = |t: &String| {
                 let open = is_open(t) || self.standing.shows_all();
@@ -41,7 +44,7 @@ impl Desk<'_> {
                     .then(|| self.scope(Need::Read, t).ok())
                     .flatten()
             };
-            let readable: Vec<(String, bool)> =
+            let readable: Vec<(String, Bounds)> =
                 include.brings.iter().filter_map(|t| Some((t.clone(), readable(t)?))).collect();
             let name = if include.reverse { "_revinclude" } else { "_include" };
             // A reverse include brings one type; a forward one may lead to several, each judged as it comes.
@@ -66,7 +69,7 @@ impl Desk<'_> {
             }
             reach.extend(readable);
         }
-        reach.insert(search.resource_type.clone(), cleared.patient_only);
+        reach.insert(search.resource_type.clone(), cleared.bounds.clone());
         Ok(reach)
     }
 }

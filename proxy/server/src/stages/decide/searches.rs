@@ -7,7 +7,7 @@ use drape_fhir::query::{Criterion as Asked, Revealed, Search, Summary, split_or}
 use drape_fhir::search::{Kind, patient_parameter};
 use drape_policy::{Action, Criterion};
 use drape_shield::{BundleKind, Expect};
-use drape_view::{Category, CategorySet};
+use drape_view::{Bounds, Category, CategorySet};
 use http::StatusCode;
 
 use super::{Decided, Desk, EXACT_COUNT, WHOLE, Way, paging};
@@ -43,31 +43,34 @@ impl Desk<'_> {
         }
         let address = search.to_target();
         let standing = &self.standing;
-        if counts && (cleared.patient_only || !standing.uniform()) {
+        if counts && (!cleared.bounds.is_free() || !standing.uniform()) {
             return Err(Refusal::forbidden("decide", EXACT_COUNT).lacking(Lacks::WholeView));
         }
-        let needed =
-            match (self.criteria(&mut search, true)?, self.compartment(&mut search, cleared.patient_only)?) {
-                (Some(mut needed), Some(more)) => {
-                    needed.extend(more);
-                    needed
-                }
-                _ => {
-                    self.witness.rewrote(
-                        "a pseudonym stands for nothing that was given out: answered empty, nothing is sent",
-                    );
-                    return Ok(Decided {
-                        way: Way::Nothing { address },
-                        patient_only: cleared.patient_only,
-                        reach: None,
-                        policies: cleared.policies,
-                        names: Vec::new(),
-                    });
-                }
-            };
+        let needed = match (
+            self.criteria(&mut search, true)?,
+            self.compartment(&mut search, cleared.bounds.patient_only())?,
+        ) {
+            (Some(mut needed), Some(more)) => {
+                needed.extend(more);
+                needed
+            }
+            _ => {
+                self.witness.rewrote(
+                    "a pseudonym stands for nothing that was given out: answered empty, nothing is sent",
+                );
+                return Ok(Decided {
+                    way: Way::Nothing { address },
+                    bounds: cleared.bounds,
+                    reach: None,
+                    policies: cleared.policies,
+                    names: Vec::new(),
+                });
+            }
+        };
         self.hops(&search)?;
         let reach = self.reach(&search, &cleared)?;
-        self.narrow(&mut search, &needed, cleared.patient_only)?;
+        self.narrow(&mut search, &needed, cleared.bounds.patient_only())?;
+        within(&mut search, &cleared.bounds);
         let dialect = self.tenant.upstream.dialect;
         if let Some(lack) = dialect.lacks(&search) {
             let public = format!("the FHIR server behind wants {lack} in a search of {resource_type}");
@@ -371,6 +374,22 @@ fn named_patients(search: &Search, parameter: &str) -> Option<Vec<String>> {
         }
     }
     any.then_some(all)
+}
+
+/// Asks for no more than what scopes leave. Each record is held to it whatever the server makes of it.
+fn within(search: &mut Search, bounds: &Bounds) {
+    for condition in bounds.shared() {
+        search.criteria.push(Asked {
+            name: condition.parameter.to_owned(),
+            value: condition.value(),
+            kind: Kind::Token,
+            code: condition.parameter.to_owned(),
+            modifier: None,
+            hops: false,
+            targets: Vec::new(),
+            reveals: Vec::new(),
+        });
+    }
 }
 
 fn patient_criterion(resource_type: &str, parameter: &str, ids: &[String]) -> Asked {

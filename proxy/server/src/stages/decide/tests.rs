@@ -51,6 +51,7 @@ fn caller(role: &str) -> Caller {
         scopes: Vec::new(),
         relations: [("p1".to_owned(), related)].into(),
         purpose: "TREAT".into(),
+        statement: Default::default(),
         proof: Proof { token_id: None, token_digest: [0; 32], expires_at: 2_000_000_000 },
         environment: Environment {
             now_ms: 1_800_000_000_000,

@@ -7,6 +7,7 @@ use drape_caller::Need;
 use drape_fhir::interaction::{PatchForm, Target};
 use drape_fhir::query::Search;
 use drape_policy::Action;
+use drape_view::Bounds;
 use http::StatusCode;
 
 use super::{Cleared, Decided, Desk, Way};
@@ -64,8 +65,8 @@ pub(in crate::stages) enum At {
 pub(in crate::stages) struct Finding {
     /// The search as the upstream is asked; `None` where it can find nothing.
     pub(in crate::stages) path: Option<String>,
-    /// The types that may come, each with whether only about the patient in context.
-    pub(in crate::stages) reach: BTreeMap<String, bool>,
+    /// The types that may come, each with what scopes leave of it.
+    pub(in crate::stages) reach: BTreeMap<String, Bounds>,
 }
 
 impl Finding {
@@ -102,7 +103,11 @@ impl Desk<'_> {
         let may_create = || self.clear(Need::Create, Action::Create, resource_type);
         let (at, creates) = match target {
             Target::Id(id) => (At::Id(id), false),
-            Target::Search(search) => (At::Found(self.finding(*search)?), may_create().is_ok()),
+            Target::Search(search) => {
+                // What is created must lie within the bounds of creating, and it is judged by those of updating.
+                let creates = may_create().is_ok_and(|c| c.bounds.is_free() || c.bounds == cleared.bounds);
+                (At::Found(self.finding(*search)?), creates)
+            }
         };
         self.write(resource_type, cleared, Act::Update { at, creates }, Some(body))
     }
@@ -177,7 +182,7 @@ impl Desk<'_> {
                 if_match: None,
                 prefer: Return::default(),
             }),
-            patient_only: cleared.patient_only,
+            bounds: cleared.bounds,
             reach: None,
             policies: cleared.policies,
             names,

@@ -122,7 +122,7 @@ impl Judged {
     fn of(set: &Set, caller: &Arc<Caller>, profiler: &Arc<Profiler>, facts: &Facts) -> Result<Self, String> {
         let standing = Arc::new(set.standing(caller)?);
         let judge = Arc::new(RecordJudge::new(Arc::clone(&standing)));
-        let view = View::new(judge, Arc::clone(caller), Arc::clone(profiler), false);
+        let view = View::new(judge, Arc::clone(caller), Arc::clone(profiler), drape_view::Bounds::free());
         let verdict = match view.rule(facts).into_iter().next() {
             Some(Verdict::Keep(plan)) if set.silent() => {
                 Verdict::Keep(plan.unsealed().map(Arc::new).unwrap_or(plan))

@@ -70,13 +70,13 @@ pub fn changes(old: &Loaded, new: &Loaded) -> Vec<FileChange> {
     }
     // The rules of categories.yaml say the same in many ways: what counts is where elements end up.
     let mut moved = elements(&old.catalogue, &new.catalogue);
-    moved.extend(yaml(&old.texts.categories, &new.texts.categories, &["extensions"]));
+    moved.extend(yaml(&old.texts.categories.text, &new.texts.categories.text, &["extensions"]));
     [
         FileChange::of("treatments.yaml", rungs),
         FileChange::of("categories.yaml", moved),
-        FileChange::of("labels.yaml", yaml(&old.texts.labels, &new.texts.labels, &[])),
-        FileChange::of("facts.yaml", yaml(&old.texts.facts, &new.texts.facts, &[])),
-        FileChange::of("overrides", officer(&old.texts.overrides, &new.texts.overrides)),
+        FileChange::of("labels.yaml", yaml(&old.texts.labels.text, &new.texts.labels.text, &[])),
+        FileChange::of("facts.yaml", yaml(&old.texts.facts.text, &new.texts.facts.text, &[])),
+        FileChange::of("overrides", officer(&old.texts.overrides.text, &new.texts.overrides.text)),
     ]
     .into_iter()
     .flatten()

@@ -32,6 +32,8 @@ pub struct Case {
     pub persona: Option<String>,
     /// Added to the persona's claims, or all there are.
     pub claims: Map<String, Value>,
+    /// Whether an emergency was declared and accepted.
+    pub break_glass: bool,
     /// What is asked.
     pub request: Request,
     /// What must come of it.
@@ -129,6 +131,8 @@ struct WrittenCase {
     persona: Option<String>,
     #[serde(default)]
     claims: Map<String, Value>,
+    #[serde(default)]
+    break_glass: bool,
     request: String,
     #[serde(default)]
     headers: BTreeMap<String, String>,
@@ -153,7 +157,10 @@ pub fn read_all(files: &SetFiles) -> Result<Vec<TestFile>, Vec<Fault>> {
         };
         match parse(&name, &files.path(&name), &text, |beside| files.read(&format!("{FOLDER}{beside}"))) {
             Ok(file) => read.push(file),
-            Err(found) => faults.extend(found),
+            Err(mut found) => {
+                drape_view::yaml::locate(&mut found, &files.path(&name), &text);
+                faults.extend(found);
+            }
         }
     }
     if faults.is_empty() { Ok(read) } else { Err(faults) }
@@ -166,8 +173,7 @@ pub fn parse(
     yaml: &str,
     beside: impl Fn(&str) -> Result<Option<String>, Fault>,
 ) -> Result<TestFile, Vec<Fault>> {
-    let written: Written =
-        serde_saphyr::from_str(yaml).map_err(|e| vec![Fault::new(path, format!("cannot be read: {e}"))])?;
+    let written: Written = drape_view::yaml::read(path, yaml)?;
     let mut faults = Vec::new();
     if written.version != 1 {
         faults.push(
@@ -207,6 +213,7 @@ pub fn parse(
                 at: own.or(at),
                 persona: case.persona,
                 claims: case.claims,
+                break_glass: case.break_glass,
                 request,
                 expect: case.expect,
             }),

@@ -91,7 +91,7 @@ async fn ask(
         Some(name) => personas.find("as", name).map_err(|f| f.to_string())?.claims.clone(),
     };
     claims.extend(case.claims.clone());
-    let circumstances = Circumstances::default();
+    let circumstances = Circumstances { break_glass: case.break_glass, ..Circumstances::default() };
     let admitted = bench.caller(&claims, &personas.purposes, circumstances).map_err(|e| e.to_string())?;
     let (headers, body) = sent(case)?;
     let request = &case.request;
