@@ -53,7 +53,7 @@ pub fn json(name: &str, digest: Option<&str>, proofs: &[Proof]) -> Value {
         }
         one
     });
-    json!({ "version": 1, "set": name, "digest": digest, "guarantees": each.collect::<Vec<_>>() })
+    json!({ "version": 1, "set": name.replace('`', ""), "digest": digest, "guarantees": each.collect::<Vec<_>>() })
 }
 
 fn word(verdict: &Verdict) -> &'static str {

@@ -61,7 +61,7 @@ async fn get(token: &str, url: &str) -> Reply {
 fn told(reply: &Reply) -> (u16, String, Vec<(String, String)>) {
     let mut body: Value = serde_json::from_str(&reply.text).unwrap_or_default();
     // The request's own name.
-    body.pointer_mut("/issue/0/details").into_iter().for_each(|d| *d = Value::Null);
+    body.pointer_mut("/issue/0").into_iter().for_each(nameless);
     let headers = reply.headers.iter().filter(|(n, _)| !["x-request-id", "date"].contains(&n.as_str()));
     let headers = headers.map(|(n, v)| (n.to_string(), v.to_str().unwrap().to_owned()));
     (reply.status.as_u16(), body.to_string(), headers.collect())

@@ -36,6 +36,7 @@ struct Request<'a> {
 impl Table {
     /// Takes in what another log holds; its rows stand behind those that are there.
     pub(crate) fn add(&mut self, other: Self) {
+        self.emergencies.extend(other.emergencies);
         self.rows.extend(other.rows);
         for (ours, theirs) in [(&mut self.purposes, other.purposes), (&mut self.refusals, other.refusals)] {
             for (name, count) in theirs {
