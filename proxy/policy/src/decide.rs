@@ -15,10 +15,11 @@ use parking_lot::Mutex;
 use crate::cache::Cache;
 use crate::entities::{self, CedarError, name_of, uid};
 use crate::known::{self, Attributes};
+use crate::overheard::{Inquiry, Listener};
 use crate::set::PolicySet;
 
 /// What may be asked of a type before any record is in sight.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[allow(missing_docs)]
 pub enum Action {
     Read,
@@ -35,7 +36,23 @@ pub enum Action {
 }
 
 impl Action {
-    const fn name(self) -> &'static str {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::Read,
+        Self::Vread,
+        Self::Search,
+        Self::History,
+        Self::Create,
+        Self::Update,
+        Self::Patch,
+        Self::Delete,
+        Self::Transaction,
+        Self::Export,
+        Self::Operation,
+    ];
+
+    /// The action's name in policies.
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Read => "read",
             Self::Vread => "vread",
@@ -75,7 +92,7 @@ pub struct Question {
 }
 
 /// Whether something may be a criterion.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Criterion {
     /// Whatever the record.
     Open,
@@ -89,6 +106,22 @@ pub enum Criterion {
     Narrowed,
     /// Not at all.
     Refused,
+}
+
+impl Criterion {
+    /// All of them, from the freest to none.
+    pub const ALL: [Self; 5] = [Self::Open, Self::Shown, Self::ByPseudonym, Self::Narrowed, Self::Refused];
+
+    /// In words.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Shown => "open where it is shown",
+            Self::ByPseudonym => "by pseudonym",
+            Self::Narrowed => "among related patients",
+            Self::Refused => "refused",
+        }
+    }
 }
 
 /// Decides for one tenant.
@@ -139,7 +172,7 @@ pub(crate) struct Footing {
     pub(crate) id: u64,
     principal: EntityUid,
     entities: Entities,
-    applicable: Vec<usize>,
+    pub(crate) applicable: Vec<usize>,
     /// Whether any applicable policy reads what changes between requests.
     pub(crate) moment: bool,
     /// What of a record any applicable policy reads.
@@ -156,6 +189,7 @@ pub struct Standing {
     pub(crate) decider: Arc<Decider>,
     pub(crate) caller: Arc<Caller>,
     pub(crate) footing: Arc<Footing>,
+    pub(crate) listener: Option<Arc<dyn Listener>>,
     asked: Mutex<Vec<Question>>,
 }
 
@@ -187,7 +221,8 @@ impl Decider {
             }
         };
         let asked = Mutex::default();
-        Ok(Standing { decider: Arc::clone(self), caller: Arc::clone(caller), footing, asked })
+        let (decider, caller) = (Arc::clone(self), Arc::clone(caller));
+        Ok(Standing { decider, caller, footing, asked, listener: None })
     }
 
     /// Reads nothing of the caller but what [`Who`] holds.
@@ -304,6 +339,11 @@ impl Standing {
 
     /// Whether the caller may make such a request of that type at all.
     pub fn request(&self, action: Action, resource_type: &str) -> Ruling {
+        let inquiry = || Inquiry::Request { action, resource_type: resource_type.to_owned() };
+        self.told(inquiry, self.request_unheard(action, resource_type))
+    }
+
+    pub(crate) fn request_unheard(&self, action: Action, resource_type: &str) -> Ruling {
         let ruling = self.decider.cache.request(self, action.name(), resource_type, || {
             let places = self.places(action.name(), None);
             match (uid("ResourceType", resource_type), entities::request_context(&self.caller)) {
@@ -316,6 +356,22 @@ impl Standing {
 
     /// Whether the caller may be given a noisy answer that costs so much, in 10⁻⁹ ε.
     pub fn aggregate(
+        &self,
+        budget: &str,
+        organization: &str,
+        epsilon_nano: u64,
+        resource_type: &str,
+    ) -> Ruling {
+        let inquiry = || Inquiry::Aggregate {
+            budget: budget.to_owned(),
+            organization: organization.to_owned(),
+            epsilon_nano,
+            resource_type: resource_type.to_owned(),
+        };
+        self.told(inquiry, self.aggregate_unheard(budget, organization, epsilon_nano, resource_type))
+    }
+
+    pub(crate) fn aggregate_unheard(
         &self,
         budget: &str,
         organization: &str,
@@ -350,13 +406,29 @@ impl Standing {
 
     /// Whether elements of the category may be counted by in an aggregate.
     pub fn count_by(&self, category: Category) -> Ruling {
+        self.told(|| Inquiry::CountBy { category }, self.count_by_unheard(category))
+    }
+
+    pub(crate) fn count_by_unheard(&self, category: Category) -> Ruling {
         self.of_category("countBy", category)
+    }
+
+    /// What `searchBy` says of the category, whether it is shown or not.
+    pub(crate) fn searched(&self, category: Category) -> Ruling {
+        self.of_category("searchBy", category)
     }
 
     /// Whether the caller may search by elements of the category: `searchBy` must permit it, and the caller must be
     /// shown them (or their pseudonyms, for links) whatever the record; else only among patients that are proved.
     pub fn search_by(&self, category: Category, resource_type: &str) -> Criterion {
-        if !self.of_category("searchBy", category).allowed {
+        let answer = self.search_by_unheard(category, resource_type);
+        let inquiry = || Inquiry::SearchBy { category, resource_type: resource_type.to_owned() };
+        self.tell(inquiry, answer.name(), &[]);
+        answer
+    }
+
+    pub(crate) fn search_by_unheard(&self, category: Category, resource_type: &str) -> Criterion {
+        if !self.searched(category).allowed {
             return Criterion::Refused;
         }
         match self.whatever_the_record(category) {
@@ -553,34 +625,27 @@ impl Standing {
             .collect()
     }
 
-    /// Whether the caller may change elements of all these categories in records of that profile.
-    pub fn may_change(&self, profile: &Profile, categories: CategorySet) -> Ruling {
-        self.about("change", profile, categories)
-    }
-
-    /// Whether the caller may write what policies, labels or relations themselves read, as far as it belongs to these
-    /// categories.
-    pub fn may_relate(&self, profile: &Profile, categories: CategorySet) -> Ruling {
-        self.about("relate", profile, categories)
-    }
-
     /// Yes if each category is permitted; else the first no.
-    fn about(&self, action: &'static str, profile: &Profile, categories: CategorySet) -> Ruling {
+    pub(crate) fn about(&self, categories: CategorySet, ask: impl Fn(Category) -> Ruling) -> Ruling {
         let mut policies = BTreeSet::new();
         for category in categories.iter() {
-            let places = self.places(action, Some(category));
-            let ruling =
-                match (uid("Category", category.name()), entities::record_context(&self.caller, profile)) {
-                    (Ok(resource), Ok(context)) => self.ask(&places, action, resource, context, None),
-                    _ => Ruling { erred: true, ..Ruling::default() },
-                };
-            let ruling = self.note(action, category.name(), ruling);
+            let ruling = ask(category);
             if !ruling.allowed {
                 return ruling;
             }
             policies.extend(ruling.policies);
         }
         Ruling { allowed: true, policies: policies.into_iter().collect(), erred: false }
+    }
+
+    pub(crate) fn about_one(&self, action: &'static str, profile: &Profile, category: Category) -> Ruling {
+        let places = self.places(action, Some(category));
+        let ruling = match (uid("Category", category.name()), entities::record_context(&self.caller, profile))
+        {
+            (Ok(resource), Ok(context)) => self.ask(&places, action, resource, context, None),
+            _ => Ruling { erred: true, ..Ruling::default() },
+        };
+        self.note(action, category.name(), ruling)
     }
 
     /// Whether any policy of the set, whomever it is about, reads what a record's `fact` tells.

@@ -23,6 +23,14 @@ impl RecordJudge {
 
 impl Judge for RecordJudge {
     fn judge(&self, profile: &Profile) -> Verdict {
+        let verdict = self.standing.judge_cached(profile);
+        if let Some(listener) = &self.standing.listener {
+            listener.judged(profile, &verdict);
+        }
+        verdict
+    }
+
+    fn foresee(&self, profile: &Profile) -> Verdict {
         self.standing.judge_cached(profile)
     }
 
@@ -43,6 +51,38 @@ impl Judge for RecordJudge {
 }
 
 impl Standing {
+    /// The verdict on records of that profile; nobody is told that it was asked.
+    pub fn verdict(&self, profile: &Profile) -> Verdict {
+        self.judge_cached(profile)
+    }
+
+    /// The policies that decide on one category of such a record, or on the record itself where none is named: those that
+    /// permit what is done, and those that forbid what reveals more.
+    pub fn deciding(&self, profile: &Profile, category: Option<Category>) -> Vec<String> {
+        let Ok(context) = entities::record_context(&self.caller, profile) else { return Vec::new() };
+        let rule = |action: &'static str, resource: Result<_, entities::CedarError>| match resource {
+            Ok(resource) => {
+                let places = self.places(action, category);
+                self.ask(&places, action, resource, context.clone(), Some(self.entities()))
+            }
+            Err(_) => Ruling { erred: true, ..Ruling::default() },
+        };
+        let Some(category) = category else {
+            return rule("receive", uid("ResourceType", &profile.resource_type)).policies;
+        };
+        let mut policies = Vec::new();
+        for rung in self.decider.set.treatments.rungs(category) {
+            let ruling = rule(rung.name(), uid("Category", category.name()));
+            policies.extend(ruling.policies);
+            if ruling.allowed || ruling.erred {
+                break;
+            }
+        }
+        policies.sort();
+        policies.dedup();
+        policies
+    }
+
     pub(crate) fn judge_cached(&self, profile: &Profile) -> Verdict {
         let read = self.footing.attributes.of_profile(profile);
         self.decider.cache.verdict(self, read, || self.judge_uncached(profile))

@@ -40,4 +40,5 @@ pub mod tenant;
 pub mod tokens;
 pub mod trace;
 pub mod upstream;
+pub mod watch;
 pub mod workbench;

@@ -21,6 +21,10 @@ pub struct Metrics {
     log_size: IntGauge,
     log_healthy: IntGauge,
     epsilon_spent: IntCounterVec,
+    captured: IntCounterVec,
+    shadow_compared: IntCounterVec,
+    shadow_dropped: IntCounterVec,
+    shadow_differences: IntCounterVec,
     reloads: IntCounterVec,
     policies: IntGaugeVec,
     policies_since: IntGaugeVec,
@@ -135,6 +139,26 @@ impl Metrics {
             counter("drape_fact_lookups_total", "Look-ups of facts, by kind and end.", &["fact", "outcome"])?;
         let strangers =
             counter("drape_unauthenticated_total", "Requests without a proved caller.", &["tenant"])?;
+        let captured = counter(
+            "drape_capture_items_total",
+            "Requests for the recording, by what became of them.",
+            &["tenant", "outcome"],
+        )?;
+        let shadow_compared = counter(
+            "drape_shadow_compared_total",
+            "Requests of which the shadow policies were asked.",
+            &["tenant"],
+        )?;
+        let shadow_dropped = counter(
+            "drape_shadow_dropped_total",
+            "Requests of which the shadow policies could not be asked in time.",
+            &["tenant"],
+        )?;
+        let shadow_differences = counter(
+            "drape_shadow_differences_total",
+            "Answers and records that the shadow policies would have decided otherwise.",
+            &["tenant", "kind"],
+        )?;
         let emergencies = counter(
             "drape_break_glass_total",
             "Emergencies declared, refused, and requests made in one.",
@@ -198,6 +222,10 @@ impl Metrics {
             log_size,
             log_healthy,
             epsilon_spent,
+            captured,
+            shadow_compared,
+            shadow_dropped,
+            shadow_differences,
             reloads,
             policies,
             policies_since,
@@ -292,6 +320,26 @@ impl Metrics {
     /// Whether the configuration was changed in what is read at the start alone.
     pub fn restart_needed(&self, needed: bool) {
         self.restart_needed.set(i64::from(needed));
+    }
+
+    /// A request went to the recording; `outcome` is one of `written`, `dropped`, `full`, `failed`.
+    pub fn captured(&self, tenant: &str, outcome: &'static str) {
+        self.captured.with_label_values(&[tenant, outcome]).inc();
+    }
+
+    /// The shadow policies were asked of a request.
+    pub fn shadow_compared(&self, tenant: &str) {
+        self.shadow_compared.with_label_values(&[tenant]).inc();
+    }
+
+    /// They could not be.
+    pub fn shadow_dropped(&self, tenant: &str) {
+        self.shadow_dropped.with_label_values(&[tenant]).inc();
+    }
+
+    /// They would have decided otherwise; `kind` is one of `gained`, `lost`, `treated`.
+    pub fn shadow_difference(&self, tenant: &str, kind: &'static str, count: u64) {
+        self.shadow_differences.with_label_values(&[tenant, kind]).inc_by(count);
     }
 
     /// Times one request and counts it as in flight.

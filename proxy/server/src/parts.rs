@@ -90,20 +90,22 @@ pub struct Loaded {
     pub redaction: Redaction,
     /// The Cedar set.
     pub set: Arc<PolicySet>,
+    /// The files beside it, as they were read.
+    pub(crate) texts: Texts,
 }
 
 /// The texts that decide, each with the name by which messages call it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Texts {
     pub(crate) categories: Text,
     pub(crate) treatments: Text,
-    labels: Text,
-    overrides: Text,
-    facts: Text,
+    pub(crate) labels: Text,
+    pub(crate) overrides: Text,
+    pub(crate) facts: Text,
 }
 
 /// One of them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Text {
     name: String,
     pub(crate) text: String,
@@ -230,6 +232,7 @@ pub fn load_policies(
                 facts,
                 redaction,
                 set: Arc::new(set),
+                texts,
             })
         }
         _ => Err(faults),
@@ -251,6 +254,7 @@ impl Parts {
     ) -> Result<Self, StartError> {
         let metrics = Metrics::new().map_err(StartError::new)?;
         let root = root_key(&config)?;
+        let capture = crate::watch::secret(&root);
         let books: Vec<Book> = logs::all(&config)
             .into_iter()
             .map(|one| Book::open(&config, one, &root, &clock))
@@ -261,8 +265,14 @@ impl Parts {
         let held = Arc::new(Semaphore::new(config.limits.held_bytes_max.div_ceil(64 << 10)));
         let mut ledgers: HashMap<std::path::PathBuf, Arc<Ledger>> = HashMap::new();
         let mut tenants = Vec::new();
-        let shared =
-            Shared { config: &config, keyring: &keyring, metrics: &metrics, held: &held, clock: &clock };
+        let shared = Shared {
+            config: &config,
+            keyring: &keyring,
+            metrics: &metrics,
+            held: &held,
+            clock: &clock,
+            capture: &capture,
+        };
         for tenant in &config.tenants {
             // Before anything is read: a file that changes in between is found changed later.
             let fingerprints = Fingerprints::of(&config, &tenant.name);

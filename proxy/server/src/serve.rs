@@ -72,6 +72,10 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running, StartError> 
             .record(entry(&parts, tenant, text))
             .await
             .map_err(|e| StartError::new(format!("the audit log: {e}")))?;
+        if let Some(shadow) = tenant.watch.shadow() {
+            let entered = tenant.log.record(entry(&parts, tenant, shadow.told())).await;
+            entered.map_err(|e| StartError::new(format!("the audit log: {e}")))?;
+        }
         parts.metrics.policies_in_force(&tenant.name, &tenant.policy_digest, parts.clock.now_s());
         parts.metrics.candidate(&tenant.name, false);
     }
@@ -130,6 +134,11 @@ impl Running {
         let _ = stop.send(true);
         for task in tasks {
             let _ = task.await;
+        }
+        for tenant in parts.tenants().iter() {
+            let watch = Arc::clone(&tenant.watch);
+            // Waits for the disk.
+            let _ = tokio::task::spawn_blocking(move || watch.close()).await;
         }
         let logs: Vec<_> = parts.books.iter().map(|book| Arc::clone(&book.log)).collect();
         // Waits for the disk.

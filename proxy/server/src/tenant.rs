@@ -27,6 +27,7 @@ use crate::reload::fingerprint::Fingerprints;
 use crate::stages::admit::CERTIFICATES;
 use crate::tokens::Tokens;
 use crate::upstream::Upstream;
+use crate::watch::Watch;
 
 /// One FHIR server with everything that stands before it. A request holds one from its first byte to its last, so that
 /// it is judged by one set of policies throughout.
@@ -103,6 +104,8 @@ pub struct Tenant {
     pub clock: Clock,
     /// How long answers may stream on after another took its place.
     streams_timeout_ms: u64,
+    /// What watches beside the requests.
+    pub(crate) watch: Arc<Watch>,
     /// When its answers must have ended, in milliseconds since the epoch: never, while it is in force.
     ends_ms: AtomicU64,
     /// What it was made from, to tell what a change touches.
@@ -125,6 +128,8 @@ pub(crate) struct Shared<'a> {
     pub(crate) metrics: &'a Metrics,
     pub(crate) held: &'a Arc<Semaphore>,
     pub(crate) clock: &'a Clock,
+    /// From which the keys of recordings are derived.
+    pub(crate) capture: &'a Secret,
 }
 
 /// Policies that are ready to judge.
@@ -175,6 +180,7 @@ struct Lasting {
     held: Arc<Semaphore>,
     clock: Clock,
     streams_timeout_ms: u64,
+    watch: Arc<Watch>,
 }
 
 impl Tenant {
@@ -188,7 +194,7 @@ impl Tenant {
         budget: Option<Arc<Budget>>,
     ) -> Result<Self, StartError> {
         let what = |e: &dyn std::fmt::Display| StartError::new(format!("tenant `{}`: {e}", tenant.name));
-        let Shared { config, keyring, metrics, held, clock } = *shared;
+        let Shared { config, keyring, metrics, held, clock, capture } = *shared;
         let secrets = keyring
             .tenant(&tenant.name)
             .map_err(|e| StartError::new(format!("cannot open the keys of `{}`: {e}", tenant.name)))?;
@@ -219,6 +225,7 @@ impl Tenant {
             held: Arc::clone(held),
             clock: clock.clone(),
             streams_timeout_ms: millis(config.reload.streams_timeout),
+            watch: Watch::open(tenant, capture, metrics)?,
         };
         let timeout = config.limits.connect_timeout;
         let ways = Ways {
@@ -292,6 +299,7 @@ impl Tenant {
             held: Arc::clone(&self.held),
             clock: self.clock.clone(),
             streams_timeout_ms: self.streams_timeout_ms,
+            watch: Arc::clone(&self.watch),
         };
         let required = self.approvals_required.max(tenant.policies.approvals_required);
         Self::assemble(tenant, rules, ways, lasting, (required, fingerprints))
@@ -325,6 +333,7 @@ impl Tenant {
             held,
             clock,
             streams_timeout_ms,
+            watch,
         } = lasting;
         Ok(Self {
             name: tenant.name.clone(),
@@ -362,6 +371,7 @@ impl Tenant {
             held,
             clock,
             streams_timeout_ms,
+            watch,
             ends_ms: AtomicU64::new(u64::MAX),
             fingerprints,
         })

@@ -63,6 +63,12 @@ pub trait Judge: Send + Sync {
     /// The verdict for records of that profile.
     fn judge(&self, profile: &Profile) -> Verdict;
 
+    /// The same of a record that is judged for good later, or not itself shown: whoever watches what is judged does not
+    /// hear of it.
+    fn foresee(&self, profile: &Profile) -> Verdict {
+        self.judge(profile)
+    }
+
     /// Whether every record gets the same verdict, whatever it holds: then totals and last-page links say nothing
     /// that the records themselves would not.
     fn uniform(&self) -> bool;

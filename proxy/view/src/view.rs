@@ -16,6 +16,7 @@ pub struct View {
     judge: Arc<dyn Judge>,
     caller: Arc<Caller>,
     profiler: Arc<Profiler>,
+    foresees: bool,
     bounds: Bounds,
     only: Option<Arc<BTreeMap<String, Bounds>>>,
     named: Arc<BTreeMap<String, Bounds>>,
@@ -57,7 +58,7 @@ impl View {
     /// `bounds`: what the token's scopes leave of what the request brings.
     pub fn new(judge: Arc<dyn Judge>, caller: Arc<Caller>, profiler: Arc<Profiler>, bounds: Bounds) -> Self {
         let (named, known) = Default::default();
-        Self { judge, caller, profiler, bounds, only: None, named, by_name: false, known }
+        Self { judge, caller, profiler, bounds, only: None, named, by_name: false, foresees: false, known }
     }
 
     /// Lets nothing pass but records of these types, each within its own bounds: scopes and policies speak of what is
@@ -88,7 +89,13 @@ impl View {
         let all = self.only.iter().flat_map(|types| types.values()).chain([&self.bounds]);
         let held = all.into_iter().any(|b| b.patient_only());
         let bounds = if held { Bounds::patient() } else { Bounds::free() };
-        Self { only: None, bounds, by_name: true, ..self.clone() }
+        Self { only: None, bounds, by_name: true, foresees: true, ..self.clone() }
+    }
+
+    /// The same view for records that it judges once more when they are shown.
+    #[must_use]
+    pub fn foreseeing(&self) -> Self {
+        Self { foresees: true, ..self.clone() }
     }
 
     /// Whether scopes leave less than all of the records of that type that are named; asked of [`View::of_named`].
@@ -179,7 +186,8 @@ impl View {
         {
             return Verdict::Withhold(Reason::OutOfScope);
         }
-        match self.judge.judge(&profile) {
+        let verdict = if self.foresees { self.judge.foresee(&profile) } else { self.judge.judge(&profile) };
+        match verdict {
             Verdict::Keep(plan) if !plan.shows_all() && !is_open(&record.resource_type) => {
                 Verdict::Withhold(Reason::ClosedType)
             }

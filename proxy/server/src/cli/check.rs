@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::report::{counted, document, told};
 use super::{Failure, prepare, runtime, say, source};
 use crate::config::{Config, Policies, PolicySource, Tenant, Upstream};
+use crate::parts::load_policies;
 use crate::workbench::examine::{Asked, Finding, Severity, examine};
 use crate::{discovery, logs};
 
@@ -111,6 +112,7 @@ impl Report {
                 served: live.as_deref().or(served),
             };
             self.set(Some(&tenant.name), &tenant.policies, &asked);
+            self.shadow(tenant);
         }
         Ok(())
     }
@@ -155,6 +157,23 @@ impl Report {
             "redaction": redaction,
             "digest": digest,
         }));
+    }
+
+    /// The candidate beside the tenant's policies: without it there is no start.
+    fn shadow(&mut self, tenant: &Tenant) {
+        let Some(policies) = tenant.policies.in_shadow() else { return };
+        let who = format!("tenant `{}`: in the shadow", tenant.name);
+        match load_policies(&policies, Some(&tenant.upstream)) {
+            Ok(shadow) => {
+                self.lines.push(format!("{who}: {}, digest {}", shadow.source, shadow.set.digest()));
+            }
+            Err(faults) => {
+                for mut fault in faults {
+                    fault.path = format!("{who}: {}", fault.path);
+                    self.add(Some(&tenant.name), Severity::Fault, fault);
+                }
+            }
+        }
     }
 
     /// The types that the tenant's server says it has.

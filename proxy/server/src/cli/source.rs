@@ -59,6 +59,17 @@ impl Source {
     }
 }
 
+/// `drape.yaml#tenant` or `drape.yaml`; else as [`named`].
+pub(crate) fn either(name: &str) -> Result<Sourced, Failure> {
+    let (file, tenant) = name.split_once('#').map_or((name, None), |(file, tenant)| (file, Some(tenant)));
+    let is_file = [".yaml", ".yml"].iter().any(|ending| file.ends_with(ending));
+    if tenant.is_none() && !is_file {
+        return named(name);
+    }
+    let (config, tenant) = (Some(PathBuf::from(file)), tenant.map(str::to_owned));
+    Source { config, tenant, policies: None }.load()
+}
+
 /// A shipped set by its name, else a folder.
 pub(crate) fn named(name: &str) -> Result<Sourced, Failure> {
     sourced(format!("`{name}`"), &Policies::of(of_name(name)?), None)

@@ -13,8 +13,8 @@ use drape_view::fault::Fault;
 use read::{Faults, Table};
 
 pub use tenant::{
-    Algorithm, Assertion, ClientIdentity, ClientProof, Cors, Dialect, Issuer, Policies, PolicySource, Tenant,
-    Upstream, UpstreamAuth,
+    Algorithm, Assertion, Capture, ClientIdentity, ClientProof, Cors, Dialect, Issuer, Policies,
+    PolicySource, Shadow, Tenant, Upstream, UpstreamAuth,
 };
 
 /// Everything that `drape serve` needs to know.

@@ -36,6 +36,19 @@ pub struct Tenant {
     pub project: String,
     /// A log of its own, where its entries are to stand in no other.
     pub audit: Option<Audit>,
+    /// Where requests are recorded, to be asked of other policies.
+    pub capture: Option<Capture>,
+}
+
+/// A recording of what policy was asked and answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Capture {
+    /// The recording; begun where there is none, else gone on with.
+    pub file: PathBuf,
+    /// How many of a million requests are recorded.
+    pub sample_per_million: u64,
+    /// The recording grows no larger.
+    pub bytes_max: u64,
 }
 
 /// The unmodified FHIR server.
@@ -225,6 +238,19 @@ pub struct Policies {
     pub redaction: Option<Redaction>,
     /// How many officers must have approved of a digest before it may be in force.
     pub approvals_required: u64,
+    /// A candidate that is asked beside these.
+    pub shadow: Option<Shadow>,
+}
+
+/// A candidate beside the policies in force. What finds facts out (categories, labels, look-ups) is theirs.
+#[derive(Clone, Debug)]
+pub struct Shadow {
+    /// The set.
+    pub source: PolicySource,
+    /// Instead of the shipped `treatments.yaml`, or the set's own.
+    pub treatments_file: Option<PathBuf>,
+    /// Instead of what `treatments.yaml` says.
+    pub redaction: Option<Redaction>,
 }
 
 impl Policies {
@@ -239,7 +265,14 @@ impl Policies {
             facts_file: None,
             redaction: None,
             approvals_required: 0,
+            shadow: None,
         }
+    }
+
+    /// The candidate with everything that it takes from the policies in force.
+    pub fn in_shadow(&self) -> Option<Self> {
+        let Shadow { source, treatments_file, redaction } = self.shadow.clone()?;
+        Some(Self { source, treatments_file, redaction, shadow: None, ..self.clone() })
     }
 }
 
@@ -317,6 +350,7 @@ pub(super) fn read(mut t: Table, base: &Path, faults: &mut Faults) -> Tenant {
         a.finish(faults);
         audit
     });
+    let capture = t.table("capture", faults).and_then(|c| capture(c, base, faults));
     t.finish(faults);
     Tenant {
         name,
@@ -330,6 +364,7 @@ pub(super) fn read(mut t: Table, base: &Path, faults: &mut Faults) -> Tenant {
         policies,
         project,
         audit,
+        capture,
     }
 }
 
@@ -636,7 +671,44 @@ fn claims(table: Option<Table>, faults: &mut Faults) -> ClaimNames {
     c
 }
 
+fn capture(mut t: Table, base: &Path, faults: &mut Faults) -> Option<Capture> {
+    if !t.has("file") {
+        let help = "where the recording lies, e.g. `capture/main.drapecap`".to_owned();
+        faults.add(&t.at("file"), "is required", help);
+    }
+    let file = t.file("file", base, faults);
+    let sample_per_million = t.whole("sample_per_million", 1_000_000, 1..=1_000_000, faults);
+    let bytes_max = t.whole("bytes_max", 268_435_456, 1_048_576..=1_099_511_627_776, faults);
+    t.finish(faults);
+    Some(Capture { file: file?, sample_per_million, bytes_max })
+}
+
 fn policies(mut t: Table, base: &Path, faults: &mut Faults) -> Policies {
+    let (source, redaction) = named(&mut t, base, faults);
+    let policies = Policies {
+        source,
+        overrides_file: t.file("overrides_file", base, faults),
+        categories_file: t.file("categories_file", base, faults),
+        treatments_file: t.file("treatments_file", base, faults),
+        labels_file: t.file("labels_file", base, faults),
+        facts_file: t.file("facts_file", base, faults),
+        redaction,
+        approvals_required: t.whole("approvals_required", 0, 0..=9, faults),
+        shadow: t.table("shadow", faults).map(|s| shadow(s, base, faults)),
+    };
+    t.finish(faults);
+    policies
+}
+
+fn shadow(mut t: Table, base: &Path, faults: &mut Faults) -> Shadow {
+    let (source, redaction) = named(&mut t, base, faults);
+    let treatments_file = t.file("treatments_file", base, faults);
+    t.finish(faults);
+    Shadow { source, treatments_file, redaction }
+}
+
+/// Where the Cedar files are, and how reduced records look.
+fn named(t: &mut Table, base: &Path, faults: &mut Faults) -> (PolicySource, Option<Redaction>) {
     let set = t.string("set", faults);
     let directory = t.file("directory", base, faults);
     let source = match (set, directory) {
@@ -661,16 +733,5 @@ fn policies(mut t: Table, base: &Path, faults: &mut Faults) -> Policies {
     if let (Some(word), None) = (&word, redaction) {
         faults.add(&t.at("redaction"), format!("`{word}` is not known"), Redaction::HELP.to_owned());
     }
-    let policies = Policies {
-        source,
-        overrides_file: t.file("overrides_file", base, faults),
-        categories_file: t.file("categories_file", base, faults),
-        treatments_file: t.file("treatments_file", base, faults),
-        labels_file: t.file("labels_file", base, faults),
-        facts_file: t.file("facts_file", base, faults),
-        redaction,
-        approvals_required: t.whole("approvals_required", 0, 0..=9, faults),
-    };
-    t.finish(faults);
-    policies
+    (source, redaction)
 }

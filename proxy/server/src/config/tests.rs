@@ -83,6 +83,46 @@ fn two_budgets_over_the_same_patients_are_refused() {
 }
 
 #[test]
+fn a_recording_names_its_file_and_a_shadow_only_what_it_may_change() {
+    let with = |more: &str, policies: &str| {
+        GOOD.replace("time_zone: America/New_York", &format!("time_zone: America/New_York\n    {more}"))
+            .replace("set: hospital", &format!("set: hospital{policies}"))
+    };
+    let good = with(
+        "capture: { file: rec/a }",
+        ", labels_file: l.yaml, shadow: { directory: next, redaction: silent }",
+    );
+    let tenant = Config::parse(&good, Path::new("/etc/drape")).unwrap().tenants.remove(0);
+    let capture = tenant.capture.unwrap();
+    assert_eq!(
+        (capture.file.as_path(), capture.sample_per_million),
+        (Path::new("/etc/drape/rec/a"), 1_000_000)
+    );
+    let shadow = tenant.policies.in_shadow().unwrap();
+    assert_eq!(shadow.redaction, Some(drape_view::Redaction::Silent));
+    assert_eq!(
+        shadow.labels_file, tenant.policies.labels_file,
+        "what finds facts out is that of the policies in force"
+    );
+    assert!(shadow.shadow.is_none());
+    let all = faults(&with(
+        "capture: { fil: a, sample_per_million: 2000000, bytes_max: 5 }",
+        ", shadow: { set: hotel, labels_file: l.yaml }",
+    ))
+    .join("\n");
+    for expected in [
+        "tenants[0].capture.file: is required",
+        "tenants[0].capture.fil: is not a known key",
+        "tenants[0].capture.sample_per_million: `2000000` is out of range",
+        "tenants[0].capture.bytes_max: `5` is out of range",
+        "tenants[0].policies.shadow.set: `hotel` is not shipped",
+        "tenants[0].policies.shadow.labels_file: is not a known key",
+    ] {
+        assert!(all.contains(expected), "{expected} not in\n{all}");
+    }
+}
+
+#[test]
 fn privacy_losses_are_read_exactly() {
     assert_eq!(nano("0.1"), Some(100_000_000));
     assert_eq!(nano("10"), Some(10_000_000_000));

@@ -169,8 +169,9 @@ impl Ahead {
         }
         let mut wanted = BTreeSet::new();
         let mut judged = Vec::with_capacity(seen.len());
+        let before = view.foreseeing();
         for facts in seen {
-            let verdicts = view.rule(facts);
+            let verdicts = before.rule(facts);
             let whole = |v: &Verdict| matches!(v, Verdict::Keep(plan) if plan.shows_all());
             // Of a record that is not shown whole it is only known later whether it can be shown at all.
             if self.scout.is_some() && !verdicts.is_empty() && verdicts.iter().all(whole) {

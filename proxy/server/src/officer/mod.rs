@@ -4,6 +4,7 @@
 pub mod page;
 mod policies;
 mod session;
+mod shadow;
 mod table;
 
 pub(crate) use table::when;
@@ -65,6 +66,7 @@ impl Office {
     ) -> Response<OutBody> {
         match (&head.method, head.uri.path()) {
             (&Method::GET, "/officer") => self.overview(parts, head, peer).await,
+            (&Method::GET, "/officer/shadow") => self.shadow(parts, head, peer).await,
             (&Method::POST, "/officer/session") => self.sign_in(parts, head, body, peer).await,
             (&Method::POST, "/officer/sign-out") => {
                 self.sessions.end(&head.headers);
@@ -76,7 +78,8 @@ impl Office {
             (&Method::POST, "/officer/approve") => self.approve(parts, head, body, peer).await,
             (
                 _,
-                "/officer" | "/officer/session" | "/officer/sign-out" | "/officer/sheet" | "/officer/approve",
+                "/officer" | "/officer/session" | "/officer/sign-out" | "/officer/sheet" | "/officer/approve"
+                | "/officer/shadow",
             ) => plain(StatusCode::METHOD_NOT_ALLOWED, "this method does nothing here\n"),
             _ => plain(StatusCode::NOT_FOUND, "nothing is here\n"),
         }
@@ -88,33 +91,16 @@ impl Office {
         head: &http::request::Parts,
         peer: SocketAddr,
     ) -> Response<OutBody> {
-        let held = self.sessions.find(&head.headers, parts.clock.now_ms());
-        let headers = match &held {
-            Some(token) => bearer(token),
-            None => head.headers.clone(),
-        };
-        if held.is_none() && !headers.contains_key(header::AUTHORIZATION) {
-            return html(StatusCode::OK, &page::sign_in(None));
-        }
-        let officer = match prove(parts, &headers, peer).await {
+        let officer = match self.officer(parts, head, peer).await {
             Ok(officer) => officer,
-            Err(fault) => return html(StatusCode::UNAUTHORIZED, &page::sign_in(Some(&fault))),
+            Err(answer) => return *answer,
         };
         let patient = match asked_patient(head.uri.query().unwrap_or_default()) {
             Ok(patient) => patient,
             Err(fault) => return plain(StatusCode::BAD_REQUEST, fault),
         };
-        // Durable before anything is shown: an officer's look is an access like any other.
-        for tenant in &officer.tenants {
-            if let Err(error) =
-                tenant.log.record(look(parts, tenant, &officer.caller, patient.as_deref(), peer)).await
-            {
-                tracing::error!(%error, "an officer's look cannot be entered; nothing is shown");
-                return plain(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "the audit log cannot be written at this time\n",
-                );
-            }
+        if let Err(answer) = entered(parts, &officer, patient.as_deref(), peer).await {
+            return *answer;
         }
         // The logs that the officer's tenants write to, each read for those who write there.
         let mut table = table::Table::default();
@@ -131,7 +117,8 @@ impl Office {
                 Err(error) => return unreadable(&error),
             }
         }
-        let form_key = held.as_ref().and_then(|_| self.sessions.form_key(&head.headers));
+        let held = self.sessions.find(&head.headers, parts.clock.now_ms());
+        let form_key = held.and_then(|_| self.sessions.form_key(&head.headers));
         let sets = officer.tenants.iter().map(|tenant| policies::row(parts, tenant, form_key.as_deref()));
         let page = Page {
             officer: officer.caller.name.clone().unwrap_or_else(|| officer.caller.subject.clone()),
@@ -146,6 +133,54 @@ impl Office {
             restart: parts.reloads.restart_needed(),
         };
         html(StatusCode::OK, &page::render(&page))
+    }
+
+    /// What shadow policies would have decided otherwise, for programs.
+    async fn shadow(
+        &self,
+        parts: &Arc<Parts>,
+        head: &http::request::Parts,
+        peer: SocketAddr,
+    ) -> Response<OutBody> {
+        let officer = match self.officer(parts, head, peer).await {
+            Ok(officer) => officer,
+            Err(answer) => return *answer,
+        };
+        if let Err(answer) = entered(parts, &officer, None, peer).await {
+            return *answer;
+        }
+        let tenants = officer.tenants.iter().filter_map(|tenant| {
+            let view = tenant.watch.shadow()?.view();
+            Some(serde_json::json!({
+                "tenant": tenant.name,
+                "source": view.source,
+                "digest": view.digest,
+                "live": tenant.policy_digest,
+                "compared": view.compared,
+                "differences": view.differences.json(),
+            }))
+        });
+        let text = serde_json::Value::from(tenants.collect::<Vec<_>>()).to_string();
+        finish(StatusCode::OK, "application/json", text, "default-src 'none'; frame-ancestors 'none'")
+    }
+
+    /// Who asks, by a session or a token; else the answer that asks for one.
+    async fn officer(
+        &self,
+        parts: &Arc<Parts>,
+        head: &http::request::Parts,
+        peer: SocketAddr,
+    ) -> Result<Officer, Box<Response<OutBody>>> {
+        let held = self.sessions.find(&head.headers, parts.clock.now_ms());
+        let headers = match &held {
+            Some(token) => bearer(token),
+            None => head.headers.clone(),
+        };
+        if held.is_none() && !headers.contains_key(header::AUTHORIZATION) {
+            return Err(Box::new(html(StatusCode::OK, &page::sign_in(None))));
+        }
+        let proved = prove(parts, &headers, peer).await;
+        proved.map_err(|fault| Box::new(html(StatusCode::UNAUTHORIZED, &page::sign_in(Some(&fault)))))
     }
 
     async fn sign_in(
@@ -308,6 +343,23 @@ async fn prove(parts: &Arc<Parts>, headers: &HeaderMap, peer: SocketAddr) -> Res
         }
     }
     found.ok_or(fault)
+}
+
+/// Durable before anything is shown: an officer's look is an access like any other.
+async fn entered(
+    parts: &Parts,
+    officer: &Officer,
+    patient: Option<&str>,
+    peer: SocketAddr,
+) -> Result<(), Box<Response<OutBody>>> {
+    for tenant in &officer.tenants {
+        if let Err(error) = tenant.log.record(look(parts, tenant, &officer.caller, patient, peer)).await {
+            tracing::error!(%error, "an officer's look cannot be entered; nothing is shown");
+            let text = "the audit log cannot be written at this time\n";
+            return Err(Box::new(plain(StatusCode::SERVICE_UNAVAILABLE, text)));
+        }
+    }
+    Ok(())
 }
 
 fn look(parts: &Parts, tenant: &Tenant, caller: &Caller, patient: Option<&str>, peer: SocketAddr) -> Event {

@@ -2,6 +2,9 @@
 
 use std::fmt::Write as _;
 
+use super::shadow;
+use crate::watch::ShadowView;
+
 /// Everything the page tells.
 #[derive(Clone, Debug, Default)]
 pub struct Page {
@@ -48,6 +51,8 @@ pub struct PolicyRow {
     pub form_key: Option<String>,
     /// What stands in the files and is not in force.
     pub candidate: Option<CandidateRow>,
+    /// What is asked beside them.
+    pub shadow: Option<ShadowView>,
 }
 
 /// What stands in the files and is not in force.
@@ -250,6 +255,9 @@ fn policies(main: &mut String, page: &Page) {
         }
         if let Some(candidate) = &row.candidate {
             self::candidate(main, row, candidate);
+        }
+        if let Some(view) = &row.shadow {
+            shadow::render(main, view);
         }
         main.push_str("</section>");
     }

@@ -57,6 +57,7 @@ pub(super) async fn row(parts: &Arc<Parts>, tenant: &Arc<Tenant>, form_key: Opti
         sheet: if lacks { hash(Arc::clone(&tenant.loaded)).await } else { None },
         form_key: form_key.map(str::to_owned),
         candidate,
+        shadow: tenant.watch.shadow().map(|shadow| shadow.view()),
     }
 }
 

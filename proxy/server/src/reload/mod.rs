@@ -147,6 +147,7 @@ async fn take_up(
     if fingerprints == *before && why == Why::Changed {
         return parts.reloads.forget(tenant);
     }
+    beside(parts, tenant, next).await;
     let rules = match judged(parts, tenant, next).await {
         Ok(Some(rules)) => Some(rules),
         Ok(None) => {
@@ -219,6 +220,29 @@ async fn take_up(
         parts.metrics.policies_in_force(&name, &digest, parts.clock.now_s());
     }
     parts.metrics.taken(&name, Taken::Switched);
+}
+
+/// Takes up other shadow policies. Those that cannot be loaded leave the former in the shadow, and the live ones are none
+/// of their business.
+async fn beside(parts: &Arc<Parts>, tenant: &Arc<Tenant>, next: &config::Tenant) {
+    let (of, next) = (Arc::clone(tenant), next.clone());
+    let taken = tokio::task::spawn_blocking(move || of.watch.take_up(&next, &of.metrics)).await;
+    let text = match taken {
+        Ok(Ok(None)) => return,
+        Ok(Ok(Some(told))) => format!("taken up: {told}"),
+        Ok(Err(faults)) => {
+            let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+            return tracing::error!(
+                tenant = tenant.name,
+                "the shadow policies cannot be used, the former stay: {}",
+                faults.join("; ")
+            );
+        }
+        Err(error) => return tracing::error!(%error, "the shadow policies cannot be loaded"),
+    };
+    if let Err(error) = tenant.log.record(entry(parts, tenant, text)).await {
+        tracing::error!(%error, "a change of shadow policies cannot be entered");
+    }
 }
 
 /// A candidate that stays out: its policies, where they could be loaded, and why.

@@ -28,6 +28,7 @@ use crate::parts::Tenant;
 use crate::refusal::{Lacks, Refusal};
 use crate::trace::Witness;
 use crate::upstream::UpstreamRequest;
+use crate::watch::Watch;
 pub use offers::offered;
 pub(super) use writes::{Act, At, Finding, Write};
 
@@ -153,6 +154,8 @@ pub fn decide(
         None => {
             let (kept, own) = (classified.clone(), asked.clone());
             let mut grant = settle(tenant, &admitted.caller, &admitted.token, classified, asked, true)?;
+            // All of it is asked again when that is known.
+            grant.standing.forget();
             let writes = grant.writes();
             grant.way = Way::Later(Box::new(Later { classified: kept, asked: own, writes }));
             Ok(grant)
@@ -183,6 +186,7 @@ fn settle(
         .decider
         .standing(caller)
         .map_err(|e| Refusal::unavailable("decide", "policy cannot be asked at this time", e))?;
+    let standing = Watch::attend(tenant, standing, asked.route);
     let standing = Arc::new(standing);
     let (own, witness) = (readable(&asked.target), &asked.witness);
     let desk = Desk { tenant, caller, standing: Arc::clone(&standing), own, waits, witness };

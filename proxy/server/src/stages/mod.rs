@@ -31,6 +31,7 @@ pub use protect::Shielded;
 use crate::body::OutBody;
 use crate::parts::Tenant;
 use crate::refusal::{LACKS, Refusal};
+use crate::watch::Watch;
 use seal::Totals;
 
 /// The only thing that can leave.
@@ -117,7 +118,8 @@ impl Guard {
         // It goes on until `until_ms`.
         caller.environment.break_glass = before.environment.break_glass;
         let caller = Arc::new(caller);
-        let standing = Arc::new(tenant.decider.standing(&caller)?);
+        let standing = tenant.decider.standing(&caller)?;
+        let standing = Arc::new(Watch::attend(tenant, standing, "continued"));
         self.view_until_ms = Self::view_until(standing.changes_with_time(), now_ms);
         self.view = self.view.renewed(Arc::new(RecordJudge::new(standing)), caller);
         Ok(())

@@ -1,5 +1,6 @@
 //! What policy authors work with: a policy set with its personas, tests and guarantees, asked without a network.
 
+pub mod diff;
 pub mod examine;
 pub mod files;
 pub mod mask;

@@ -306,9 +306,11 @@ fn held_off(tenant: &config::Tenant, upstream: &str) -> config::Tenant {
         cors: tenant.cors.clone(),
         gzip: false,
         time_zone: tenant.time_zone.clone(),
-        policies: tenant.policies.clone(),
+        // What is tried is no request of anybody.
+        policies: config::Policies { shadow: None, ..tenant.policies.clone() },
         project: tenant.project.clone(),
         audit: None,
+        capture: None,
     }
 }
 

@@ -126,7 +126,9 @@ impl House {
     pub(crate) async fn with(wishes: Wishes<'_>) -> Self {
         let folder = wishes.within.map_or_else(tempfile::tempdir, tempfile::tempdir_in).unwrap();
         for (name, text) in &wishes.files {
-            std::fs::write(folder.path().join(name), text).unwrap();
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
         }
         if let Some(policy) = wishes.policy {
             std::fs::create_dir(folder.path().join("policies")).unwrap();
