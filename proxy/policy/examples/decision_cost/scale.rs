@@ -102,17 +102,19 @@ fn naive(text: &str, treatments: &Treatments) -> Result<f64, Box<dyn Error>> {
     let set: cedar_policy::PolicySet = text.parse()?;
     let principal: EntityUid = r#"User::"u""#.parse()?;
     let role: EntityUid = r#"Role::"r0""#.parse()?;
-    let of = |name: &str| format!("Category::{name:?}").parse::<EntityUid>();
+    let of = |name: &str| -> Result<EntityUid, Box<dyn Error>> {
+        Ok(format!("Category::{name:?}").parse::<EntityUid>()?)
+    };
     let mut all = vec![
         Entity::new_no_attrs(role.clone(), HashSet::new()),
         Entity::new_no_attrs(principal.clone(), HashSet::from([role])),
     ];
     for group in GROUPS {
-        let parents = group.parents.iter().map(|p| of(p)).collect::<Result<_, _>>()?;
+        let parents = group.parents.iter().map(|p| of(p)).collect::<Result<_, Box<dyn Error>>>()?;
         all.push(Entity::new_no_attrs(of(group.name)?, parents));
     }
     for category in Category::ALL {
-        let parents = category.parents().iter().map(|p| of(p)).collect::<Result<_, _>>()?;
+        let parents = category.parents().iter().map(|p| of(p)).collect::<Result<_, Box<dyn Error>>>()?;
         all.push(Entity::new_no_attrs(of(category.name())?, parents));
     }
     let entities = Entities::from_entities(all, None)?;
