@@ -203,7 +203,7 @@ fn what_cannot_be_compared_is_told_with_an_exit_status_of_its_own() {
         (&["hospital", "none.yaml#main"], "cannot read the configuration `none.yaml`"),
         (&["hospital", "ours", "--records", "none.ndjson"], "`none.ndjson` cannot be read"),
         (&["hospital", "ours", "--records", "broken.json"], "`broken.json` line 1: is not JSON"),
-        (&["hospital", "ours", "--personas", "who.yaml"], "who.yaml: cannot be read"),
+        (&["hospital", "ours", "--personas", "who.yaml"], "`more` is not a known key"),
         (&["hospital"], "<NEW>"),
     ];
     for (arguments, says) in wrong {

@@ -15,6 +15,8 @@ pub(crate) struct Known<'a> {
     pub(crate) roles: Option<&'a BTreeSet<String>>,
     /// The purpose of use.
     pub(crate) purpose: Option<&'a str>,
+    /// Whether the caller acts for an organization.
+    pub(crate) has_organization: Option<bool>,
     /// The category that is asked about.
     pub(crate) category: Option<Category>,
     /// The type of record that is asked about.
@@ -237,6 +239,17 @@ fn read(expr: &Value, known: Known<'_>) -> Result<Cond, Wordless> {
         }
         "contains" => match (list(left), entities(left)) {
             (Some(_), Some(named)) => member(right, &named, false, known),
+            (Some(items), None) => {
+                let each = items.iter().map(|item| {
+                    let item = if item.get("Value").is_some() {
+                        item.clone()
+                    } else {
+                        serde_json::json!({ "Value": item })
+                    };
+                    atoms::equal(right, &item, known)
+                });
+                Ok(Cond::any(each.collect::<Result<Vec<_>, _>>()?))
+            }
             _ => atoms::contains(left, std::slice::from_ref(right), known),
         },
         "containsAny" | "containsAll" => {
@@ -257,7 +270,10 @@ fn read(expr: &Value, known: Known<'_>) -> Result<Cond, Wordless> {
                 _ => Err(Wordless),
             }
         }
-        "has" => atoms::has(left, body["attr"].as_str().ok_or(Wordless)?),
+        "has" => match (atoms::path(left).as_deref(), body["attr"].as_str(), known.has_organization) {
+            (Some("principal"), Some("organization"), Some(has)) => Ok(Cond::of(has)),
+            (_, attr, _) => atoms::has(left, attr.ok_or(Wordless)?),
+        },
         "." => atoms::flag(expr),
         "is" => Err(Wordless),
         _ => Err(Wordless),

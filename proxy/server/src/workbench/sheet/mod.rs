@@ -106,18 +106,20 @@ impl Sheet {
         for (name, persona) in personas.iter() {
             // Only who the persona is counts here, and that does not change with the hour.
             let caller = personas::caller(&persona.claims, &personas.purposes, noon());
-            let (roles, purpose) = match caller {
-                Ok(caller) => (caller.roles, Some(caller.purpose)),
-                Err(_) => (BTreeSet::new(), None),
+            let (roles, purpose, has_organization) = match caller {
+                Ok(caller) => (caller.roles, Some(caller.purpose), Some(caller.organization.is_some())),
+                Err(_) => (BTreeSet::new(), None, None),
             };
-            parties.push(Party { name: name.to_owned(), says: persona.says.clone(), roles, purpose });
+            let (name, says) = (name.to_owned(), persona.says.clone());
+            parties.push(Party { name, says, roles, purpose, has_organization });
         }
         let named: BTreeSet<&str> = set.told().flat_map(|policy| policy.names("Role")).collect();
         for role in named {
             if !parties.iter().any(|p| p.roles.contains(role)) {
                 let says = "a role that none of the set's personas has".to_owned();
                 let roles = BTreeSet::from([role.to_owned()]);
-                parties.push(Party { name: role.to_owned(), says, roles, purpose: None });
+                let name = role.to_owned();
+                parties.push(Party { name, says, roles, purpose: None, has_organization: None });
             }
         }
         let examples = about::examples(&loaded.catalogue);

@@ -20,6 +20,8 @@ pub(crate) struct Party {
     pub(crate) roles: BTreeSet<String>,
     /// The purpose of use; `None`: it is told where it matters.
     pub(crate) purpose: Option<String>,
+    /// Whether it acts for an organization; `None`: it is told where it matters.
+    pub(crate) has_organization: Option<bool>,
 }
 
 /// What may be asked, or what reaches the party: of which types, and where.
@@ -123,7 +125,12 @@ impl Answer {
 
 impl Asker<'_> {
     fn known(&self) -> Known<'_> {
-        Known { roles: Some(&self.party.roles), purpose: self.party.purpose.as_deref(), ..Known::default() }
+        Known {
+            roles: Some(&self.party.roles),
+            purpose: self.party.purpose.as_deref(),
+            has_organization: self.party.has_organization,
+            ..Known::default()
+        }
     }
 
     fn answer(&self, action: &str, known: Known<'_>) -> Answer {

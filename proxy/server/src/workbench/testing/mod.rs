@@ -37,7 +37,9 @@ pub async fn run_all(
     }
     let wanted = |file: &str, name: &str| filter.is_none_or(|f| file.contains(f) || name.contains(f));
     let (set, catalogue) = (Arc::clone(&loaded.set), Arc::clone(&loaded.catalogue));
-    let bench = Bench::new(loaded, tenant, now_ms)
+    // The moments of the cases are meant as they are written, wherever the tenant is: a shift ends at the same hour.
+    let tenant = tenant.map(|tenant| config::Tenant { time_zone: "UTC".to_owned(), ..tenant.clone() });
+    let bench = Bench::new(loaded, tenant.as_ref(), now_ms)
         .await
         .map_err(|e| vec![Fault::new(files.path("tests"), e.to_string())])?;
     let choose = |file: &TestFile, case: &Case| wanted(&file.name, &case.name);
