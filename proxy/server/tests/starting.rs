@@ -44,18 +44,23 @@ fn a_starting_point_for_each_kind_of_server_passes_the_check_once_its_keys_are_m
         let said = drape(folder.path(), &["init", "--config", "ours/drape.yaml"]);
         assert_eq!(said.code, Some(0), "{template}: {}", said.err);
         assert!(said.out.contains("made root key"), "{}", said.out);
-        if template == "oracle-health" {
-            // What only the server's owner can give: the check asks for it by name.
+        // What only the server's owner can give: the check asks for it by name.
+        let credential = match template {
+            "oracle-health" => Some(("oracle-client-secret", "hush".to_owned())),
+            "epic" => {
+                let (hash, size) = (&rcgen::PKCS_RSA_SHA384, rcgen::RsaKeySize::_2048);
+                let key = rcgen::KeyPair::generate_rsa_for(hash, size).unwrap();
+                Some(("epic-backend.pem", key.serialize_pem()))
+            }
+            _ => None,
+        };
+        if let Some((name, text)) = credential {
             let said = drape(folder.path(), &["check", "--config", "ours/drape.yaml"]);
-            assert!(
-                said.code == Some(1) && said.err.contains("secrets/oracle-client-secret"),
-                "{}",
-                said.err
-            );
+            assert!(said.code == Some(1) && said.err.contains(&format!("secrets/{name}")), "{}", said.err);
             let secrets = folder.path().join("ours/secrets");
             std::fs::create_dir_all(&secrets).unwrap();
-            let file = secrets.join("oracle-client-secret");
-            std::fs::write(&file, "hush").unwrap();
+            let file = secrets.join(name);
+            std::fs::write(&file, text).unwrap();
             std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         }
         let said = drape(folder.path(), &["check", "--config", "ours/drape.yaml"]);
