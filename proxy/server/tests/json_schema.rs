@@ -74,6 +74,9 @@ fn whole(name: &str) -> Value {
             tenant["upstream"]["base_url"] = "https://ehr.example.org/fhir".into();
             tenant["upstream"]["tls"] = json!({ "ca_file": "ca.crt", "client_certificate_file": "c.crt", "client_key_file": "c.key" });
             tenant["audit"] = json!({ "directory": "own", "origin": "own", "signing_key_file": "own.key" });
+            tenant["capture"] =
+                json!({ "file": "c.drapecap", "sample_per_million": 1, "bytes_max": 1_048_576 });
+            tenant["policies"]["shadow"] = json!({ "set": "hospital" });
             let issuer = &mut tenant["issuers"][0];
             issuer["authorize_audience"] = "https://ehr.example.org/fhir".into();
             issuer["tokens"] = "both".into();

@@ -150,6 +150,16 @@ fn configuration(template: &Template, set: &ShippedSet) -> Result<String, Failur
                 out += &policies(set);
                 continue;
             }
+            // What lets a caller say more of herself than her token does is for its owner to open; other sets have
+            // other purposes.
+            ("tenants", "purpose_header" | "launch_purposes" | "break_glass") => {
+                let inner =
+                    std::iter::from_fn(|| lines.next_if(|l| indent_of(l) > indent && !l.trim().is_empty()));
+                for line in std::iter::once(line).chain(inner).filter(|_| set.name == "hospital") {
+                    out += &format!("{}# {}\n", " ".repeat(indent), &line[indent..]);
+                }
+                continue;
+            }
             ("tenants", "purposes") if set.name != "hospital" => {
                 while lines.next_if(|l| indent_of(l) > indent && !l.trim().is_empty()).is_some() {}
                 out += &purposes(set, indent)?;
