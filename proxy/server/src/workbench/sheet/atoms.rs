@@ -193,6 +193,23 @@ pub(crate) fn contains(of: &Value, items: &[Value], _: Known<'_>) -> Result<Cond
     })
 }
 
+/// Whether a set of the record's and one of its patient's have anything in common.
+pub(crate) fn share(left: &Value, right: &Value) -> Result<Cond, Wordless> {
+    let mut sets = [path(left).ok_or(Wordless)?, path(right).ok_or(Wordless)?];
+    sets.sort();
+    match [sets[0].as_str(), sets[1].as_str()] {
+        ["context.patient.consentDenies", "context.record.labels"] => Ok(Cond::atom(
+            "the patient denies the release of what the record is labelled",
+            "the patient denies the release of nothing that the record is labelled",
+        )),
+        ["context.patient.consentReleases", "context.record.labels"] => Ok(Cond::atom(
+            "the patient consents to the release of something that the record is labelled",
+            "the patient consents to the release of nothing that the record is labelled",
+        )),
+        _ => Err(Wordless),
+    }
+}
+
 /// The app or organization of the caller, the owner of a budget.
 pub(crate) fn entity(asked: &str, kind: &str, id: &str) -> Result<Cond, Wordless> {
     let cond = match (asked, kind) {

@@ -252,6 +252,7 @@ fn read(expr: &Value, known: Known<'_>) -> Result<Cond, Wordless> {
             }
             _ => atoms::contains(left, std::slice::from_ref(right), known),
         },
+        "containsAny" if list(right).is_none() => atoms::share(left, right),
         "containsAny" | "containsAll" => {
             let items = list(right).ok_or(Wordless)?;
             match op.as_str() {
