@@ -268,7 +268,20 @@ budgets:
 
 /// A free address on the loopback interface.
 pub(crate) async fn free() -> std::net::SocketAddr {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+    // Below what the system gives to those who connect, so that no client takes it between here and its use; each process
+    // begins at another place, and none gives a port twice.
+    static NEXT: std::sync::atomic::AtomicU16 = std::sync::atomic::AtomicU16::new(0);
+    const FIRST: u16 = 20_000;
+    const COUNT: u16 = 12_000;
+    let begin = u16::try_from(std::process::id().wrapping_mul(61) % u32::from(COUNT)).unwrap();
+    for _ in 0..COUNT {
+        let next = NEXT.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        let address = ([127, 0, 0, 1], FIRST + (begin + next) % COUNT).into();
+        if TcpListener::bind::<std::net::SocketAddr>(address).await.is_ok() {
+            return address;
+        }
+    }
+    panic!("no port is free");
 }
 
 /// One answer.
