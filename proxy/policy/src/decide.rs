@@ -571,7 +571,7 @@ impl Standing {
             return None;
         }
         // No applicable policy reads the record, so any record stands for all.
-        match self.judge_cached(&any_profile()) {
+        match self.judge_cached(&Profile::plain("Observation")) {
             Verdict::Keep(plan) => Some(plan.treatment(category)),
             Verdict::Withhold(_) => None,
         }
@@ -598,7 +598,8 @@ impl Standing {
 
     /// Whether this caller is shown everything of every record.
     pub fn shows_all(&self) -> bool {
-        self.uniform() && matches!(self.judge_cached(&any_profile()), Verdict::Keep(plan) if plan.shows_all())
+        self.uniform()
+            && matches!(self.judge_cached(&Profile::plain("Observation")), Verdict::Keep(plan) if plan.shows_all())
     }
 
     /// Of the patients to whom the caller's relation is proved: those of whose records of that type at least some can
@@ -680,7 +681,7 @@ struct Asker<'a> {
 
 impl<'a> Asker<'a> {
     fn new(standing: &'a Standing, resource_type: &str) -> Option<Self> {
-        let profile = Profile { resource_type: resource_type.to_owned(), ..any_profile() };
+        let profile = Profile::plain(resource_type);
         let context = entities::record_context(&standing.caller, &profile).ok()?;
         Some(Self { standing, context, kind: uid("ResourceType", resource_type).ok()? })
     }
@@ -707,19 +708,4 @@ impl<'a> Asker<'a> {
 fn covers_all_types(loaded: &crate::set::Loaded) -> bool {
     use cedar_policy::ResourceConstraint as R;
     matches!(loaded.policy.resource_constraint(), R::Any | R::Is(_))
-}
-
-fn any_profile() -> Profile {
-    Profile {
-        resource_type: "Observation".into(),
-        labels: BTreeSet::new(),
-        classified: true,
-        category_codes: BTreeSet::new(),
-        status: None,
-        age_days: None,
-        departments: BTreeSet::new(),
-        insurers: BTreeSet::new(),
-        authored_by_caller: false,
-        patient: drape_view::Subject::default(),
-    }
 }

@@ -69,16 +69,8 @@ impl State {
                 },
             },
             profile: Profile {
-                resource_type: resource_type.clone(),
-                labels: BTreeSet::new(),
-                classified: true,
-                category_codes: BTreeSet::new(),
-                status: None,
-                age_days: None,
-                departments: BTreeSet::new(),
-                insurers: BTreeSet::new(),
-                authored_by_caller: false,
                 patient: Subject { known: true, ..Subject::default() },
+                ..Profile::plain(&resource_type)
             },
             asked: vec![resource_type.clone(); ASKED_MAX],
             count: Count { epsilon_nano: 100_000_000, resource_type, budget: "budget".into(), owner },

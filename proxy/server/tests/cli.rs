@@ -1,24 +1,12 @@
 //! Each verb of the command line as a new user meets it, with wrong input too.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
+mod child;
+
 use std::path::Path;
 use std::process::Command;
 
-struct Said {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
-fn drape(folder: &Path, arguments: &[&str]) -> Said {
-    let output = Command::new(env!("CARGO_BIN_EXE_drape"))
-        .current_dir(folder)
-        .args(arguments)
-        .output()
-        .expect("the program starts");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Said { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
-}
+use child::{Said, drape};
 
 const CONFIG: &str = r#"
 listen: { address: "127.0.0.1:0", plaintext: true }

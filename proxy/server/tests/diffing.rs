@@ -1,26 +1,15 @@
 //! `drape diff` as its user meets it: sets, folders, configurations, corpora, and what cannot be compared.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
-use std::path::Path;
-use std::process::Command;
+mod child;
 
+use std::path::Path;
+
+use child::{Said, drape};
 use serde_json::Value;
 
-struct Said {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
 fn diff(folder: &Path, arguments: &[&str]) -> Said {
-    let output = Command::new(env!("CARGO_BIN_EXE_drape"))
-        .current_dir(folder)
-        .arg("diff")
-        .args(arguments)
-        .output()
-        .expect("the program starts");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Said { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
+    drape(folder, &[&["diff"], arguments].concat())
 }
 
 /// A folder with the hospital set in `ours`, in which each of these texts is replaced.

@@ -1,12 +1,13 @@
 //! `drape explain`: what a policy author, a refused caller's helpdesk and an officer are told of one request.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
+mod child;
 mod common;
 
 use std::path::Path;
-use std::process::Command;
 
 use bytes::Bytes;
+use child::{Said, drape};
 use common::*;
 use drape_audit::{Class, Event, EventSecret, Query, Reader};
 use drape_demo::Persona;
@@ -16,22 +17,8 @@ use drape_server::workbench::walk::{Bench, Circumstances, Walk};
 use http::{HeaderMap, Method};
 use serde_json::{Map, Value, json};
 
-struct Said {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
-/// Runs the program as a shell would.
 fn explain(folder: &Path, arguments: &[&str]) -> Said {
-    let output = Command::new(env!("CARGO_BIN_EXE_drape"))
-        .current_dir(folder)
-        .arg("explain")
-        .args(arguments)
-        .output()
-        .expect("the program starts");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Said { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
+    drape(folder, &[&["explain"], arguments].concat())
 }
 
 const AT: [&str; 2] = ["--at", "2026-11-25T10:00:00Z"];

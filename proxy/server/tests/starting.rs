@@ -1,26 +1,10 @@
 //! How somebody starts: `drape init` for each kind of server, and `drape import` of rules that are there already.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
-use std::path::Path;
-use std::process::Command;
+mod child;
 
+use child::drape;
 use drape_server::config::{Config, PolicySource};
-
-struct Said {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
-fn drape(folder: &Path, arguments: &[&str]) -> Said {
-    let output = Command::new(env!("CARGO_BIN_EXE_drape"))
-        .current_dir(folder)
-        .args(arguments)
-        .output()
-        .expect("the program starts");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Said { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
-}
 
 #[test]
 fn a_starting_point_for_each_kind_of_server_passes_the_check_once_its_keys_are_made() {

@@ -1,26 +1,12 @@
 //! `drape check` and `drape catalogue` as an author meets them: right input, wrong input, people and machines.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
+mod child;
+
 use std::path::Path;
-use std::process::Command;
 
+use child::{Said, drape};
 use serde_json::Value;
-
-struct Said {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
-fn drape(folder: &Path, arguments: &[&str]) -> Said {
-    let output = Command::new(env!("CARGO_BIN_EXE_drape"))
-        .current_dir(folder)
-        .args(arguments)
-        .output()
-        .expect("the program starts");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Said { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
-}
 
 /// A folder with these files.
 fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {

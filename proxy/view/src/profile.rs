@@ -27,6 +27,24 @@ pub struct Profile {
     pub patient: Subject,
 }
 
+impl Profile {
+    /// A record of that type of which nothing is known but that code lists could judge it.
+    pub fn plain(resource_type: &str) -> Self {
+        Self {
+            resource_type: resource_type.to_owned(),
+            labels: BTreeSet::new(),
+            classified: true,
+            category_codes: BTreeSet::new(),
+            status: None,
+            age_days: None,
+            departments: BTreeSet::new(),
+            insurers: BTreeSet::new(),
+            authored_by_caller: false,
+            patient: Subject::default(),
+        }
+    }
+}
+
 /// The patients of a record, merged conservatively when there are several.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Subject {

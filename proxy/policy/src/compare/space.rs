@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
 
-use drape_view::{Caller, Profile, Subject};
+use drape_view::{Caller, Profile};
 
 use super::literals::{Field, Mentions, Pool};
 use crate::types::TYPE_GROUPS;
@@ -74,7 +74,7 @@ impl Space {
 
     /// The record and the caller in a case.
     pub(super) fn at(&self, case: &Case) -> (Profile, Caller) {
-        let mut profile = plain();
+        let mut profile = Profile::plain("");
         let mut caller = self.caller.clone();
         for (axis, place) in self.axes.iter().zip(case) {
             set(&mut profile, &mut caller, axis.field, &axis.values[usize::from(*place)]);
@@ -170,22 +170,6 @@ impl Space {
 
 /// How many cases one pair of policies is given.
 const PAIR_MAX: usize = 1_000;
-
-/// A record of which nothing is known but that the lists could judge it.
-fn plain() -> Profile {
-    Profile {
-        resource_type: String::new(),
-        labels: BTreeSet::new(),
-        classified: true,
-        category_codes: BTreeSet::new(),
-        status: None,
-        age_days: None,
-        departments: BTreeSet::new(),
-        insurers: BTreeSet::new(),
-        authored_by_caller: false,
-        patient: Subject::default(),
-    }
-}
 
 fn set(profile: &mut Profile, caller: &mut Caller, field: Field, value: &Value) {
     let patient = &mut profile.patient;

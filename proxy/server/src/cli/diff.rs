@@ -8,9 +8,9 @@ use serde_json::json;
 use super::source::{Sourced, either};
 use super::{Failure, say};
 use crate::clock::Clock;
-use crate::workbench::diff::callers::{cast, noon};
+use crate::workbench::diff::callers::cast;
 use crate::workbench::diff::{Report, Set, corpus, everything};
-use crate::workbench::personas::Personas;
+use crate::workbench::personas::{Personas, noon};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {

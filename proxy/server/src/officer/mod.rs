@@ -190,11 +190,9 @@ impl Office {
         body: Incoming,
         peer: SocketAddr,
     ) -> Response<OutBody> {
-        let limit = parts.config.limits.header_timeout;
-        let body = match tokio::time::timeout(limit, read_bounded(body, FORM_BYTES_MAX)).await {
-            Ok(Ok(body)) => body,
-            Ok(Err(_)) => return plain(StatusCode::PAYLOAD_TOO_LARGE, "the form is too large\n"),
-            Err(_) => return plain(StatusCode::REQUEST_TIMEOUT, "the form did not come in time\n"),
+        let body = match form(parts, body).await {
+            Ok(body) => body,
+            Err(answer) => return *answer,
         };
         let Some(token) = form_token(&body) else {
             return html(StatusCode::BAD_REQUEST, &page::sign_in(Some("No token was sent.")));
@@ -413,6 +411,16 @@ fn asked_patient(query: &str) -> Result<Option<String>, &'static str> {
         };
     }
     Ok(None)
+}
+
+/// The body of a form, within bounds of size and time.
+async fn form(parts: &Parts, body: Incoming) -> Result<bytes::Bytes, Box<Response<OutBody>>> {
+    let refused = |status, text| Err(Box::new(plain(status, text)));
+    match tokio::time::timeout(parts.config.limits.header_timeout, read_bounded(body, FORM_BYTES_MAX)).await {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(_)) => refused(StatusCode::PAYLOAD_TOO_LARGE, "the form is too large\n"),
+        Err(_) => refused(StatusCode::REQUEST_TIMEOUT, "the form did not come in time\n"),
+    }
 }
 
 fn form_token(body: &[u8]) -> Option<zeroize::Zeroizing<String>> {

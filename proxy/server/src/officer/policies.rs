@@ -7,10 +7,9 @@ use http::{Response, StatusCode, header};
 use hyper::body::Incoming;
 
 use super::page::{self, CandidateRow, PolicyRow};
-use super::{FORM_BYTES_MAX, Office, bearer, html, look, plain, prove, see_other, when};
+use super::{Office, bearer, form, html, look, plain, prove, see_other, when};
 use crate::approvals;
 use crate::body::OutBody;
-use crate::client::read_bounded;
 use crate::parts::{Parts, Tenant};
 use crate::workbench::sheet::{Heading, Sheet};
 
@@ -126,11 +125,9 @@ impl Office {
         body: Incoming,
         peer: SocketAddr,
     ) -> Response<OutBody> {
-        let limit = parts.config.limits.header_timeout;
-        let body = match tokio::time::timeout(limit, read_bounded(body, FORM_BYTES_MAX)).await {
-            Ok(Ok(body)) => body,
-            Ok(Err(_)) => return plain(StatusCode::PAYLOAD_TOO_LARGE, "the form is too large\n"),
-            Err(_) => return plain(StatusCode::REQUEST_TIMEOUT, "the form did not come in time\n"),
+        let body = match form(parts, body).await {
+            Ok(body) => body,
+            Err(answer) => return *answer,
         };
         let fields = Fields::of(&String::from_utf8_lossy(&body));
         // A cookie goes along with whatever page makes the browser send a form; the key stands in Drape's own alone.

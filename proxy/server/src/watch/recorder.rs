@@ -139,7 +139,7 @@ mod tests {
         let caller = crate::workbench::personas::caller(
             &serde_json::Map::new(),
             &[],
-            crate::workbench::diff::callers::noon(1_795_000_000_000),
+            crate::workbench::personas::noon(1_795_000_000_000),
         );
         Arc::new(Heard {
             digest: "d".into(),

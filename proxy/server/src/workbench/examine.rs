@@ -5,11 +5,11 @@ use std::path::Path;
 
 use drape_policy::guarantees::Guarantees;
 use drape_policy::{Surroundings, lint};
-use drape_view::{Environment, Fault, Redaction};
+use drape_view::{Fault, Redaction};
 use serde_json::Value;
 
 use super::files::SetFiles;
-use super::personas::{Personas, caller};
+use super::personas::{Personas, caller, noon};
 use super::testing;
 use crate::config::{Policies, PolicySource, Upstream};
 use crate::parts::{Loaded, load_policies};
@@ -138,7 +138,7 @@ fn of_personas(
     let (mut wrong, mut idle) = (Vec::new(), Vec::new());
     for (name, persona) in personas.iter() {
         let place = format!("{path} personas.{name}.claims");
-        match caller(&persona.claims, &personas.purposes, midday()) {
+        match caller(&persona.claims, &personas.purposes, noon(1_795_000_000_000)) {
             Err(what) => wrong.push(Fault::new(place, format!("make no caller: {what}")).code("personas")),
             Ok(made) if made.roles.is_empty() && !made.held_roles.is_empty() => {
                 let roles: Vec<&str> = made.held_roles.iter().map(String::as_str).collect();
@@ -180,19 +180,6 @@ fn of_guarantees(source: &PolicySource, faults: &mut Vec<Fault>) {
 /// With the kind of file that it is in, where it has no kind of its own.
 fn kept(fault: Fault, kind: &'static str) -> Fault {
     if fault.code == Fault::INVALID { fault.code(kind) } else { fault }
-}
-
-/// Some hour at which everybody works.
-fn midday() -> Environment {
-    Environment {
-        now_ms: 1_795_000_000_000,
-        today: "2026-11-18".into(),
-        hour: 12,
-        minute_of_day: 720,
-        weekday: 3,
-        network: None,
-        break_glass: false,
-    }
 }
 
 /// What callers and records can be like here.

@@ -92,21 +92,19 @@ pub fn caller(
         .map_err(|fault| fault.to_string())
 }
 
+/// Noon of a Wednesday: when nothing else is said.
+pub fn noon(now_ms: u64) -> Environment {
+    let today = i64::try_from(now_ms)
+        .ok()
+        .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
+        .map(|now| now.to_zoned(jiff::tz::TimeZone::UTC).date().to_string())
+        .unwrap_or_default();
+    Environment { now_ms, today, hour: 12, minute_of_day: 720, weekday: 3, network: None, break_glass: false }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn noon() -> Environment {
-        Environment {
-            now_ms: 1_795_000_000_000,
-            today: "2026-11-18".into(),
-            hour: 12,
-            minute_of_day: 720,
-            weekday: 3,
-            network: None,
-            break_glass: false,
-        }
-    }
 
     #[test]
     fn every_shipped_persona_makes_a_caller() {
@@ -114,7 +112,7 @@ mod tests {
             let personas = Personas::parse(set.name, set.file("personas.yaml").unwrap()).unwrap();
             assert!(personas.iter().count() > 0, "{}", set.name);
             for (name, persona) in personas.iter() {
-                let made = caller(&persona.claims, &personas.purposes, noon()).unwrap();
+                let made = caller(&persona.claims, &personas.purposes, noon(1_795_000_000_000)).unwrap();
                 assert_eq!(
                     made.roles, made.held_roles,
                     "{}: {name}: the purpose activates all roles",

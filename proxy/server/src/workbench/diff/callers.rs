@@ -133,13 +133,3 @@ fn object(value: Value) -> Map<String, Value> {
         _ => Map::new(),
     }
 }
-
-/// Noon of a Wednesday: when nothing else is said.
-pub fn noon(now_ms: u64) -> Environment {
-    let today = i64::try_from(now_ms)
-        .ok()
-        .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
-        .map(|now| now.to_zoned(jiff::tz::TimeZone::UTC).date().to_string())
-        .unwrap_or_default();
-    Environment { now_ms, today, hour: 12, minute_of_day: 720, weekday: 3, network: None, break_glass: false }
-}

@@ -11,7 +11,7 @@ mod policies;
 
 use std::collections::BTreeSet;
 
-use drape_view::{Category, Environment, Redaction};
+use drape_view::{Category, Redaction};
 use sha2::{Digest as _, Sha256};
 
 use crate::parts::Loaded;
@@ -105,7 +105,7 @@ impl Sheet {
         let mut parties = Vec::new();
         for (name, persona) in personas.iter() {
             // Only who the persona is counts here, and that does not change with the hour.
-            let caller = personas::caller(&persona.claims, &personas.purposes, noon());
+            let caller = personas::caller(&persona.claims, &personas.purposes, personas::noon(0));
             let (roles, purpose, has_organization) = match caller {
                 Ok(caller) => (caller.roles, Some(caller.purpose), Some(caller.organization.is_some())),
                 Err(_) => (BTreeSet::new(), None, None),
@@ -166,19 +166,6 @@ impl Sheet {
     /// Policies that have no words and stand on the sheet in Cedar.
     pub fn wordless(&self) -> impl Iterator<Item = &str> {
         self.policies.iter().filter(|p| p.words.is_none()).map(|p| p.id.as_str())
-    }
-}
-
-/// A moment to read personas at. What depends on the hour is told as a condition, not worked out.
-fn noon() -> Environment {
-    Environment {
-        now_ms: 0,
-        today: "1970-01-01".into(),
-        hour: 12,
-        minute_of_day: 720,
-        weekday: 4,
-        network: None,
-        break_glass: false,
     }
 }
 

@@ -10,6 +10,7 @@ use drape_view::category::GROUPS;
 use drape_view::{Category, Treatment, Treatments};
 
 use super::cond::{Cond, Known, Wordless, holds, join};
+use super::policies::REQUESTS;
 
 /// A kind of caller: a persona of the set, or a role that no persona has.
 #[derive(Clone, Debug)]
@@ -57,21 +58,6 @@ pub(crate) struct Account {
     /// Searching, counting, changing.
     pub(crate) uses: Vec<Line>,
 }
-
-/// Requests, with their words.
-const REQUESTS: [(&str, &str); 11] = [
-    ("read", "read"),
-    ("vread", "read earlier versions"),
-    ("history", "see histories"),
-    ("search", "search"),
-    ("create", "create"),
-    ("update", "update"),
-    ("patch", "patch"),
-    ("delete", "delete"),
-    ("transaction", "send several changes as one"),
-    ("export", "export in bulk"),
-    ("operation", "call operations"),
-];
 
 const USES: [(&str, &str); 4] = [
     ("searchBy", "search by"),

@@ -17,8 +17,8 @@ pub(crate) struct Sentence {
     pub(crate) cedar: String,
 }
 
-const ACTIONS: [(&str, &str); 21] = [
-    ("access", "make any request"),
+/// Requests, with their words.
+pub(super) const REQUESTS: [(&str, &str); 11] = [
     ("read", "read"),
     ("vread", "read earlier versions"),
     ("history", "see histories"),
@@ -30,6 +30,10 @@ const ACTIONS: [(&str, &str); 21] = [
     ("transaction", "send several changes as one"),
     ("export", "export in bulk"),
     ("operation", "call operations"),
+];
+
+const ACTIONS: [(&str, &str); 10] = [
+    ("access", "make any request"),
     ("capabilities", "ask what is offered"),
     ("aggregate", "ask for noisy counts"),
     ("receive", "receive records"),
@@ -84,7 +88,7 @@ fn words(policy: Told<'_>) -> Result<String, Wordless> {
     let done: Result<Vec<String>, Wordless> = actions
         .iter()
         .map(|action| {
-            let word = ACTIONS.iter().chain(&MORE).find(|(name, _)| name == action);
+            let word = REQUESTS.iter().chain(&ACTIONS).chain(&MORE).find(|(name, _)| name == action);
             word.map(|(_, words)| (*words).to_owned()).ok_or(Wordless)
         })
         .collect();

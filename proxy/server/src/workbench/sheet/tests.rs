@@ -198,7 +198,7 @@ fn what_the_overview_says_is_what_the_engine_does_to_every_record_that_is_receiv
         let sheet = Sheet::of(&loaded, &personas);
         let decider = Arc::new(Decider::new(Arc::clone(&loaded.set)).unwrap());
         for (persona, of) in personas.iter() {
-            let caller = personas::caller(&of.claims, &personas.purposes, noon()).unwrap();
+            let caller = personas::caller(&of.claims, &personas.purposes, personas::noon(0)).unwrap();
             let judge = RecordJudge::new(Arc::new(decider.standing(&Arc::new(caller)).unwrap()));
             let account = sheet.accounts.iter().find(|a| a.party.name == persona).unwrap();
             let plans: Vec<_> = profiles

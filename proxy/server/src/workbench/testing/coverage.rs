@@ -1,6 +1,6 @@
 //! What the tests of a set have touched: which policies determined anything, which categories of elements were at stake.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use drape_policy::PolicySet;
 use drape_view::catalogue::{Assigned, Kind, NodeId};
@@ -10,7 +10,7 @@ use serde_json::Value;
 /// What was touched.
 #[derive(Clone, Debug, Default)]
 pub struct Coverage {
-    policies: BTreeMap<String, usize>,
+    policies: BTreeSet<String>,
     categories: CategorySet,
 }
 
@@ -28,11 +28,9 @@ pub struct Covered {
 }
 
 impl Coverage {
-    /// Policies that determined something in one case, each counted once for it.
+    /// Policies that determined something.
     pub fn determined<'a>(&mut self, policies: impl IntoIterator<Item = &'a String>) {
-        for policy in policies.into_iter().collect::<BTreeSet<_>>() {
-            *self.policies.entry(policy.clone()).or_default() += 1;
-        }
+        self.policies.extend(policies.into_iter().cloned());
     }
 
     /// A record that was judged.
@@ -47,7 +45,7 @@ impl Coverage {
     pub fn of(&self, set: &PolicySet) -> Covered {
         let (mut hit, mut missed) = (0, Vec::new());
         for (id, place) in set.ids() {
-            if self.policies.contains_key(id) {
+            if self.policies.contains(id) {
                 hit += 1;
             } else {
                 missed.push((id.to_owned(), place.to_owned()));

@@ -106,6 +106,18 @@ impl Treated {
             Self::Part => "part",
         }
     }
+
+    /// What was done, in a sentence.
+    pub(super) const fn done(self) -> &'static str {
+        match self {
+            Self::Show => "shown",
+            Self::Generalize => "generalized",
+            Self::Pseudonymize => "pseudonymized",
+            Self::Encrypt => "encrypted",
+            Self::Redact => "redacted",
+            Self::Part => "shown in part",
+        }
+    }
 }
 
 #[derive(Deserialize)]

@@ -154,7 +154,7 @@ fn compare(
                     faults.push(format!(
                         "`{name}`: `{path}` is to {}, but is {}",
                         wanted.name(),
-                        did(seen.name())
+                        seen.done()
                     ));
                 }
             }
@@ -224,12 +224,13 @@ fn arrived<'a>(body: &'a Value, walk: &Walk) -> Vec<(String, &'a Value)> {
         let kind = own.split('/').next().unwrap_or_default();
         let known = kept.clone().any(|name| name == own);
         // What stands before it in the order of judging did not leave.
-        while let Some(name) = kept.next_if(|name| {
-            let of_kind = name.split('/').next() == Some(kind);
-            if known { *name != own } else { !of_kind }
-        }) {
-            drop(name);
-        }
+        while kept
+            .next_if(|name| {
+                let of_kind = name.split('/').next() == Some(kind);
+                if known { *name != own } else { !of_kind }
+            })
+            .is_some()
+        {}
         let name = kept.next().unwrap_or(own);
         came.push((name, record));
     }
@@ -253,16 +254,5 @@ fn why_not(walk: &Walk, name: &str) -> String {
         Some(Verdict::Withhold(reason)) => format!(": withheld, {}", reason.name()),
         None => format!(": it was not found{}", why(walk)),
         Some(Verdict::Keep(_)) => why(walk),
-    }
-}
-
-const fn did(word: &str) -> &str {
-    match word.as_bytes() {
-        b"show" => "shown",
-        b"generalize" => "generalized",
-        b"pseudonymize" => "pseudonymized",
-        b"encrypt" => "encrypted",
-        b"redact" => "redacted",
-        _ => "shown in part",
     }
 }
